@@ -1,0 +1,29 @@
+"""The contract between the offline trainer and the online service: bundles and the store that keeps them.
+
+numpy and the standard library only, so that both sides can import it.
+"""
+
+from model_store.bundle import Bundle, load_bundle, write_bundle
+from model_store.contents import BundleContents
+from model_store.errors import BundleNotFound, CorruptBundle, IncompatibleBundle, InvalidId, ModelStoreError
+from model_store.ids import IdMap, check_id
+from model_store.manifest import HistoryRule, Manifest
+from model_store.store import ModelStore, VersionInfo
+
+__all__ = [
+    "Bundle",
+    "BundleContents",
+    "BundleNotFound",
+    "CorruptBundle",
+    "HistoryRule",
+    "IdMap",
+    "IncompatibleBundle",
+    "InvalidId",
+    "Manifest",
+    "ModelStore",
+    "ModelStoreError",
+    "VersionInfo",
+    "check_id",
+    "load_bundle",
+    "write_bundle",
+]

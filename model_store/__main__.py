@@ -1,0 +1,70 @@
+"""``python -m model_store``: look at a model store and move its pointer."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from model_store.errors import ModelStoreError
+from model_store.store import ModelStore
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit status (0 done, 1 refused)."""
+    args = _parser().parse_args(argv)
+    store = ModelStore(args.store)
+    try:
+        print(_run(store, args))
+    except ModelStoreError as exc:
+        print(f"error: {exc}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m model_store", description=__doc__)
+    parser.add_argument("--store", type=Path, required=True, help="directory of the model store")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="all versions, newest first; * marks the one that serves")
+    for name, text in (("verify", "read and check every byte of a version"), ("promote", "make a version serve")):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("version", nargs="?" if name == "verify" else None, help="default: the promoted one")
+    commands.add_parser("rollback", help="serve the version promoted before")
+    prune = commands.add_parser("prune", help="remove old versions")
+    prune.add_argument("--keep", type=int, default=5, help="how many to keep (default 5)")
+    return parser
+
+
+def _run(store: ModelStore, args: argparse.Namespace) -> str:
+    match args.command:
+        case "list":
+            return _listing(store)
+        case "verify":
+            bundle = store.load(args.version)
+            return f"{bundle.version}: sound, {len(bundle.manifest.checksums) + 1} files"
+        case "promote":
+            store.promote(args.version)
+            return f"{args.version}: promoted"
+        case "rollback":
+            return f"{store.rollback()}: promoted again"
+        case _:
+            return "\n".join(f"{version}: removed" for version in store.prune(args.keep)) or "nothing to remove"
+
+
+def _listing(store: ModelStore) -> str:
+    lines = []
+    for info in store.versions():
+        mark = "*" if info.current else " "
+        if info.manifest is None:
+            lines.append(f"{mark} {info.version}  DAMAGED  {info.problem}")
+            continue
+        m = info.manifest
+        modalities = ", ".join(m.modality_names) or "none"
+        lines.append(
+            f"{mark} {info.version}  {m.preset}  {m.n_users} users, {m.n_items} items, d {m.d}, modalities: {modalities}"
+        )
+    return "\n".join(lines) or "no versions"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

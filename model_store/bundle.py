@@ -1,0 +1,146 @@
+"""The bundle: one immutable model version as a directory of arrays, texts and an ONNX encoder."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_store.checks import check_contents
+from model_store.contents import BundleContents
+from model_store.errors import CorruptBundle, InvalidId
+from model_store.files import fsync, read_lines, sha256_of, write_lines
+from model_store.ids import IdMap
+from model_store.manifest import MANIFEST_NAME, Manifest, read_manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle(BundleContents):
+    """A checked bundle read from disk; its arrays are memory-mapped and read-only."""
+
+    manifest: Manifest = field(kw_only=True)
+    directory: Path = field(kw_only=True)
+
+    @property
+    def version(self) -> str:
+        """The model version."""
+        return self.manifest.model_version
+
+    @property
+    def encoder_path(self) -> Path:
+        """Path of the ONNX encoder."""
+        return self.directory / "encoder.onnx"
+
+    def seen(self, user_row: int) -> NDArray[np.int32]:
+        """Item rows a user has interacted with in the training data, oldest first."""
+        return self.seen_indices[self.seen_indptr[user_row] : self.seen_indptr[user_row + 1]]
+
+    def metadata(self, item_row: int) -> dict[str, str]:
+        """Metadata of one item: column → value, empty values left out."""
+        if not self.item_columns:
+            return {}
+        return {name: value for name, value in zip(self.item_columns, self.item_rows[item_row], strict=True) if value}
+
+
+def write_bundle(directory: Path, contents: BundleContents, encoder: bytes, manifest: Manifest) -> Manifest:
+    """Writes a bundle into an existing empty directory, every file flushed to disk; returns the completed manifest.
+
+    The counts and checksums of ``manifest`` are filled in here; its other facts are the caller's.
+
+    Raises:
+        CorruptBundle: the contents contradict each other or hold values that are not finite.
+    """
+    manifest = replace(manifest, n_users=len(contents.users), n_items=len(contents.items))
+    check_contents(directory, contents, manifest)
+    for name, array in contents.arrays().items():
+        with (directory / f"{name}.npy").open("wb") as file:
+            np.save(file, array, allow_pickle=False)
+    write_lines(directory / "user_ids.txt", contents.users)
+    write_lines(directory / "item_ids.txt", contents.items)
+    header = "\t".join(("item", *contents.item_columns))
+    rows = contents.item_rows or [()] * len(contents.items)
+    write_lines(
+        directory / "items.tsv",
+        [header, *("\t".join((i, *row)) for i, row in zip(contents.items, rows, strict=True))],
+    )
+    (directory / "encoder.onnx").write_bytes(encoder)
+    names = sorted(path.name for path in directory.iterdir())
+    manifest = replace(manifest, checksums={name: sha256_of(directory / name) for name in names})
+    (directory / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8", newline="\n")
+    for name in [*names, MANIFEST_NAME]:
+        fsync(directory / name)
+    fsync(directory)
+    return manifest
+
+
+def load_bundle(directory: Path, *, verify: bool = True) -> Bundle:
+    """Reads and checks a bundle.
+
+    Args:
+        directory: where the bundle lies.
+        verify: also compare every file's sha256 with the manifest (reads all bytes once).
+
+    Raises:
+        CorruptBundle: a file is missing, altered, of wrong shape or not finite.
+        IncompatibleBundle: written in another format version.
+    """
+    manifest = read_manifest(directory / MANIFEST_NAME)
+    _check_files(directory, manifest, verify=verify)
+    columns, rows, items = _read_items(directory)
+    bundle = Bundle(
+        users=_read_ids(directory / "user_ids.txt"),
+        items=items,
+        user_embeddings=_load(directory, "user_embeddings"),
+        item_embeddings=_load(directory, "item_embeddings"),
+        history_embeddings=_load(directory, "history_embeddings") if manifest.history else None,
+        features={name: _load(directory, f"features_{name}") for name in manifest.modality_names},
+        seen_indptr=_load(directory, "seen_indptr"),
+        seen_indices=_load(directory, "seen_indices"),
+        popularity=_load(directory, "popularity"),
+        item_columns=columns,
+        item_rows=rows,
+        manifest=manifest,
+        directory=directory,
+    )
+    check_contents(directory, bundle, manifest)
+    return bundle
+
+
+def _check_files(directory: Path, manifest: Manifest, *, verify: bool) -> None:
+    required = {"user_ids.txt", "item_ids.txt", "items.tsv", "encoder.onnx"}
+    if missing := sorted(required - set(manifest.checksums)):
+        raise CorruptBundle(directory, f"the manifest lists no {', '.join(missing)}")
+    for name, digest in manifest.checksums.items():
+        path = directory / name
+        if not path.is_file():
+            raise CorruptBundle(path, "listed in the manifest, but missing")
+        if verify and sha256_of(path) != digest:
+            raise CorruptBundle(path, f"expected sha256 {digest}, found other contents")
+
+
+def _load(directory: Path, name: str) -> NDArray[Any]:
+    path = directory / f"{name}.npy"
+    try:
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as exc:
+        raise CorruptBundle(path, f"unreadable array: {exc}") from exc
+    return array
+
+
+def _read_ids(path: Path) -> IdMap:
+    try:
+        return IdMap(read_lines(path))
+    except InvalidId as exc:
+        raise CorruptBundle(path, str(exc)) from exc
+
+
+def _read_items(directory: Path) -> tuple[tuple[str, ...], list[tuple[str, ...]], IdMap]:
+    path = directory / "items.tsv"
+    items = _read_ids(directory / "item_ids.txt")
+    header, *rows = [tuple(line.split("\t")) for line in read_lines(path)] or [()]
+    if not header or header[0] != "item" or any(len(row) != len(header) for row in rows):
+        raise CorruptBundle(path, "expected a header that begins with 'item' and rows of its width")
+    if [row[0] for row in rows] != list(items):
+        raise CorruptBundle(path, "expected the items of item_ids.txt in the same order")
+    return header[1:], [row[1:] for row in rows], items

@@ -1,0 +1,52 @@
+"""Errors of the model store.
+
+ModelStoreError
+├── BundleNotFound        no such version, or nothing promoted yet
+├── CorruptBundle         the files are not what the manifest says
+├── IncompatibleBundle    sound, but of a format this code does not read
+└── InvalidId             an id that no file of ours may carry
+"""
+
+from pathlib import Path
+
+
+class ModelStoreError(Exception):
+    """Anything the model store refuses to do."""
+
+
+class BundleNotFound(ModelStoreError):
+    """The store holds no such version, or none has been promoted."""
+
+    def __init__(self, version: str | None, root: Path) -> None:
+        self.version = version
+        self.root = root
+        what = f"model version {version!r}" if version else "promoted model version"
+        super().__init__(f"no {what} in model store {root}")
+
+
+class CorruptBundle(ModelStoreError):
+    """A bundle's bytes, shapes or values contradict its manifest."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(f"{path}: {reason}")
+
+
+class IncompatibleBundle(ModelStoreError):
+    """A bundle is of another format version than this code reads."""
+
+    def __init__(self, path: Path, expected: int, found: object) -> None:
+        self.path = path
+        self.expected = expected
+        self.found = found
+        super().__init__(f"{path}: expected bundle format {expected}, found {found!r}")
+
+
+class InvalidId(ModelStoreError, ValueError):
+    """An external id is empty, too long, or has control characters."""
+
+    def __init__(self, value: object, reason: str) -> None:
+        self.value = value
+        self.reason = reason
+        super().__init__(f"id {value!r}: {reason}")

@@ -1,0 +1,98 @@
+"""What the service speaks about: frozen values without behaviour, all ids external."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vector = NDArray[np.float32]
+Matrix = NDArray[np.float32]
+Strategy = Literal["personal", "session", "popular"]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An item as its owner describes it.
+
+    Attributes:
+        modalities: name → raw feature vector (d_m,) float32; absent modalities are simply not there.
+    """
+
+    item_id: str
+    modalities: Mapping[str, Vector] = field(default_factory=dict)
+    title: str | None = None
+    categories: tuple[str, ...] = ()
+    attributes: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    available: bool = True
+    hidden: bool = False
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """What the encoder made of one item.
+
+    Attributes:
+        embedding: (d,) float32; score = inner product with a user vector.
+        history_embedding: (d,) float32, the item's row on the user side; None where the model has none.
+        confidence: in (0, 1]; falls as modalities go missing.
+        present: names of the modalities that were used, alphabetical.
+        missing: names of the model's modalities that were not there, alphabetical.
+        model_version: the version that encoded.
+    """
+
+    embedding: Vector
+    history_embedding: Vector | None
+    confidence: float
+    present: tuple[str, ...]
+    missing: tuple[str, ...]
+    model_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class PutItem:
+    """Journal entry: the item now reads like this."""
+
+    item: Item
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteItem:
+    """Journal entry: the item is gone."""
+
+    item_id: str
+
+
+Entry = PutItem | DeleteItem
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A journal entry with its place in the order of all entries (``seq`` ≥ 1) and its time of writing."""
+
+    seq: int
+    at: datetime
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One result of an index search."""
+
+    item_id: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendation:
+    """The answer to "what for this user?": items by score descending, ties by id ascending."""
+
+    user_id: str
+    strategy: Strategy
+    model_version: str
+    index_seq: int
+    hits: Sequence[Hit]
+    degraded: tuple[str, ...] = ()

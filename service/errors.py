@@ -1,0 +1,79 @@
+"""Errors of the service. They know no HTTP; ``api/problems.py`` maps them to statuses.
+
+RecommenderError
+├── UnknownItem              no such item, or deleted
+├── UnknownUser              no such user, and the caller insisted on a known one
+├── InvalidItem              an item the current model cannot take
+│   ├── UnknownModality      the model has no modality of this name
+│   ├── DimensionMismatch    a vector of another length than the model's d_m
+│   └── NotFinite            NaN or infinity in a vector
+├── ModelUnavailable         nothing is promoted, or the promoted version cannot be loaded
+├── EncodingFailed           the encoder refused a sound item
+└── StorageUnavailable       the journal cannot take or give records now
+"""
+
+
+class RecommenderError(Exception):
+    """Anything the service refuses to do."""
+
+
+class UnknownItem(RecommenderError):
+    """The catalogue holds no such item."""
+
+    def __init__(self, item_id: str) -> None:
+        self.item_id = item_id
+        super().__init__(f"no item {item_id!r} in the catalogue")
+
+
+class UnknownUser(RecommenderError):
+    """Neither the model nor the journal knows the user."""
+
+    def __init__(self, user_id: str) -> None:
+        self.user_id = user_id
+        super().__init__(f"no user {user_id!r}")
+
+
+class InvalidItem(RecommenderError):
+    """An item that contradicts the current model; ``pointer`` is the JSON pointer of the offending part."""
+
+    def __init__(self, pointer: str, reason: str) -> None:
+        self.pointer = pointer
+        self.reason = reason
+        super().__init__(f"{pointer}: {reason}")
+
+
+class UnknownModality(InvalidItem):
+    """The model has no modality of this name."""
+
+    def __init__(self, pointer: str, name: str, known: tuple[str, ...]) -> None:
+        self.name = name
+        self.known = known
+        super().__init__(pointer, f"unknown modality {name!r}: the model knows {', '.join(known)}")
+
+
+class DimensionMismatch(InvalidItem):
+    """A modality's vector has another length than the model's."""
+
+    def __init__(self, pointer: str, expected: int, found: int) -> None:
+        self.expected = expected
+        self.found = found
+        super().__init__(pointer, f"expected {expected} numbers, found {found}")
+
+
+class NotFinite(InvalidItem):
+    """A modality's vector holds NaN or infinity, or a number float32 cannot hold."""
+
+    def __init__(self, pointer: str) -> None:
+        super().__init__(pointer, "expected finite float32 numbers")
+
+
+class ModelUnavailable(RecommenderError):
+    """No model version serves."""
+
+
+class EncodingFailed(RecommenderError):
+    """The encoder failed on an item that passed all checks."""
+
+
+class StorageUnavailable(RecommenderError):
+    """The journal cannot be written or read now; nothing was changed."""

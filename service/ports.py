@@ -1,0 +1,113 @@
+"""What the use cases need of the outside world, as Protocols. Implementations live in ``adapters``.
+
+Each port is either synchronous (called on worker threads) or asynchronous (called on the event loop), never both.
+Every implementation passes the conformance suite of its port in ``tests/service/adapters``.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Protocol
+
+from service.domain import Encoding, Entry, Hit, Matrix, Record, Vector
+
+
+class Encoder(Protocol):
+    """Turns raw features, however many of them exist, into embeddings. Synchronous and thread-safe."""
+
+    def encode(self, items: Sequence[Mapping[str, Vector]]) -> list[Encoding]:
+        """Encodes a batch of items, each given as modality name → (d_m,) float32; order is kept.
+
+        Raises:
+            EncodingFailed: the engine failed, or gave something that is not finite.
+        """
+        ...
+
+
+class VectorIndex(Protocol):
+    """Exact maximum-inner-product search over items. Synchronous and thread-safe."""
+
+    def upsert(self, item_ids: Sequence[str], vectors: Matrix) -> None:
+        """Adds or replaces items, (n, d) float32; searches that start afterwards see them."""
+        ...
+
+    def remove(self, item_ids: Collection[str]) -> None:
+        """Removes items; unknown ids are ignored. Searches that start afterwards never return them."""
+        ...
+
+    def search(
+        self, query: Vector, k: int, *, exclude: Collection[str] = (), allow: Collection[str] | None = None
+    ) -> list[Hit]:
+        """The k best items by inner product, best first, ties by id ascending.
+
+        Args:
+            query: (d,) float32.
+            k: list length; the result is shorter only where fewer items may be returned.
+            exclude: ids that must not be returned; unknown ids are ignored.
+            allow: where given, only these ids may be returned.
+        """
+        ...
+
+    def __len__(self) -> int: ...
+
+
+class Journal(Protocol):
+    """The record of truth: an ordered, durable log of everything written online. Thread-safe.
+
+    Writes that wait at the same moment share one flush to disk (group commit).
+    """
+
+    def append(self, entry: Entry) -> Future[Record]:
+        """Writes an entry. The future resolves once it is on disk, or raises StorageUnavailable and wrote nothing."""
+        ...
+
+    def read(self, after: int = 0) -> Iterator[Record]:
+        """All records with ``seq > after``, in order.
+
+        Raises:
+            StorageUnavailable: the journal cannot be read.
+        """
+        ...
+
+    def latest(self) -> Iterator[Record]:
+        """The latest record of every item ever written, ordered by ``seq``: enough to rebuild the catalogue.
+
+        Raises:
+            StorageUnavailable: the journal cannot be read.
+        """
+        ...
+
+    def last_seq(self) -> int:
+        """The highest ``seq`` on disk; 0 for an empty journal."""
+        ...
+
+    def close(self) -> None:
+        """Finishes pending writes and lets go of the storage."""
+        ...
+
+
+class FeatureCache(Protocol):
+    """Encodings by (model version, item, seq), kept outside the process. Asynchronous. Losing all of it loses nothing.
+
+    No method raises for trouble with the cache itself: a miss is the answer, and ``healthy`` says so.
+    """
+
+    async def get_many(self, model_version: str, keys: Sequence[tuple[str, int]]) -> list[Encoding | None]:
+        """The cached encodings of (item_id, seq) pairs; None for each miss."""
+        ...
+
+    async def put_many(self, encodings: Mapping[tuple[str, int], Encoding]) -> None:
+        """Stores encodings under their own model version."""
+        ...
+
+    async def ping(self) -> bool:
+        """Whether the cache answers now."""
+        ...
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the last operations went well."""
+        ...
+
+    async def close(self) -> None:
+        """Closes connections."""
+        ...
