@@ -15,7 +15,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     store = ModelStore(args.store)
     try:
         print(_run(store, args))
-    except ModelStoreError as exc:
+    except (ModelStoreError, OSError) as exc:
         print(f"error: {exc}", file=sys.stderr)
         return 1
     return 0
@@ -60,9 +60,8 @@ def _listing(store: ModelStore) -> str:
             continue
         m = info.manifest
         modalities = ", ".join(m.modality_names) or "none"
-        lines.append(
-            f"{mark} {info.version}  {m.preset}  {m.n_users} users, {m.n_items} items, d {m.d}, modalities: {modalities}"
-        )
+        size = f"{m.n_users} users, {m.n_items} items, d {m.d}"
+        lines.append(f"{mark} {info.version}  {m.preset}  {size}, modalities: {modalities}")
     return "\n".join(lines) or "no versions"
 
 

@@ -1,5 +1,6 @@
 """The bundle: one immutable model version as a directory of arrays, texts and an ONNX encoder."""
 
+import tokenize
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,10 @@ from model_store.contents import BundleContents
 from model_store.errors import CorruptBundle, InvalidId
 from model_store.files import fsync, read_lines, sha256_of, write_lines
 from model_store.ids import IdMap
-from model_store.manifest import MANIFEST_NAME, Manifest, read_manifest
+from model_store.manifest import MANIFEST_NAME, Manifest, read_manifest, write_manifest
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Bundle(BundleContents):
     """A checked bundle read from disk; its arrays are memory-mapped and read-only."""
 
@@ -55,7 +56,7 @@ def write_bundle(directory: Path, contents: BundleContents, encoder: bytes, mani
     check_contents(directory, contents, manifest)
     for name, array in contents.arrays().items():
         with (directory / f"{name}.npy").open("wb") as file:
-            np.save(file, array, allow_pickle=False)
+            np.save(file, np.ascontiguousarray(array), allow_pickle=False)
     write_lines(directory / "user_ids.txt", contents.users)
     write_lines(directory / "item_ids.txt", contents.items)
     header = "\t".join(("item", *contents.item_columns))
@@ -67,7 +68,7 @@ def write_bundle(directory: Path, contents: BundleContents, encoder: bytes, mani
     (directory / "encoder.onnx").write_bytes(encoder)
     names = sorted(path.name for path in directory.iterdir())
     manifest = replace(manifest, checksums={name: sha256_of(directory / name) for name in names})
-    (directory / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8", newline="\n")
+    write_manifest(directory / MANIFEST_NAME, manifest)
     for name in [*names, MANIFEST_NAME]:
         fsync(directory / name)
     fsync(directory)
@@ -108,8 +109,7 @@ def load_bundle(directory: Path, *, verify: bool = True) -> Bundle:
 
 
 def _check_files(directory: Path, manifest: Manifest, *, verify: bool) -> None:
-    required = {"user_ids.txt", "item_ids.txt", "items.tsv", "encoder.onnx"}
-    if missing := sorted(required - set(manifest.checksums)):
+    if missing := sorted(manifest.required_files - set(manifest.checksums)):
         raise CorruptBundle(directory, f"the manifest lists no {', '.join(missing)}")
     for name, digest in manifest.checksums.items():
         path = directory / name
@@ -122,9 +122,11 @@ def _check_files(directory: Path, manifest: Manifest, *, verify: bool) -> None:
 def _load(directory: Path, name: str) -> NDArray[Any]:
     path = directory / f"{name}.npy"
     try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as exc:
+        array: NDArray[Any] = np.lib.format.open_memmap(path, mode="r")  # never unpickles
+    except (OSError, ValueError, OverflowError, SyntaxError, tokenize.TokenError) as exc:
         raise CorruptBundle(path, f"unreadable array: {exc}") from exc
+    if not array.flags.c_contiguous:
+        raise CorruptBundle(path, "expected an array in C order, found Fortran order")
     return array
 
 

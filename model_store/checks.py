@@ -23,7 +23,7 @@ def check_contents(directory: Path, contents: BundleContents, manifest: Manifest
         "item_embeddings": ((n_items, d), np.float32),
         "history_embeddings": ((n_items, d), np.float32),
         "seen_indptr": ((n_users + 1,), np.int64),
-        "seen_indices": ((int(contents.seen_indptr[-1]) if len(contents.seen_indptr) else 0,), np.int32),
+        "seen_indices": ((_seen_length(contents.seen_indptr),), np.int32),
         "popularity": ((n_items,), np.float32),
         **{f"features_{name}": ((n_items, d_m), np.float32) for name, d_m in manifest.modalities.items()},
     }
@@ -41,6 +41,11 @@ def check_contents(directory: Path, contents: BundleContents, manifest: Manifest
         _check_values(directory, name, array)
     _check_seen(directory, contents, n_items)
     _check_ids(directory, contents, manifest)
+
+
+def _seen_length(indptr: NDArray[np.int64]) -> int:
+    """How many entries the row pointers speak of; 0 where they are malformed, which their own check reports."""
+    return int(indptr[-1]) if indptr.ndim == 1 and len(indptr) and indptr.dtype == np.int64 else 0
 
 
 def _check_values(directory: Path, name: str, array: NDArray[Any]) -> None:
@@ -70,6 +75,23 @@ def _check_ids(directory: Path, contents: BundleContents, manifest: Manifest) ->
         )
     if contents.item_rows and len(contents.item_rows) != manifest.n_items:
         raise CorruptBundle(directory, f"items.tsv: expected {manifest.n_items} rows, found {len(contents.item_rows)}")
-    cells = [*contents.item_columns, *(cell for row in contents.item_rows for cell in row)]
-    if any("\t" in cell or "\n" in cell for cell in cells):
-        raise CorruptBundle(directory, "items.tsv: metadata may hold no tab and no newline")
+    _check_metadata(directory, contents)
+
+
+def _check_metadata(directory: Path, contents: BundleContents) -> None:
+    columns, rows = contents.item_columns, contents.item_rows
+    if len({"", "item", *columns}) != len(columns) + 2:
+        raise CorruptBundle(directory, f"items.tsv: expected distinct names of metadata columns, found {columns}")
+    if any(len(row) != len(columns) for row in rows) or (columns and len(rows) != len(contents.items)):
+        raise CorruptBundle(directory, f"items.tsv: expected {len(columns)} metadata values for every item")
+    for cell in (*columns, *(cell for row in rows for cell in row)):
+        if "\t" in cell or "\n" in cell or not _is_text(cell):
+            raise CorruptBundle(directory, f"items.tsv: {cell!r} holds a tab, a newline or a lone surrogate")
+
+
+def _is_text(cell: str) -> bool:
+    try:
+        cell.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

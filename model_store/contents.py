@@ -12,7 +12,7 @@ from model_store.ids import IdMap
 FloatArray = NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class BundleContents:
     """Everything a bundle holds; see ``docs/bundle-format.md``.
 

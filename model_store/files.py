@@ -14,14 +14,17 @@ def read_lines(path: Path) -> list[str]:
     """The lines of a UTF-8 text whose every line ends in a newline.
 
     Raises:
-        CorruptBundle: the file is unreadable or no UTF-8.
+        CorruptBundle: the file is unreadable, no UTF-8, or breaks off in the middle of a line.
     """
     try:
         text = path.read_bytes().decode()
     except (OSError, UnicodeDecodeError) as exc:
         raise CorruptBundle(path, f"unreadable text: {exc}") from exc
     # Not splitlines(): ids may hold characters (U+2028, say) that it takes for line ends.
-    return text.split("\n")[:-1]
+    *lines, rest = text.split("\n")
+    if rest:
+        raise CorruptBundle(path, "expected a newline at the end of the last line")
+    return lines
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:
@@ -30,11 +33,18 @@ def write_lines(path: Path, lines: Iterable[str]) -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """The hex sha256 of a file."""
+    """The hex sha256 of a file.
+
+    Raises:
+        CorruptBundle: the file is missing or unreadable.
+    """
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+    except OSError as exc:
+        raise CorruptBundle(path, f"unreadable: {exc}") from exc
     return digest.hexdigest()
 
 

@@ -88,8 +88,12 @@ class IdMap:
         return self._rows.get(value)
 
     def ids(self, rows: Iterable[int]) -> list[str]:
-        """The external ids of several rows."""
-        return [self._ids[row] for row in rows]
+        """The external ids of several rows.
+
+        Raises:
+            IndexError: one of them is outside 0…n-1.
+        """
+        return [self.id(row) for row in rows]
 
     def rows(self, values: Sequence[str]) -> NDArray[np.int64]:
         """The rows of several ids, (n,) int64.

@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,17 @@ from model_store.errors import CorruptBundle, IncompatibleBundle
 
 FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
+FIXED_FILES = (
+    "encoder.onnx",
+    "item_embeddings.npy",
+    "item_ids.txt",
+    "items.tsv",
+    "popularity.npy",
+    "seen_indices.npy",
+    "seen_indptr.npy",
+    "user_embeddings.npy",
+    "user_ids.txt",
+)
 VERSION_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 MODALITY_PATTERN = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
@@ -25,10 +38,19 @@ class HistoryRule:
 
     ``u = |H|^-alpha · Σ_{i in H} h_i`` with ``h_i`` the rows of ``history_embeddings.npy`` and H the ``max_items``
     latest distinct items of the history.
+
+    Raises:
+        ValueError: ``alpha`` is not finite, or ``max_items`` is below 1.
     """
 
     alpha: float = 0.5
     max_items: int = 1000
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.alpha):
+            raise ValueError(f"alpha: expected a finite number, found {self.alpha!r}")
+        if type(self.max_items) is not int or self.max_items < 1:
+            raise ValueError(f"max_items: expected an integer of at least 1, found {self.max_items!r}")
 
     def encode(self, rows: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """Folds history rows (n, d), oldest first, into one user vector (d,) float32; no rows give the zero vector."""
@@ -71,8 +93,14 @@ class Manifest:
     format_version: int = FORMAT_VERSION
 
     def to_json(self) -> str:
-        """The canonical text of the manifest, which carries a sha256 of itself."""
-        facts = {**asdict(self), "modalities": dict(sorted(self.modalities.items()))}
+        """The canonical text of the manifest, which carries a sha256 of itself.
+
+        Raises:
+            ValueError: a fact is no finite number or no text JSON can carry.
+            TypeError: a fact is of a type JSON does not know.
+        """
+        # Through JSON and back, so that keys are sorted as the strings they become: metrics may be keyed by k = 5, 10.
+        facts = json.loads(_canonical(asdict(self)))
         facts["checksum"] = hashlib.sha256(_canonical(facts).encode()).hexdigest()
         return _canonical(facts)
 
@@ -81,9 +109,37 @@ class Manifest:
         """The modalities in the order of the encoder's ``present`` columns."""
         return tuple(sorted(self.modalities))
 
+    @property
+    def created(self) -> datetime:
+        """``created_at`` as a time that can be compared.
+
+        Raises:
+            ValueError: it is no RFC 3339 time.
+        """
+        return datetime.fromisoformat(self.created_at)
+
+    @property
+    def required_files(self) -> frozenset[str]:
+        """The files a bundle of these facts has beside its manifest."""
+        features = {f"features_{name}.npy" for name in self.modalities}
+        return frozenset({*FIXED_FILES, *features, *(["history_embeddings.npy"] if self.history else [])})
+
 
 def _canonical(facts: Mapping[str, Any]) -> str:
     return json.dumps(facts, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def write_manifest(path: Path, manifest: Manifest) -> None:
+    """Writes a ``manifest.json``.
+
+    Raises:
+        CorruptBundle: a fact cannot be written as JSON, NaN among the metrics for instance.
+    """
+    try:
+        text = manifest.to_json().encode()
+    except (TypeError, ValueError) as exc:
+        raise CorruptBundle(path, f"the manifest cannot be written as JSON: {exc}") from exc
+    path.write_bytes(text)
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -98,14 +154,20 @@ def read_manifest(path: Path) -> Manifest:
     try:
         text = path.read_bytes().decode()
         facts = json.loads(text)
-    except (OSError, ValueError) as exc:
+    except (OSError, ValueError, RecursionError) as exc:
         raise CorruptBundle(path, f"unreadable manifest: {exc}") from exc
     if not isinstance(facts, dict):
         raise CorruptBundle(path, f"expected a JSON object, found {type(facts).__name__}")
     if facts.get("format_version") != FORMAT_VERSION:
         raise IncompatibleBundle(path, FORMAT_VERSION, facts.get("format_version"))
-    manifest = _parse(path, facts)
-    if manifest.to_json() != text:
+    try:
+        manifest = _parse(path, facts)
+        _check_names(path, manifest)
+        _check_facts(path, manifest)
+        altered = manifest.to_json() != text
+    except (TypeError, AttributeError, ValueError) as exc:
+        raise CorruptBundle(path, f"malformed manifest: {exc}") from exc
+    if altered:
         raise CorruptBundle(path, "the manifest was altered: its checksum does not match")
     return manifest
 
@@ -114,13 +176,8 @@ def _parse(path: Path, facts: dict[str, Any]) -> Manifest:
     known = {f.name for f in fields(Manifest)} | {"checksum"}
     if set(facts) != known:
         raise CorruptBundle(path, f"missing fields {sorted(known - set(facts))}, unknown {sorted(set(facts) - known)}")
-    try:
-        history = None if facts["history"] is None else HistoryRule(**facts["history"])
-        manifest = Manifest(**{k: v for k, v in facts.items() if k not in {"checksum", "history"}}, history=history)
-        _check_names(path, manifest)
-    except (TypeError, AttributeError) as exc:
-        raise CorruptBundle(path, f"malformed manifest: {exc}") from exc
-    return manifest
+    history = None if facts["history"] is None else HistoryRule(**facts["history"])
+    return Manifest(**{k: v for k, v in facts.items() if k not in {"checksum", "history"}}, history=history)
 
 
 def _check_names(path: Path, manifest: Manifest) -> None:
@@ -132,3 +189,17 @@ def _check_names(path: Path, manifest: Manifest) -> None:
     for name in manifest.checksums:
         if "/" in name or name.startswith("."):
             raise CorruptBundle(path, f"file {name!r} lies outside the bundle")
+
+
+def _check_facts(path: Path, manifest: Manifest) -> None:
+    sizes = {"d": manifest.d, **{f"modalities.{name}": d_m for name, d_m in manifest.modalities.items()}}
+    counts = {name: getattr(manifest, name) for name in ("n_users", "n_items", "journal_watermark")}
+    for name, value in {**sizes, **counts}.items():
+        least = 1 if name in sizes else 0
+        if type(value) is not int or value < least:
+            raise CorruptBundle(path, f"{name}: expected an integer of at least {least}, found {value!r}")
+    for name in ("metrics", "training", "checksums"):
+        if not isinstance(getattr(manifest, name), Mapping):
+            raise CorruptBundle(path, f"{name}: expected an object")
+    if manifest.created.utcoffset() is None:
+        raise CorruptBundle(path, f"created_at: expected a time zone, found {manifest.created_at!r}")

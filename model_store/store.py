@@ -13,11 +13,12 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from model_store.bundle import Bundle, load_bundle, write_bundle
 from model_store.contents import BundleContents
-from model_store.errors import BundleNotFound, CorruptBundle, ModelStoreError
+from model_store.errors import BundleNotFound, CorruptBundle, IncompatibleBundle, ModelStoreError
 from model_store.files import fsync, write_durably
 from model_store.manifest import MANIFEST_NAME, VERSION_PATTERN, Manifest, read_manifest
 
@@ -26,12 +27,18 @@ _REMEMBERED = 50
 
 @dataclass(frozen=True, slots=True)
 class VersionInfo:
-    """One line of a listing. ``manifest`` is None where it cannot be read; ``problem`` then says why."""
+    """One line of a listing.
+
+    Attributes:
+        manifest: None where the version is damaged or of another format; ``problem`` then says why.
+        readable: whether this code knows the format, damaged or not.
+    """
 
     version: str
     manifest: Manifest | None
     current: bool
     problem: str | None = None
+    readable: bool = True
 
 
 class ModelStore:
@@ -48,20 +55,22 @@ class ModelStore:
     def publish(self, contents: BundleContents, encoder: bytes, manifest: Manifest) -> Manifest:
         """Adds a version in one step: it is written beside the others, checked by reading it back, then renamed.
 
+        Publishing does not promote; the version that serves stays the same.
+
         Raises:
             CorruptBundle: the bundle contradicts itself; nothing was added.
             ModelStoreError: the version exists already.
         """
         target = self._directory(manifest.model_version)
+        self._check_new(target)
         self._versions.mkdir(parents=True, exist_ok=True)
-        temporary = self._versions / f".tmp-{uuid.uuid4().hex}"
+        temporary = self._temporary()
         temporary.mkdir()
         try:
             written = write_bundle(temporary, contents, encoder, manifest)
             load_bundle(temporary)
             with self._locked():
-                if target.exists():
-                    raise ModelStoreError(f"model version {manifest.model_version!r} exists already in {self.root}")
+                self._check_new(target)
                 temporary.rename(target)
                 fsync(self._versions)
         except BaseException:
@@ -70,18 +79,13 @@ class ModelStore:
         return written
 
     def versions(self) -> list[VersionInfo]:
-        """All versions, newest first by creation time; a damaged one is listed with its problem."""
+        """All versions, newest first by creation time; a damaged one is listed last, with its problem.
+
+        Manifests are checked and files looked for; only :meth:`load` reads every byte.
+        """
         current = self.current()
-        infos = []
-        for path in self._versions.iterdir() if self._versions.is_dir() else ():
-            if path.name.startswith("."):
-                continue
-            try:
-                infos.append(VersionInfo(path.name, read_manifest(path / MANIFEST_NAME), path.name == current))
-            except ModelStoreError as exc:
-                infos.append(VersionInfo(path.name, None, path.name == current, str(exc)))
-        key = lambda info: (info.manifest.created_at if info.manifest else "", info.version)  # noqa: E731
-        return sorted(infos, key=key, reverse=True)
+        infos = [_inspect(path, current) for path in self._version_directories()]
+        return sorted(infos, key=_age, reverse=True)
 
     def current(self) -> str | None:
         """The promoted version, or None where nothing has been promoted."""
@@ -100,8 +104,7 @@ class ModelStore:
         if name is None or not self._directory(name).is_dir():
             raise BundleNotFound(name, self.root)
         bundle = load_bundle(self._directory(name), verify=verify)
-        if bundle.version != name:
-            raise CorruptBundle(bundle.directory, f"the manifest is of version {bundle.version!r}")
+        _check_version(bundle.directory, bundle.manifest)
         return bundle
 
     def promote(self, version: str) -> None:
@@ -110,8 +113,8 @@ class ModelStore:
         Raises:
             ModelStoreError: the version is absent, damaged or of another format; the pointer stays as it was.
         """
-        self.load(version)
-        with self._locked():
+        with self._locked():  # all along, so that no prune can remove what has just been found sound
+            self.load(version)
             promoted = self._promoted()
             if promoted[:1] != [version]:
                 self._point([version, *promoted])
@@ -119,27 +122,35 @@ class ModelStore:
     def rollback(self) -> str:
         """Goes back to the version promoted before the current one, and returns it.
 
-        Versions that are gone or damaged by now are passed over.
+        Versions that are gone or damaged by now are passed over. Called again, it goes one further back.
 
         Raises:
             BundleNotFound: there is none to go back to; the pointer stays as it was.
         """
         with self._locked():
-            earlier = self._promoted()[1:]
+            current, *earlier = self._promoted() or [""]
             while earlier:
                 with contextlib.suppress(ModelStoreError):
-                    self.load(earlier[0])
-                    self._point(earlier)
-                    return earlier[0]
+                    if earlier[0] != current:
+                        self.load(earlier[0])
+                        self._point(earlier)
+                        return earlier[0]
                 earlier = earlier[1:]
         raise BundleNotFound(None, self.root)
 
     def prune(self, keep: int) -> list[str]:
-        """Removes all but the newest ``keep`` versions, never the current one; returns what was removed."""
+        """Removes all but the newest ``keep`` versions and returns what was removed.
+
+        The current version stays whatever its age, and so do versions of a format this code does not know.
+        """
         with self._locked():
-            doomed = [info.version for info in self.versions()[max(keep, 1) :] if not info.current]
+            infos = [info for info in self.versions() if info.readable]
+            doomed = [info.version for info in infos[max(keep, 1) :] if not info.current]
             for version in doomed:
-                shutil.rmtree(self._directory(version))
+                # Out of the way in one step: a reader finds the whole version or none.
+                out_of_sight = self._temporary()
+                self._directory(version).rename(out_of_sight)
+                shutil.rmtree(out_of_sight)
         return doomed
 
     def _directory(self, version: str) -> Path:
@@ -147,9 +158,22 @@ class ModelStore:
             raise BundleNotFound(version, self.root)
         return self._versions / version
 
+    def _temporary(self) -> Path:
+        return self._versions / f".tmp-{uuid.uuid4().hex}"
+
+    def _check_new(self, target: Path) -> None:
+        if target.exists():
+            raise ModelStoreError(f"model version {target.name!r} exists already in {self.root}")
+
+    def _version_directories(self) -> Iterator[Path]:
+        """Directories that can be versions; not those being written or removed, nor anything that is not ours."""
+        paths = self._versions.iterdir() if self._versions.is_dir() else ()
+        yield from (path for path in paths if VERSION_PATTERN.fullmatch(path.name) and path.is_dir())
+
     def _promoted(self) -> list[str]:
         try:
-            return self._pointer.read_text(encoding="utf-8").split()
+            # A damaged pointer names a version that does not exist, and is reported as such.
+            return self._pointer.read_text(encoding="utf-8", errors="replace").split()
         except FileNotFoundError:
             return []
 
@@ -162,3 +186,24 @@ class ModelStore:
         with (self.root / ".lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
+
+
+def _inspect(path: Path, current: str | None) -> VersionInfo:
+    is_current = path.name == current
+    try:
+        manifest = read_manifest(path / MANIFEST_NAME)
+        _check_version(path, manifest)
+        if missing := sorted(name for name in manifest.required_files if not (path / name).is_file()):
+            raise CorruptBundle(path, f"without {', '.join(missing)}")
+    except ModelStoreError as exc:
+        return VersionInfo(path.name, None, is_current, str(exc), readable=not isinstance(exc, IncompatibleBundle))
+    return VersionInfo(path.name, manifest, is_current)
+
+
+def _check_version(path: Path, manifest: Manifest) -> None:
+    if manifest.model_version != path.name:
+        raise CorruptBundle(path, f"the manifest is of version {manifest.model_version!r}")
+
+
+def _age(info: VersionInfo) -> tuple[datetime, str]:
+    return (info.manifest.created if info.manifest else datetime.min.replace(tzinfo=UTC), info.version)

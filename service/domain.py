@@ -53,6 +53,34 @@ class Encoding:
 
 
 @dataclass(frozen=True, slots=True)
+class EncodingReport:
+    """What an item's owner is told about its encoding.
+
+    Attributes:
+        confidence: as in ``Encoding``; None for an item whose vector was trained, not encoded.
+    """
+
+    present: tuple[str, ...]
+    missing: tuple[str, ...]
+    confidence: float | None
+    model_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogItem:
+    """An item as the catalogue holds it.
+
+    Attributes:
+        item: the description; its modalities are left out, their vectors stay in the journal and the bundle.
+        seq: place of its latest record in the journal; 0 where only the model knows it.
+    """
+
+    item: Item
+    report: EncodingReport
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
 class PutItem:
     """Journal entry: the item now reads like this."""
 
@@ -87,12 +115,21 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
+class Suggestion:
+    """One place in a recommendation."""
+
+    item_id: str
+    score: float
+    title: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Recommendation:
-    """The answer to "what for this user?": items by score descending, ties by id ascending."""
+    """The answer to "what for this user?", best first; scores never rise from one place to the next."""
 
     user_id: str
     strategy: Strategy
     model_version: str
     index_seq: int
-    hits: Sequence[Hit]
+    items: Sequence[Suggestion]
     degraded: tuple[str, ...] = ()

@@ -13,6 +13,15 @@ RecommenderError
 """
 
 
+def json_pointer(*parts: str | int) -> str:
+    """The JSON pointer (RFC 6901) of a path into a document.
+
+    >>> json_pointer("modalities", "a/b", 3)
+    '/modalities/a~1b/3'
+    """
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
+
+
 class RecommenderError(Exception):
     """Anything the service refuses to do."""
 
@@ -48,7 +57,7 @@ class UnknownModality(InvalidItem):
     def __init__(self, pointer: str, name: str, known: tuple[str, ...]) -> None:
         self.name = name
         self.known = known
-        super().__init__(pointer, f"unknown modality {name!r}: the model knows {', '.join(known)}")
+        super().__init__(pointer, f"unknown modality {name!r}: the model knows {', '.join(known) or 'none'}")
 
 
 class DimensionMismatch(InvalidItem):

@@ -56,6 +56,11 @@ class Journal(Protocol):
     Writes that wait at the same moment share one flush to disk (group commit).
     """
 
+    @property
+    def identity(self) -> str:
+        """A random name made with the journal: what is kept elsewhere under a ``seq`` belongs to this journal only."""
+        ...
+
     def append(self, entry: Entry) -> Future[Record]:
         """Writes an entry. The future resolves once it is on disk, or raises StorageUnavailable and wrote nothing."""
         ...
@@ -70,6 +75,8 @@ class Journal(Protocol):
 
     def latest(self) -> Iterator[Record]:
         """The latest record of every item ever written, ordered by ``seq``: enough to rebuild the catalogue.
+
+        Where others write meanwhile, an item may come twice; the later record is the one that holds.
 
         Raises:
             StorageUnavailable: the journal cannot be read.

@@ -1,0 +1,61 @@
+# Everything a contributor runs. `make` alone lists the targets.
+#
+#   make setup PYTHON=python3.12        another interpreter (3.11 or newer)
+#   make setup PIP_FLAGS="--find-links wheels"   flags for pip, for instance where to take a CPU build of torch from
+
+PYTHON ?= python3
+PIP_FLAGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+TYPED := model_store service training tools tests/model_store tests/packaging tests/docs
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test check format serve test-slow smoke-compose clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Make .venv with everything: service, trainer, development tools
+	@echo "Ready: $(VENV)"
+
+$(STAMP): pyproject.toml Makefile
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; try make PYTHON=python3.12")'
+	@test -x $(BIN)/python || { echo "Making $(VENV)"; rm -rf $(VENV); $(PYTHON) -m venv $(VENV); }
+	@echo "Installing the packages of pyproject.toml into $(VENV) (a few minutes the first time)"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check $(PIP_FLAGS) -e '.[cpu,train,dev]'
+	@touch $@
+
+demo: $(STAMP) ## Train on synthetic data, serve, and watch an incomplete item arrive
+	@$(BIN)/python tools/demo.py
+
+test: $(STAMP) ## Run the tests, but for the slow ones
+	@$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(STAMP) ## Run the tests that take minutes
+	@$(BIN)/python -m pytest -m slow
+
+check: $(STAMP) ## Check format, lint, types, imports and docs
+	@echo "ruff format"; $(BIN)/ruff format --check --quiet .
+	@echo "ruff check"; $(BIN)/ruff check --quiet .
+	@echo "mypy"; $(BIN)/mypy --no-error-summary $(TYPED)
+	@echo "lint-imports"; $(BIN)/lint-imports >$(VENV)/imports.log || { cat $(VENV)/imports.log; exit 1; }
+	@echo "docs"; $(BIN)/python -m pytest --quiet --no-header tests/docs
+
+format: $(STAMP) ## Format the code and fix what the linter can
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format .
+
+serve: export I3REC_MODEL_STORE ?= var/store
+serve: export I3REC_JOURNAL_URL ?= sqlite:///var/journal.db
+serve: $(STAMP) ## Run the service on this machine, with its state under ./var
+	@mkdir -p var
+	@$(BIN)/python -m service
+
+smoke-compose: $(STAMP) ## Build the images, run the compose file, try it and take it down (needs Docker)
+	@$(BIN)/python tools/smoke_compose.py
+
+clean: ## Remove .venv, caches and builds; ./var stays
+	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
+	@find . -type d -name __pycache__ -prune -exec rm -rf {} +

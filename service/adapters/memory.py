@@ -1,0 +1,143 @@
+"""Every port in plain Python: for tests, for small installations without Redis, and as the meaning of the others."""
+
+import threading
+import uuid
+from collections import OrderedDict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from datetime import UTC, datetime
+
+import numpy as np
+
+from service.adapters.ranking import best, exact_scores
+from service.domain import DeleteItem, Encoding, Entry, Hit, Matrix, Record, Vector
+from service.errors import StorageUnavailable
+
+
+class MemoryIndex:
+    """Brute force over a dict: what any index must answer."""
+
+    def __init__(self, item_ids: Sequence[str], vectors: Matrix) -> None:
+        self._d = vectors.shape[1]
+        self._vectors: dict[str, Vector] = {}
+        self._lock = threading.Lock()
+        self.upsert(item_ids, vectors)
+
+    def upsert(self, item_ids: Sequence[str], vectors: Matrix) -> None:
+        """Adds or replaces items."""
+        if vectors.shape != (len(item_ids), self._d):
+            raise ValueError(f"expected vectors {(len(item_ids), self._d)}, found {vectors.shape}")
+        with self._lock:
+            self._vectors.update(zip(item_ids, np.array(vectors, dtype=np.float32), strict=True))
+
+    def remove(self, item_ids: Collection[str]) -> None:
+        """Removes items; unknown ids are ignored."""
+        with self._lock:
+            for item_id in item_ids:
+                self._vectors.pop(item_id, None)
+
+    def search(
+        self, query: Vector, k: int, *, exclude: Collection[str] = (), allow: Collection[str] | None = None
+    ) -> list[Hit]:
+        """The k best items by inner product, ties by id."""
+        excluded = frozenset(exclude)
+        allowed = None if allow is None else frozenset(allow)
+        with self._lock:
+            rows = {
+                item_id: vector
+                for item_id, vector in self._vectors.items()
+                if item_id not in excluded and (allowed is None or item_id in allowed)
+            }
+        if not rows or k < 1:
+            return []
+        return best(list(rows), exact_scores(np.stack(list(rows.values())), query), k)
+
+    def __len__(self) -> int:
+        return len(self._vectors)
+
+
+class MemoryJournal:
+    """A journal that forgets with the process."""
+
+    def __init__(self) -> None:
+        self._identity = uuid.uuid4().hex
+        self._records: list[Record] = []
+        self._lock = threading.Lock()
+        self._closed = False
+
+    @property
+    def identity(self) -> str:
+        """A random name made with the journal."""
+        return self._identity
+
+    def append(self, entry: Entry) -> Future[Record]:
+        """Writes an entry at once."""
+        future: Future[Record] = Future()
+        with self._lock:
+            if self._closed:
+                future.set_exception(StorageUnavailable("the journal is closed"))
+                return future
+            record = Record(len(self._records) + 1, datetime.now(UTC), entry)
+            self._records.append(record)
+        future.set_result(record)
+        return future
+
+    def read(self, after: int = 0) -> Iterator[Record]:
+        """All records with ``seq > after``, in order."""
+        with self._lock:
+            return iter(self._records[max(after, 0) :])
+
+    def latest(self) -> Iterator[Record]:
+        """The latest record of every item, ordered by ``seq``."""
+        latest: dict[str, Record] = {}
+        for record in self.read():
+            item_id = record.entry.item_id if isinstance(record.entry, DeleteItem) else record.entry.item.item_id
+            latest[item_id] = record
+        return iter(sorted(latest.values(), key=lambda record: record.seq))
+
+    def last_seq(self) -> int:
+        """The highest ``seq``; 0 for an empty journal."""
+        return len(self._records)
+
+    def close(self) -> None:
+        """Refuses writes from now on."""
+        with self._lock:
+            self._closed = True
+
+
+class MemoryCache:
+    """The most recently used encodings, up to a bound."""
+
+    def __init__(self, max_items: int) -> None:
+        self._max_items = max_items
+        self._encodings: OrderedDict[tuple[str, str, int], Encoding] = OrderedDict()
+
+    async def get_many(self, model_version: str, keys: Sequence[tuple[str, int]]) -> list[Encoding | None]:
+        """The cached encodings of (item_id, seq) pairs; None for each miss."""
+        found = [self._encodings.get((model_version, *key)) for key in keys]
+        for key, encoding in zip(keys, found, strict=True):
+            if encoding:
+                self._encodings.move_to_end((model_version, *key))
+        return found
+
+    async def put_many(self, encodings: Mapping[tuple[str, int], Encoding]) -> None:
+        """Stores encodings; the least recently used give way."""
+        for (item_id, seq), encoding in encodings.items():
+            key = (encoding.model_version, item_id, seq)
+            self._encodings[key] = encoding
+            self._encodings.move_to_end(key)
+        while len(self._encodings) > self._max_items:
+            self._encodings.popitem(last=False)
+
+    async def ping(self) -> bool:
+        """Always True."""
+        return True
+
+    @property
+    def healthy(self) -> bool:
+        """Always True."""
+        return True
+
+    async def close(self) -> None:
+        """Forgets everything."""
+        self._encodings.clear()

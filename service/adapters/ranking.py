@@ -1,0 +1,55 @@
+"""Exact scores and exact order, whatever engine proposed the candidates.
+
+Engines add up a dot product in an order of their own, so the same vector may score differently by the last bit in two
+places. Ties must not depend on that: candidates are scored again here, in double precision and one order for all.
+"""
+
+import heapq
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.domain import Hit, Matrix, Vector
+
+_UNIT = float(np.finfo(np.float32).eps)
+
+
+def exact_scores(vectors: Matrix, query: Vector) -> NDArray[np.float64]:
+    """Inner products of (n, d) rows with a (d,) query; equal rows get equal scores, wherever they stand."""
+    products: NDArray[np.float64] = np.multiply(vectors, query, dtype=np.float64)
+    total: NDArray[np.float64] = np.ascontiguousarray(products).sum(axis=1)
+    return total
+
+
+def best(item_ids: Sequence[str], scores: NDArray[np.float64], k: int) -> list[Hit]:
+    """The k best by score descending, ties by id ascending, also where a tie stands at the end of the list."""
+    least = np.partition(scores, -k)[-k] if len(scores) > k else -np.inf
+    kept = np.flatnonzero(scores >= least)
+    order = heapq.nsmallest(k, ((-float(scores[i]), item_ids[i]) for i in kept.tolist()))
+    return [Hit(item_id, 0.0 - negative) for negative, item_id in order]
+
+
+def rounding_bound(d: int, longest: float, query: Vector) -> float:
+    """How far a float32 dot product of length d can be from the exact one, in any order of summation.
+
+    ``|fl(v·q) - v·q| ≤ γ_d · ‖v‖·‖q‖`` with ``γ_d = d·u/(1 - d·u)`` (Higham, Accuracy and Stability of Numerical
+    Algorithms, 3.1); eps = 2u leaves room for the denominator and for the rounding of the bound itself.
+    """
+    return (d + 2) * _UNIT * longest * float(np.linalg.norm(query.astype(np.float64)))
+
+
+def candidates(scores: NDArray[np.floating[Any]], k: int, slack: float) -> NDArray[np.int64]:
+    """Rows that may be among the exact k best, given float32 scores that are off by at most ``slack`` each."""
+    if len(scores) <= k:
+        return np.arange(len(scores), dtype=np.int64)
+    threshold = float(np.partition(scores, -k)[-k]) - 2 * slack
+    return np.flatnonzero(scores >= threshold)
+
+
+def longest_row(vectors: Matrix) -> float:
+    """The largest Euclidean norm of a row; 0 where there is none."""
+    if not len(vectors):
+        return 0.0
+    return float(np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64).max()))

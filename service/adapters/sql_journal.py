@@ -1,0 +1,230 @@
+"""The journal in a SQL database, through SQLAlchemy Core. SQLite for now; what is special to it stands in one function.
+
+One thread writes. It takes every entry that waits and commits them together, so that they share one flush to disk.
+"""
+
+import logging
+import queue
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+
+from service.adapters.records import decode_entry, encode_payload, item_of, kind_of
+from service.domain import Entry, Record
+from service.errors import StorageUnavailable
+
+logger = logging.getLogger(__name__)
+
+_PAGE = 500
+_MAX_BATCH = 512
+
+_metadata = sa.MetaData()
+_journal = sa.Table(
+    "journal",
+    _metadata,
+    # SQLite numbers rows by AUTOINCREMENT (never twice) only where the column is a plain INTEGER.
+    sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True, autoincrement=True),
+    sa.Column("at", sa.String(40), nullable=False),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("item_id", sa.String(256), nullable=False),
+    sa.Column("payload", sa.Text, nullable=False),
+    sa.Index("journal_by_item", "item_id", "seq"),
+    sqlite_autoincrement=True,
+)
+_facts = sa.Table(
+    "journal_facts",
+    _metadata,
+    sa.Column("name", sa.String(40), primary_key=True),
+    sa.Column("value", sa.String(200), nullable=False),
+)
+
+
+@dataclass(slots=True)
+class _Write:
+    """An entry on its way to disk."""
+
+    entry: Entry
+    row: dict[str, str]
+    done: Future[Record] = field(default_factory=Future)
+
+
+class SqlJournal:
+    """A durable journal; an acknowledged record survives the process and the machine.
+
+    Args:
+        url: SQLAlchemy URL, ``sqlite:///PATH``; missing directories of PATH are made.
+        timeout_s: how long a write waits where another process holds the database.
+        on_batch: is told how many records each commit held.
+
+    Raises:
+        StorageUnavailable: the database cannot be opened or made.
+    """
+
+    def __init__(self, url: str, *, timeout_s: float = 5.0, on_batch: Callable[[int], object] = lambda _: None) -> None:
+        self._on_batch = on_batch
+        self._engine = _open_sqlite(sa.make_url(url), timeout_s)
+        try:
+            self._identity = self._prepare()
+        except SQLAlchemyError as exc:
+            self._engine.dispose()
+            raise StorageUnavailable(f"the journal {url} cannot be opened: {_cause(exc)}") from exc
+        self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
+        self._closing = threading.Lock()
+        self._closed = False
+        self._thread = threading.Thread(target=self._write_forever, name="journal-writer", daemon=True)
+        self._thread.start()
+
+    @property
+    def identity(self) -> str:
+        """A random name made with the journal."""
+        return self._identity
+
+    def append(self, entry: Entry) -> Future[Record]:
+        """Writes an entry; the future resolves once it is on disk."""
+        row = {"kind": kind_of(entry), "item_id": item_of(entry), "payload": encode_payload(entry)}
+        write = _Write(entry, row)
+        with self._closing:
+            if self._closed:
+                write.done.set_exception(StorageUnavailable("the journal is closed"))
+            else:
+                self._queue.put(write)
+        return write.done
+
+    def read(self, after: int = 0) -> Iterator[Record]:
+        """All records with ``seq > after``, in order."""
+        return self._pages(sa.select(_journal), after)
+
+    def latest(self) -> Iterator[Record]:
+        """The latest record of every item, ordered by ``seq``."""
+        later = _journal.alias("later")
+        newer = sa.exists().where(later.c.item_id == _journal.c.item_id, later.c.seq > _journal.c.seq)
+        return self._pages(sa.select(_journal).where(~newer), 0)
+
+    def last_seq(self) -> int:
+        """The highest ``seq`` on disk; 0 for an empty journal."""
+        return int(self._fetch(sa.select(sa.func.coalesce(sa.func.max(_journal.c.seq), 0)))[0][0])
+
+    def close(self) -> None:
+        """Finishes pending writes and lets go of the database; more calls do nothing."""
+        with self._closing:
+            if self._closed:
+                return
+            self._closed = True
+            self._queue.put(None)
+        self._thread.join()
+        self._engine.dispose()
+
+    def _prepare(self) -> str:
+        with self._engine.begin() as connection:
+            for table in _metadata.sorted_tables:
+                connection.execute(sa.schema.CreateTable(table, if_not_exists=True))
+                for index in table.indexes:
+                    connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))
+            known = sa.select(_facts.c.value).where(_facts.c.name == "identity")
+            if connection.execute(known).first() is None:
+                connection.execute(_facts.insert().values(name="identity", value=uuid.uuid4().hex))
+            return str(connection.execute(known).scalar_one())
+
+    def _pages(self, query: sa.Select[Any], after: int) -> Iterator[Record]:
+        # Page by page, so that no transaction stays open (and holds the WAL) while the caller works.
+        while rows := self._fetch(query.where(_journal.c.seq > after).order_by(_journal.c.seq).limit(_PAGE)):
+            for row in rows:
+                entry = decode_entry(row.seq, row.kind, row.item_id, row.payload)
+                yield Record(row.seq, _time(row.seq, row.at), entry)
+            after = rows[-1].seq
+
+    def _fetch(self, query: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
+        if self._closed:
+            raise StorageUnavailable("the journal is closed")
+        try:
+            with self._engine.connect() as connection:
+                return connection.execute(query).all()
+        except (SQLAlchemyError, OverflowError) as exc:
+            raise StorageUnavailable(f"the journal cannot be read: {_cause(exc)}") from exc
+
+    def _write_forever(self) -> None:
+        while True:
+            batch, last = self._take()
+            if batch:
+                self._commit(batch)
+            if last:
+                return
+
+    def _take(self) -> tuple[list[_Write], bool]:
+        """Waits for one write, then takes all that wait with it; True once the journal closes."""
+        batch: list[_Write] = []
+        write = self._queue.get()
+        while write is not None:
+            if write.done.set_running_or_notify_cancel():
+                batch.append(write)
+            if len(batch) >= _MAX_BATCH:
+                return batch, False
+            try:
+                write = self._queue.get_nowait()
+            except queue.Empty:
+                return batch, False
+        return batch, True
+
+    def _commit(self, batch: Sequence[_Write]) -> None:
+        now = datetime.now(UTC)
+        try:
+            with self._engine.begin() as connection:
+                rows = [{**write.row, "at": now.isoformat()} for write in batch]
+                seqs = [_inserted(connection.execute(_journal.insert().values(row))) for row in rows]
+        except Exception as exc:  # whatever it is: a dead writer would leave every later write waiting forever
+            logger.exception("journal_write_failed", extra={"records": len(batch)})
+            for write in batch:
+                refusal = StorageUnavailable(f"the journal cannot be written: {_cause(exc)}")
+                refusal.__cause__ = exc
+                write.done.set_exception(refusal)
+            return
+        self._on_batch(len(batch))
+        for write, seq in zip(batch, seqs, strict=True):
+            write.done.set_result(Record(seq, now, write.entry))
+
+
+def _open_sqlite(url: sa.URL, timeout_s: float) -> sa.Engine:
+    """An engine whose commits are on disk when they return; makes the directory of the file."""
+    if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
+        raise StorageUnavailable("expected a journal URL sqlite:///PATH")
+    try:
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise StorageUnavailable(f"the directory of the journal cannot be made: {exc}") from exc
+    engine = sa.create_engine(url, connect_args={"timeout": timeout_s})
+
+    def prepare(connection: Any, _: object) -> None:
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.close()
+
+    sa.event.listen(engine, "connect", prepare)
+    return engine
+
+
+def _inserted(result: sa.CursorResult[Any]) -> int:
+    key = result.inserted_primary_key
+    if key is None:
+        raise StorageUnavailable("the database gave a new record no number")
+    return int(key[0])
+
+
+def _time(seq: int, text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except (ValueError, TypeError) as exc:
+        raise StorageUnavailable(f"journal record {seq} is unreadable: {exc!r}") from exc
+
+
+def _cause(exc: BaseException) -> str:
+    """The database's own words, without SQLAlchemy's statement and parameters (they hold features)."""
+    return str(getattr(exc, "orig", None) or exc)

@@ -1,0 +1,227 @@
+"""Errors as RFC 9457 problem documents. The only place that maps an error to an HTTP status."""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.errors import (
+    EncodingFailed,
+    InvalidItem,
+    ModelUnavailable,
+    RecommenderError,
+    StorageUnavailable,
+    UnknownItem,
+    UnknownUser,
+    json_pointer,
+)
+from service.observability import request_id
+
+logger = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_S = "2"
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    status: HTTPStatus
+    slug: str
+    title: str
+
+
+_INTERNAL = _Kind(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "The service failed")
+_TABLE: Mapping[type[Exception], _Kind] = {
+    UnknownItem: _Kind(HTTPStatus.NOT_FOUND, "unknown-item", "No such item"),
+    UnknownUser: _Kind(HTTPStatus.NOT_FOUND, "unknown-user", "No such user"),
+    InvalidItem: _Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-request", "The request is not valid"),
+    ModelUnavailable: _Kind(HTTPStatus.SERVICE_UNAVAILABLE, "model-unavailable", "No model serves"),
+    StorageUnavailable: _Kind(HTTPStatus.SERVICE_UNAVAILABLE, "storage-unavailable", "The journal is not available"),
+    EncodingFailed: _Kind(HTTPStatus.INTERNAL_SERVER_ERROR, "encoding-failed", "The item could not be encoded"),
+    RecommenderError: _INTERNAL,
+}
+_BY_STATUS: Mapping[int, _Kind] = {
+    400: _Kind(HTTPStatus.BAD_REQUEST, "malformed-body", "The body is no JSON"),
+    404: _Kind(HTTPStatus.NOT_FOUND, "no-such-route", "Nothing lives at this path"),
+    405: _Kind(HTTPStatus.METHOD_NOT_ALLOWED, "method-not-allowed", "The route does not know this method"),
+    413: _Kind(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body-too-large", "The body is too large"),
+    415: _Kind(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body is of an unknown type"),
+    422: _Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-request", "The request is not valid"),
+    500: _INTERNAL,
+}
+
+
+class ProblemError(BaseModel):
+    """One thing that is wrong with a request."""
+
+    pointer: str = Field(description="JSON pointer into the body; for the query /query/NAME, for the path /path/NAME.")
+    detail: str
+
+
+class Problem(BaseModel):
+    """A problem document (RFC 9457)."""
+
+    type: str = Field(description="Stable name of the kind of problem.")
+    title: str = Field(description="The kind of problem in words.")
+    status: int
+    detail: str = Field(description="What happened this time.")
+    instance: str | None = Field(description="The request id, as in the header X-Request-Id.")
+    errors: list[ProblemError] = Field(default_factory=list, description="Each thing that is wrong with the request.")
+
+
+def declare(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The OpenAPI ``responses`` of problems; the schema itself is added once, by ``api.openapi``."""
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {
+        status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {"schema": schema}}}
+        for status in statuses
+    }
+
+
+async def refuse_recommender_error(_: Request, exc: Exception) -> Response:
+    """The answer to an error of the use cases."""
+    kind = next(_TABLE[base] for base in type(exc).__mro__ if base in _TABLE)
+    if kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        logger.error("request_failed", exc_info=exc)
+    detail = kind.title if kind.status == HTTPStatus.INTERNAL_SERVER_ERROR else str(exc)
+    errors = [(exc.pointer, exc.reason)] if isinstance(exc, InvalidItem) else []
+    headers = {"Retry-After": RETRY_AFTER_S} if kind.status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+    return _respond(kind, detail, errors, headers)
+
+
+async def refuse_http_exception(_: Request, exc: Exception) -> Response:
+    """The answer to what the framework and the middleware refuse."""
+    if not isinstance(exc, HTTPException):
+        raise TypeError(f"expected an HTTPException, found {type(exc).__name__}")
+    kind = _BY_STATUS.get(exc.status_code)
+    if kind is None:
+        status = HTTPStatus(exc.status_code)
+        kind = _Kind(status, f"status-{status.value}", status.phrase)
+    return _respond(kind, str(exc.detail), (), exc.headers or {})
+
+
+async def refuse_invalid_request(_: Request, exc: Exception) -> Response:
+    """The answer to a request that contradicts its schema: 400 where it is no JSON at all, otherwise 422."""
+    if not isinstance(exc, RequestValidationError):
+        raise TypeError(f"expected a RequestValidationError, found {type(exc).__name__}")
+    problems = exc.errors()
+    for problem in problems:
+        if problem["type"] == "json_invalid":
+            reason = problem.get("ctx", {}).get("error", "malformed")
+            return _respond(_BY_STATUS[400], f"JSON: {reason} (character {problem['loc'][-1]})")
+    errors = [(_pointer(problem, exc.body), str(problem["msg"]).removeprefix("Value error, ")) for problem in problems]
+    return _respond(_BY_STATUS[422], "; ".join(f"{pointer or 'body'}: {text}" for pointer, text in errors), errors)
+
+
+def _pointer(problem: Mapping[str, Any], body: object) -> str:
+    """Where a validation error lies in what the client sent; pydantic's names of union branches are left out."""
+    place, *parts = problem["loc"]
+    if place != "body":
+        return json_pointer(place, *parts)
+    found: list[str | int] = []
+    for part in parts:
+        if _has(body, part):
+            body = body[part]  # type: ignore[index]  # _has looked
+            found.append(part)
+        elif problem["type"] == "missing" and part == parts[-1]:
+            found.append(part)
+    return json_pointer(*found)
+
+
+def _has(body: object, part: str | int) -> bool:
+    if isinstance(body, dict):
+        return part in body
+    return isinstance(body, list) and isinstance(part, int) and part < len(body)
+
+
+def _respond(
+    kind: _Kind,
+    detail: str,
+    errors: Iterable[tuple[str, str]] = (),
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    document = {
+        "type": f"urn:i3rec:problem:{kind.slug}",
+        "title": kind.title,
+        "status": kind.status.value,
+        "detail": _printable(detail),
+        "instance": request_id.get(),
+        "errors": [{"pointer": _printable(pointer), "detail": _printable(text)} for pointer, text in errors],
+    }
+    return Response(orjson.dumps(document), kind.status.value, dict(headers or {}), MEDIA_TYPE)
+
+
+def _printable(text: str) -> str:
+    # A client may send lone surrogates (JSON "\ud800"), which no UTF-8 answer can hold.
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+class ErrorBoundary:
+    """ASGI middleware: whatever escapes everything else is logged and answered with a 500 without internals."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes the request on."""
+        started = False
+
+        async def watched_send(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched_send)
+        except Exception:
+            if scope["type"] != "http" or started:
+                raise
+            logger.exception("unhandled_error")
+            await _respond(_INTERNAL, _INTERNAL.title)(scope, receive, send)
+
+
+class BodyLimit:
+    """ASGI middleware: refuses bodies above a size, before reading them where they announce it."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes the request on, counting what is read of its body."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        read = 0
+        too_large = HTTPException(413, f"expected at most {self._max_bytes} bytes")
+        announced = _content_length(scope["headers"])
+        if announced is not None and announced > self._max_bytes:
+            response = await refuse_http_exception(Request(scope), too_large)
+            await response(scope, receive, send)
+            return
+
+        async def counted_receive() -> Message:
+            nonlocal read
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > self._max_bytes:
+                raise too_large
+            return message
+
+        await self._app(scope, counted_receive, send)
+
+
+def _content_length(headers: Sequence[tuple[bytes, bytes]]) -> int | None:
+    for name, value in headers:
+        if name == b"content-length" and value.isdigit():
+            return int(value)
+    return None

@@ -1,0 +1,158 @@
+"""The composition root: the only place that names concrete adapters."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import anyio
+from anyio import CapacityLimiter, to_thread
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+
+from model_store import Bundle, ModelStore
+from service.adapters.faiss_index import FaissIndex
+from service.adapters.memory import MemoryCache
+from service.adapters.onnx_encoder import OnnxEncoder
+from service.adapters.redis_cache import RedisCache
+from service.adapters.sql_journal import SqlJournal
+from service.api import health, items, problems, recommend
+from service.api.openapi import DESCRIPTION, add_problem_schema
+from service.api.state import Services, State
+from service.catalog import Catalog, WriteLimits
+from service.errors import RecommenderError
+from service.observability import Metrics, RequestContext
+from service.ports import Encoder, FeatureCache, Journal
+from service.recommend import Recommender
+from service.servable import ServableHandle
+from service.settings import Settings
+from service.sync import Engines, ModelFollower
+
+
+@dataclass(frozen=True, slots=True)
+class Backends:
+    """What an app stands on. The app that is given them closes them."""
+
+    journal: Journal
+    cache: FeatureCache
+    engines: Engines
+
+
+def open_journal(settings: Settings, on_batch: Callable[[int], object] = lambda _: None) -> Journal:
+    """The journal the settings name.
+
+    Raises:
+        StorageUnavailable: it cannot be opened.
+    """
+    return SqlJournal(settings.journal_url, timeout_s=settings.journal_timeout_s, on_batch=on_batch)
+
+
+def open_backends(settings: Settings, metrics: Metrics) -> Backends:
+    """The backends the settings name.
+
+    Raises:
+        StorageUnavailable: the journal cannot be opened.
+    """
+    journal = open_journal(settings, metrics.journal_batch.observe)
+    return Backends(journal, _cache(settings, journal.identity), engines(settings))
+
+
+def _cache(settings: Settings, namespace: str) -> FeatureCache:
+    if settings.redis_url is None:
+        return MemoryCache(settings.cache_max_items)
+    return RedisCache(
+        settings.redis_url, ttl_s=settings.cache_ttl_s, timeout_s=settings.cache_timeout_s, namespace=namespace
+    )
+
+
+def engines(settings: Settings) -> Engines:
+    """ONNX Runtime and FAISS, with the threads the settings give them."""
+
+    def open_encoder(bundle: Bundle) -> Encoder:
+        manifest = bundle.manifest
+        return OnnxEncoder(
+            bundle.encoder_path,
+            {name: manifest.modalities[name] for name in manifest.modality_names},
+            d=manifest.d,
+            model_version=bundle.version,
+            threads=settings.onnx_threads,
+        )
+
+    return Engines(
+        open_encoder, lambda item_ids, vectors: FaissIndex(item_ids, vectors, threads=settings.faiss_threads)
+    )
+
+
+def create_app(settings: Settings, backends: Backends | None = None) -> FastAPI:
+    """An app of its own: settings in, nothing read from the environment, nothing shared with another app.
+
+    Args:
+        settings: of the service.
+        backends: instead of those the settings name; opened in the lifespan where not given.
+    """
+    metrics = Metrics()
+    handle = ServableHandle()
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[State]:
+        used = backends or open_backends(settings, metrics)
+        try:
+            follower = ModelFollower(
+                ModelStore(settings.model_store), handle, used.journal, used.cache, used.engines, metrics
+            )
+            async with anyio.create_task_group() as tasks:
+                await follower.refresh()
+                tasks.start_soon(follower.run, settings.model_poll_s)
+                yield {"services": _wire(settings, handle, used, metrics)}
+                tasks.cancel_scope.cancel()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await to_thread.run_sync(used.journal.close)
+                await used.cache.close()
+
+    app = FastAPI(
+        title="I³Rec",
+        description=DESCRIPTION,
+        version="0.1.0",
+        lifespan=lifespan,
+        redirect_slashes=False,
+        redoc_url=None,
+        middleware=[
+            Middleware(RequestContext, metrics=metrics, serving=lambda: handle.peek.version if handle.peek else None),
+            Middleware(problems.ErrorBoundary),
+            Middleware(problems.BodyLimit, max_bytes=settings.max_body_bytes),
+        ],
+        exception_handlers={
+            RecommenderError: problems.refuse_recommender_error,
+            HTTPException: problems.refuse_http_exception,
+            RequestValidationError: problems.refuse_invalid_request,
+        },
+    )
+    for module in (items, recommend, health):
+        app.include_router(module.router)
+    add_problem_schema(app)
+    return app
+
+
+def _wire(settings: Settings, handle: ServableHandle, backends: Backends, metrics: Metrics) -> Services:
+    journal, cache = backends.journal, backends.cache
+    limits = WriteLimits(CapacityLimiter(settings.encode_threads), CapacityLimiter(settings.write_threads))
+    searches = CapacityLimiter(settings.search_threads)
+    _watch(metrics, handle, cache)
+    return Services(
+        settings,
+        handle,
+        Catalog(handle, journal, cache, metrics, limits),
+        Recommender(handle, cache, metrics, searches, explore_every=settings.explore_every),
+        cache,
+        metrics,
+    )
+
+
+def _watch(metrics: Metrics, handle: ServableHandle, cache: FeatureCache) -> None:
+    """Gauges that read their value when they are scraped."""
+    metrics.index_size.set_function(lambda: len(handle.peek.index) if handle.peek else 0)
+    metrics.online_items.set_function(lambda: handle.peek.online_items if handle.peek else 0)
+    metrics.index_seq.set_function(lambda: handle.peek.index_seq if handle.peek else 0)
+    metrics.cache_healthy.set_function(lambda: cache.healthy)

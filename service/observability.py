@@ -1,0 +1,157 @@
+"""What can be seen from outside: metrics on the app's own registry, JSON logs, and the id of each request."""
+
+import json
+import logging
+import re
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+logger = logging.getLogger(__name__)
+
+request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+model_version: ContextVar[str | None] = ContextVar("model_version", default=None)
+
+_SANE_REQUEST_ID = re.compile(r"[\x20-\x7e]{1,128}")
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_STAGE_SECONDS = (0.0001, 0.00025, 0.0005, *_SECONDS)
+_NAMED_PATTERNS = 6
+_LOG_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+class Metrics:
+    """All metrics of one app. Labels are bounded: route templates, known methods, modalities of the model."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        labels = ("method", "route", "status")
+        self.requests = Counter("i3rec_http_requests", "Requests answered.", labels, registry=registry)
+        self.request_seconds = Histogram(
+            "i3rec_http_request_seconds", "Time to answer.", labels, registry=registry, buckets=_SECONDS
+        )
+        self.items_posted = Counter(
+            "i3rec_items_posted", "Items written, by the modalities they had.", ("present",), registry=registry
+        )
+        self.recommendations = Counter(
+            "i3rec_recommendations", "Lists served, by strategy.", ("strategy",), registry=registry
+        )
+        self.stage_seconds = Histogram(
+            "i3rec_stage_seconds", "Time in one stage.", ("stage",), registry=registry, buckets=_STAGE_SECONDS
+        )
+        self.journal_batch = Histogram(
+            "i3rec_journal_batch_records",
+            "Records that shared one flush to disk.",
+            registry=registry,
+            buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512),
+        )
+        self.model_swaps = Counter(
+            "i3rec_model_swaps", "Attempts to serve another model version.", ("result",), registry=registry
+        )
+        self.model_info = Gauge(
+            "i3rec_model_info", "1 for the version that serves.", ("model_version",), registry=registry
+        )
+        self.index_size = Gauge("i3rec_index_items", "Items that can be found.", registry=registry)
+        self.online_items = Gauge("i3rec_online_items", "Items written online.", registry=registry)
+        self.index_seq = Gauge("i3rec_index_seq", "Highest journal record that is searchable.", registry=registry)
+        self.cache_healthy = Gauge("i3rec_cache_healthy", "1 while the feature cache answers.", registry=registry)
+
+    def stage(self, name: str) -> AbstractContextManager[object]:
+        """Times one stage: ``with metrics.stage("encode"): ...``."""
+        return self.stage_seconds.labels(name).time()
+
+    def count_item(self, present: Sequence[str], missing: Sequence[str]) -> None:
+        """Counts a written item under its pattern; a model of many modalities is counted by their number alone."""
+        total = len(present) + len(missing)
+        pattern = "+".join(present) or "none"
+        if total > _NAMED_PATTERNS:
+            pattern = f"{len(present)} of {total}"
+        self.items_posted.labels(pattern).inc()
+
+    def serves(self, version: str) -> None:
+        """Notes that a version serves from now on."""
+        self.model_swaps.labels("done").inc()
+        self.model_info.clear()
+        self.model_info.labels(version).set(1)
+
+
+class RequestContext:
+    """ASGI middleware: gives each request its id, its model version in the logs, and its place in the metrics."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, serving: Callable[[], str | None]) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._serving = serving
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes the request on and takes its measure."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        identity = _sane(Headers(scope=scope).get("x-request-id")) or uuid.uuid4().hex
+        request_id.set(identity)
+        model_version.set(self._serving())
+        status = 500
+        started = time.perf_counter()
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["X-Request-Id"] = identity
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        finally:
+            self._note(scope, status, time.perf_counter() - started)
+
+    def _note(self, scope: Scope, status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path_format", "unmatched")
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        self._metrics.requests.labels(method, route, status).inc()
+        self._metrics.request_seconds.labels(method, route, status).observe(seconds)
+        facts = {"method": method, "route": route, "status": status, "ms": round(seconds * 1000, 3)}
+        logger.info("request", extra=facts)
+
+
+def _sane(value: str | None) -> str | None:
+    return value if value and _SANE_REQUEST_ID.fullmatch(value) else None
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time, level, logger, event, request id, model version, and the event's own facts."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of one record."""
+        facts = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "event": record.getMessage(),
+            "request_id": request_id.get(),
+            "model_version": model_version.get(),
+        }
+        facts |= {name: value for name, value in vars(record).items() if name not in _LOG_FIELDS}
+        if record.exc_info:
+            facts["exception"] = self.formatException(record.exc_info)
+        return json.dumps(facts, default=str)
+
+
+def configure_logging(level: str, *, as_json: bool) -> None:
+    """Sets up the root logger. Only command lines call this."""
+    handler = logging.StreamHandler()
+    plain = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    handler.setFormatter(JsonFormatter() if as_json else plain)
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    # Each request is logged once, by RequestContext, with its template instead of its path.
+    logging.getLogger("uvicorn.access").disabled = True

@@ -1,0 +1,101 @@
+"""The settings of the service: read once from the environment, frozen, passed in."""
+
+import ipaddress
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "I3REC_"
+
+
+class Settings(BaseSettings):
+    """Everything that can be set; each field is read from the variable ``I3REC_<FIELD>`` (see ``docs/settings.md``)."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", protected_namespaces=())
+
+    model_store: Path = Field(description="Directory of the model store.")
+    journal_url: str = Field(default="sqlite:///var/journal.sqlite3", description="SQLAlchemy URL of the journal.")
+    redis_url: str | None = Field(
+        default=None, description="URL of the Redis feature cache; none = a cache in the process."
+    )
+
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 = any free one.")
+    allow_public: bool = Field(default=False, description="Allow a host that is not loopback.")
+
+    default_k: int = Field(default=20, ge=1, description="List length where a request names none.")
+    max_k: int = Field(default=500, ge=1, description="Longest list a request may ask for.")
+    max_exclude: int = Field(default=500, ge=0, description="Most ids a request may exclude.")
+    max_body_bytes: int = Field(default=4 << 20, ge=1, description="Largest request body, bytes.")
+    explore_every: int = Field(
+        default=5,
+        ge=0,
+        description="In popular lists every so many-th place goes to a new item; 0 = new items come last.",
+    )
+
+    encode_threads: int = Field(default=2, ge=1, description="Items encoded at the same time.")
+    search_threads: int = Field(default=2, ge=1, description="Searches that run at the same time.")
+    write_threads: int = Field(default=4, ge=1, description="Index updates that run at the same time.")
+    onnx_threads: int = Field(default=1, ge=1, description="Threads inside one encoding.")
+    faiss_threads: int = Field(default=1, ge=1, description="Threads inside one search.")
+
+    journal_timeout_s: float = Field(
+        default=5.0, gt=0, description="How long a write waits for a locked journal, seconds."
+    )
+    cache_ttl_s: int = Field(default=7 * 24 * 3600, ge=1, description="Life of a cached encoding in Redis, seconds.")
+    cache_timeout_s: float = Field(default=0.1, gt=0, description="How long Redis is waited for, seconds.")
+    cache_max_items: int = Field(default=100_000, ge=1, description="Most encodings kept by the cache in the process.")
+    model_poll_s: float = Field(default=2.0, gt=0, description="How often CURRENT is looked at, seconds.")
+    shutdown_timeout_s: int = Field(
+        default=10, ge=0, description="How long open requests may finish at shutdown, seconds."
+    )
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="Least level that is logged."
+    )
+    log_json: bool = Field(default=True, description="Log JSON, one object a line; otherwise plain text.")
+
+    @field_validator("journal_url")
+    @classmethod
+    def _durable(cls, value: str) -> str:
+        scheme, _, path = value.partition(":///")
+        if scheme.partition("+")[0] != "sqlite" or not path or path.startswith(":memory:"):
+            raise ValueError("expected sqlite:///PATH, a file: a journal must outlive the process")
+        return value
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Self:
+        if self.default_k > self.max_k:
+            raise ValueError(f"default_k ({self.default_k}) must not exceed max_k ({self.max_k})")
+        if not self.allow_public and not _is_loopback(self.host):
+            raise ValueError(
+                f"host {self.host!r} is reachable from outside and the service has no keys: "
+                f"use 127.0.0.1, or set {PREFIX}ALLOW_PUBLIC=true where something else guards the port"
+            )
+        return self
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def explain(error: ValidationError) -> str:
+    """What is wrong with the environment, one line for each setting, without the values (they may hold passwords)."""
+    lines = []
+    for problem in error.errors(include_url=False, include_input=False):
+        name = "".join(f"{PREFIX}{part}".upper() for part in problem["loc"][:1]) or "settings"
+        message = "required, but not set" if problem["type"] == "missing" else problem["msg"]
+        lines.append(f"{name}: {message.removeprefix('Value error, ')}")
+    return "\n".join(lines)
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """The variables with our prefix that no setting answers to: probably misspelt."""
+    known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields}
+    return sorted(name for name in environment if name.upper().startswith(PREFIX) and name.upper() not in known)

@@ -1,0 +1,203 @@
+"""Keeps what serves in step with the model store: loads the promoted version, and the next one when CURRENT moves.
+
+A version is built aside from bundle and journal while the old one serves and writes go on. Then, with writers held back
+for a moment, the records written meanwhile are applied and the handle is exchanged. A build that fails changes nothing.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
+from typing import TypeVar
+
+import anyio
+from anyio import CapacityLimiter, to_thread
+
+from model_store import Bundle, ModelStore
+from service.catalog import check_modalities
+from service.domain import Encoding, Item, Matrix, PutItem, Record
+from service.errors import EncodingFailed, InvalidItem
+from service.observability import Metrics
+from service.ports import Encoder, FeatureCache, Journal, VectorIndex
+from service.servable import Servable, ServableHandle
+
+logger = logging.getLogger(__name__)
+
+_BATCH = 256
+_LONGEST_BACKOFF_S = 60.0
+
+T = TypeVar("T")
+
+OpenEncoder = Callable[[Bundle], Encoder]
+BuildIndex = Callable[[Sequence[str], Matrix], VectorIndex]
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """How the engines of a model version are made."""
+
+    open_encoder: OpenEncoder
+    build_index: BuildIndex
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """A version that could not be built, and when to try it again (monotonic seconds)."""
+
+    version: str | None
+    retry_at: float
+    backoff_s: float
+
+
+class ModelFollower:
+    """Makes the promoted version serve, and every version that is promoted after it."""
+
+    def __init__(
+        self,
+        store: ModelStore,
+        handle: ServableHandle,
+        journal: Journal,
+        cache: FeatureCache,
+        engines: Engines,
+        metrics: Metrics,
+    ) -> None:
+        self._store = store
+        self._handle = handle
+        self._journal = journal
+        self._cache = cache
+        self._engines = engines
+        self._metrics = metrics
+        self._limiter = CapacityLimiter(1)
+        self._failure: _Failure | None = None
+
+    async def run(self, poll_s: float) -> None:
+        """Looks at CURRENT, and whether the cache answers, every ``poll_s`` seconds, until cancelled."""
+        while True:
+            await anyio.sleep(poll_s)
+            await self._cache.ping()
+            await self.refresh()
+
+    async def refresh(self) -> None:
+        """Makes the promoted version serve, if it does not yet. Trouble is logged, counted, and tried again later."""
+        version = None
+        try:
+            version = await self._in_thread(self._store.current)
+            if version is None:
+                self._handle.explain(f"no model version has been promoted in model store {self._store.root}")
+            elif not self._serves(version) and not self._backs_off(version):
+                await self._load(version)
+                self._failure = None
+        except Exception as exc:  # whatever a damaged bundle or engine raises: the old version serves on
+            logger.exception("model_load_failed", extra={"version": version})
+            self._metrics.model_swaps.labels("failed").inc()
+            self._handle.explain(f"model version {version} cannot be loaded: {exc}")
+            self._note_failure(version)
+
+    def _serves(self, version: str) -> bool:
+        return self._handle.peek is not None and self._handle.peek.version == version
+
+    def _backs_off(self, version: str) -> bool:
+        failure = self._failure
+        return failure is not None and failure.version == version and time.monotonic() < failure.retry_at
+
+    def _note_failure(self, version: str | None) -> None:
+        again = self._failure is not None and self._failure.version == version
+        backoff_s = min(2 * self._failure.backoff_s, _LONGEST_BACKOFF_S) if again and self._failure else 1.0
+        self._failure = _Failure(version, time.monotonic() + backoff_s, backoff_s)
+
+    async def _load(self, version: str) -> None:
+        servable = await self._in_thread(lambda: self._open(version))
+        seq = await self._replay(servable, self._journal.latest(), 0)
+        seq = await self._replay(servable, self._journal.read(after=seq), seq)
+        async with self._handle.exchanging():
+            await self._replay(servable, self._journal.read(after=seq), seq)
+            self._handle.exchange(servable)
+        self._metrics.serves(version)
+        facts = {"version": version, "items": len(servable.index), "online_items": servable.online_items}
+        logger.info("model_serves", extra={**facts, "index_seq": servable.index_seq})
+
+    def _open(self, version: str) -> Servable:
+        bundle = self._store.load(version)
+        encoder = self._engines.open_encoder(bundle)
+        index = self._engines.build_index(list(bundle.items), bundle.item_embeddings)
+        return Servable(bundle, encoder, index, watermark=self._watermark(bundle))
+
+    def _watermark(self, bundle: Bundle) -> int:
+        watermark, last_seq = bundle.manifest.journal_watermark, self._journal.last_seq()
+        if watermark > last_seq:
+            facts = {"version": bundle.version, "watermark": watermark, "last_seq": last_seq}
+            logger.warning("watermark_of_another_journal", extra=facts)
+            return 0
+        return watermark
+
+    async def _replay(self, servable: Servable, records: Iterator[Record], seq: int) -> int:
+        """Applies records in batches; returns the last ``seq`` read, or ``seq`` where there was none."""
+        while batch := await self._in_thread(lambda: list(islice(records, _BATCH))):
+            encodings = await self._encodings(servable, [r for r in batch if servable.needs_encoding(r)])
+            changes = [(record, encodings.get(record.seq)) for record in batch]
+            await self._in_thread(partial(servable.apply_many, changes))
+            seq = batch[-1].seq
+        return seq
+
+    async def _encodings(self, servable: Servable, records: Sequence[Record]) -> dict[int, Encoding]:
+        """Encodings of put records by ``seq``: cached ones, and fresh ones for the rest."""
+        items = {record.seq: record.entry.item for record in records if isinstance(record.entry, PutItem)}
+        keys = [(item.item_id, seq) for seq, item in items.items()]
+        cached = await self._cache.get_many(servable.version, keys)
+        found = {seq: e for (_, seq), e in zip(keys, cached, strict=True) if e is not None and _fits(e, servable)}
+        missing = {seq: item for seq, item in items.items() if seq not in found}
+        if missing:
+            fresh = await self._in_thread(lambda: encode_again(servable, list(missing.values())))
+            encoded = dict(zip(missing, fresh, strict=True))
+            await self._cache.put_many({(missing[seq].item_id, seq): e for seq, e in encoded.items()})
+            found |= encoded
+        return found
+
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        return await to_thread.run_sync(call, limiter=self._limiter)
+
+
+def _fits(encoding: Encoding, servable: Servable) -> bool:
+    manifest = servable.bundle.manifest
+    history = encoding.history_embedding
+    shapes_fit = encoding.embedding.shape == (manifest.d,) and (history is None or history.shape == (manifest.d,))
+    return shapes_fit and (history is not None) == (manifest.history is not None)
+
+
+def encode_again(servable: Servable, items: Sequence[Item]) -> list[Encoding]:
+    """Encodes items that were accepted under another version, from what the version of ``servable`` can use of them.
+
+    An item on which the encoder fails is encoded as one without modalities: it must not keep the others from serving.
+
+    Raises:
+        EncodingFailed: the encoder fails even so.
+    """
+    usable = [_usable(servable, item) for item in items]
+    try:
+        return servable.encoder.encode([item.modalities for item in usable])
+    except EncodingFailed:
+        return [_encode_or_prior(servable, item) for item in usable]
+
+
+def _encode_or_prior(servable: Servable, item: Item) -> Encoding:
+    try:
+        return servable.encoder.encode([item.modalities])[0]
+    except EncodingFailed:
+        facts = {"item_id": item.item_id, "version": servable.version}
+        logger.warning("item_encoded_as_prior", extra=facts, exc_info=True)
+        return servable.encoder.encode([{}])[0]
+
+
+def _usable(servable: Servable, item: Item) -> Item:
+    kept = {}
+    for name, vector in item.modalities.items():
+        try:
+            check_modalities({name: vector}, servable.bundle.manifest.modalities)
+        except InvalidItem as exc:
+            facts = {"item_id": item.item_id, "version": servable.version, "reason": str(exc)}
+            logger.warning("modality_ignored", extra=facts)
+        else:
+            kept[name] = vector
+    return replace(item, modalities=kept)

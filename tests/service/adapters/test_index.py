@@ -1,0 +1,252 @@
+"""Conformance of every VectorIndex, and FAISS against brute force."""
+
+import threading
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from service.adapters.faiss_index import FaissIndex
+from service.adapters.memory import MemoryIndex
+from service.adapters.ranking import exact_scores
+from service.domain import Matrix, Vector
+from service.ports import VectorIndex
+
+D = 3
+MakeIndex = Callable[..., VectorIndex]
+
+
+def expected(
+    items: dict[str, Vector],
+    query: Vector,
+    k: int,
+    exclude: frozenset = frozenset(),
+    allow: frozenset[str] | None = None,
+) -> list:
+    """The specification: all that may be returned, by score descending, then id."""
+    kept = [i for i in items if i not in exclude and (allow is None or i in allow)]
+    scored = [(-float(exact_scores(items[i][None], query)[0]), i) for i in kept]
+    return [(i, -s) for s, i in sorted(scored)][:k]
+
+
+def found(index: VectorIndex, *args: object, **options: object) -> list:
+    """Hits as pairs."""
+    return [(hit.item_id, hit.score) for hit in index.search(*args, **options)]
+
+
+def vectors(*rows: list[float]) -> Matrix:
+    """A float32 matrix of 3 columns."""
+    return np.array(rows, dtype=np.float32).reshape(-1, D)
+
+
+def tight_faiss(item_ids: list[str], rows: Matrix) -> FaissIndex:
+    """A FAISS index that compacts all the time."""
+    return FaissIndex(item_ids, rows, min_delta=2)
+
+
+@pytest.fixture(params=[MemoryIndex, FaissIndex, tight_faiss], ids=["memory", "faiss", "faiss-compacting"])
+def make_index(request: pytest.FixtureRequest) -> MakeIndex:
+    """Each implementation in turn."""
+    return request.param
+
+
+QUERY = np.array([1, 0, 0], np.float32)
+
+
+def test_search_orders_by_score_then_id(make_index: MakeIndex) -> None:
+    """The best come first, and equal scores are ordered by id, also where the list ends among them."""
+    index = make_index(["d", "b", "a", "c"], vectors([2, 0, 0], [1, 5, 0], [1, 0, 9], [1, 1, 1]))
+
+    assert found(index, QUERY, 2) == [("d", 2.0), ("a", 1.0)]
+    assert found(index, QUERY, 10) == [("d", 2.0), ("a", 1.0), ("b", 1.0), ("c", 1.0)]
+
+
+def test_search_of_an_empty_index_is_empty(make_index: MakeIndex) -> None:
+    """Nothing in, nothing out; and it can still be filled."""
+    index = make_index([], vectors())
+
+    assert found(index, QUERY, 5) == []
+    index.upsert(["a"], vectors([1, 0, 0]))
+    assert (found(index, QUERY, 5), len(index)) == ([("a", 1.0)], 1)
+
+
+def test_search_of_no_places_is_empty(make_index: MakeIndex) -> None:
+    """K = 0 gives an empty list."""
+    assert found(make_index(["a"], vectors([1, 0, 0])), QUERY, 0) == []
+
+
+def test_upsert_replaces(make_index: MakeIndex) -> None:
+    """The last vector of an id holds, also within one call; doing it again changes nothing."""
+    index = make_index(["a", "b"], vectors([1, 0, 0], [2, 0, 0]))
+
+    for _ in range(2):
+        index.upsert(["a", "c", "a"], vectors([9, 0, 0], [4, 0, 0], [3, 0, 0]))
+
+    assert found(index, QUERY, 5) == [("c", 4.0), ("a", 3.0), ("b", 2.0)]
+    assert len(index) == 3
+
+
+def test_removed_items_are_gone_until_put_again(make_index: MakeIndex) -> None:
+    """Removal takes from both segments, ignores unknown ids, and does not forbid a return."""
+    index = make_index(["a", "b"], vectors([1, 0, 0], [2, 0, 0]))
+    index.upsert(["c"], vectors([3, 0, 0]))
+
+    index.remove(["a", "c", "nobody"])
+    index.remove(["a"])
+
+    assert (found(index, QUERY, 5), len(index)) == ([("b", 2.0)], 1)
+    index.upsert(["a"], vectors([5, 0, 0]))
+    assert (found(index, QUERY, 5), len(index)) == ([("a", 5.0), ("b", 2.0)], 2)
+
+
+def test_exclude_and_allow_restrict(make_index: MakeIndex) -> None:
+    """Excluded ids stay out, only allowed ones come in, unknown ids are ignored in both."""
+    index = make_index(["a", "b", "c"], vectors([1, 0, 0], [2, 0, 0], [3, 0, 0]))
+    index.upsert(["d"], vectors([4, 0, 0]))
+
+    assert found(index, QUERY, 5, exclude=["c", "d", "x"]) == [("b", 2.0), ("a", 1.0)]
+    assert found(index, QUERY, 5, allow=["a", "d", "x"]) == [("d", 4.0), ("a", 1.0)]
+    assert found(index, QUERY, 5, allow=["a", "d"], exclude=["d"]) == [("a", 1.0)]
+    assert found(index, QUERY, 5, allow=[]) == []
+
+
+def test_upsert_refuses_other_shapes(make_index: MakeIndex) -> None:
+    """Vectors of another size are refused, and nothing is changed."""
+    index = make_index(["a"], vectors([1, 0, 0]))
+
+    with pytest.raises(ValueError, match="expected vectors"):
+        index.upsert(["b"], np.zeros((1, D + 1), np.float32))
+
+    assert len(index) == 1
+
+
+def test_thousands_of_equal_vectors_are_ordered_by_id(make_index: MakeIndex) -> None:
+    """Items without any modality share one embedding: the first ids come first, in whichever segment they are."""
+    n = 3000
+    ids = [f"x{n - i:05}" for i in range(n)]
+    rows = np.tile(np.array([0.1, 0.2, 0.3], np.float32), (n, 1))
+    index = make_index(ids[: n // 2], rows[: n // 2])
+    index.upsert(ids[n // 2 :], rows[n // 2 :])
+
+    got = index.search(np.array([0.3, 0.7, 0.11], np.float32), 20)
+
+    assert [hit.item_id for hit in got] == sorted(ids)[:20]
+    assert len({hit.score for hit in got}) == 1
+
+
+SMALL = st.integers(-2, 2).map(float)
+WIDE = st.floats(-8, 8, width=32)
+ROW = st.lists(st.one_of(SMALL, WIDE), min_size=D, max_size=D).map(lambda row: np.array(row, np.float32))
+IDS = st.sampled_from([f"i{n}" for n in range(12)])
+
+
+@given(
+    first=st.dictionaries(IDS, ROW),
+    later=st.dictionaries(IDS, ROW),
+    query=ROW,
+    k=st.integers(1, 8),
+    exclude=st.frozensets(IDS),
+    allow=st.none() | st.frozensets(IDS),
+)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_search_equals_brute_force(
+    make_index: MakeIndex,
+    first: dict[str, Vector],
+    later: dict[str, Vector],
+    query: Vector,
+    k: int,
+    exclude: frozenset[str],
+    allow: frozenset[str] | None,
+) -> None:
+    """Whatever is stored and asked, the answer is that of sorting everything, ties included."""
+    index = make_index(list(first), vectors(*first.values()))
+    index.upsert(list(later), vectors(*later.values()))
+
+    got = found(index, query, k, exclude=exclude, allow=allow)
+
+    assert got == expected(first | later, query, k, exclude, allow)
+    assert len(index) == len(first | later)
+
+
+def test_search_equals_brute_force_at_size() -> None:
+    """With thousands of near-equal scores, far apart in the two segments, the order is still exact."""
+    rng = np.random.default_rng(3)
+    base = rng.normal(size=(40, 64)).astype(np.float32)
+    rows = base[rng.integers(0, 40, 5000)] + rng.choice([0, 1e-7], size=(5000, 1)).astype(np.float32)
+    items = {f"i{n:05}": row for n, row in enumerate(rows)}
+    ids = list(items)
+    index = FaissIndex(ids[:3000], rows[:3000])
+    index.upsert(ids[3000:], rows[3000:])
+
+    for k in (1, 20, 500):
+        query = rng.normal(size=64).astype(np.float32)
+        exclude = frozenset(rng.choice(ids, 200))
+
+        assert found(index, query, k, exclude=exclude) == expected(items, query, k, exclude)
+
+
+class FaissMachine(RuleBasedStateMachine):
+    """Any sequence of changes to a FAISS index leaves it equal to a dict."""
+
+    @initialize(first=st.dictionaries(IDS, ROW))
+    def start(self, first: dict[str, Vector]) -> None:
+        """Builds both."""
+        self.items = dict(first)
+        self.index = FaissIndex(list(first), vectors(*first.values()), min_delta=3)
+
+    @rule(changes=st.dictionaries(IDS, ROW, max_size=4))
+    def upsert(self, changes: dict[str, Vector]) -> None:
+        """Adds or replaces."""
+        self.items |= changes
+        self.index.upsert(list(changes), vectors(*changes.values()))
+
+    @rule(gone=st.lists(IDS, max_size=4))
+    def remove(self, gone: list[str]) -> None:
+        """Removes."""
+        for item_id in gone:
+            self.items.pop(item_id, None)
+        self.index.remove(gone)
+
+    @rule(query=ROW, k=st.integers(1, 12), exclude=st.frozensets(IDS, max_size=4))
+    def search(self, query: Vector, k: int, exclude: frozenset[str]) -> None:
+        """Finds the same."""
+        assert found(self.index, query, k, exclude=exclude) == expected(self.items, query, k, exclude)
+
+    @invariant()
+    def equal_size(self) -> None:
+        """Holds as many."""
+        if hasattr(self, "index"):
+            assert len(self.index) == len(self.items)
+
+
+TestFaissMachine = FaissMachine.TestCase
+TestFaissMachine.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+
+
+def test_searches_during_writes_never_return_what_is_excluded() -> None:
+    """While a writer moves items between segments, readers keep getting full lists without excluded ids."""
+    ids = [f"i{n:03}" for n in range(200)]
+    rng = np.random.default_rng(0)
+    index = FaissIndex(ids, rng.normal(size=(200, D)).astype(np.float32), min_delta=8)
+    stop = threading.Event()
+    faults: list[object] = []
+
+    def read() -> None:
+        while not stop.is_set():
+            hits = index.search(QUERY, 10, exclude=ids[:100])
+            if len(hits) != 10 or any(hit.item_id < "i100" for hit in hits):
+                faults.append(hits)
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    for n in range(400):
+        index.upsert([ids[n % 200]], rng.normal(size=(1, D)).astype(np.float32))
+    stop.set()
+    for reader in readers:
+        reader.join()
+
+    assert not faults

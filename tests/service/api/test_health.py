@@ -1,0 +1,187 @@
+"""Health, metrics, and what holds for every route."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from model_store import ModelStore
+from service.settings import Settings
+
+MakeVersion = Callable[..., None]
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_ready_service_says_so(client: httpx.AsyncClient) -> None:
+    """With a model the service is alive and ready."""
+    ready = await client.get("/readyz")
+
+    assert (await client.get("/livez")).json() == {"status": "alive"}
+    assert ready.json() == {"status": "ready", "model_version": "v1", "degraded": []}
+    assert ready.headers["x-model-version"] == "v1"
+
+
+async def test_service_without_model_waits_for_one(run_app: Any, tmp_path: Path, make_version: MakeVersion) -> None:
+    """Nothing promoted: alive, not ready, routes answer 503 and when to come back; once promoted, all of it works."""
+    store = ModelStore(tmp_path / "none")
+    settings = Settings(model_store=store.root, journal_url=f"sqlite:///{tmp_path}/j.sqlite3", model_poll_s=0.01)
+    async with run_app(settings) as running:
+        client = running.client
+
+        assert (await client.get("/livez")).status_code == 200
+        for response in (
+            await client.get("/readyz"),
+            await client.get("/recommend/u0"),
+            await client.get("/items/i00"),
+            await client.delete("/items/i00"),
+            await client.post("/items", json={"item_id": "x"}),
+        ):
+            assert response.status_code == 503
+            assert int(response.headers["retry-after"]) > 0
+            assert response.headers["content-type"] == "application/problem+json"
+            assert "no model version has been promoted" in response.json()["detail"]
+
+        make_version(store, "v1")
+        while (await client.get("/readyz")).status_code != 200:
+            pass
+        assert (await client.post("/items", json={"item_id": "x"})).status_code == 201
+
+
+async def test_lost_cache_is_degraded_not_unready(run_app: Any, settings: Settings, redis_server: Any) -> None:
+    """With Redis gone the service goes on in full and says what is degraded."""
+    async with run_app(settings.model_copy(update={"redis_url": redis_server.url})) as running:
+        client = running.client
+        assert (await client.post("/items", json={"item_id": "a"})).status_code == 201
+        assert (await client.get("/readyz")).json()["degraded"] == []
+
+        redis_server.kill()
+
+        assert (await client.post("/items", json={"item_id": "b"})).status_code == 201
+        assert (await client.get("/readyz")).json() == {
+            "status": "ready",
+            "model_version": "v1",
+            "degraded": ["cache"],
+        }
+        assert (await client.get("/recommend/u0")).json()["degraded"] == ["cache"]
+        assert "i3rec_cache_healthy 0.0" in (await client.get("/metrics")).text
+
+
+async def test_metrics_count_by_template(client: httpx.AsyncClient) -> None:
+    """Requests are counted under route templates and known methods, whatever was asked for."""
+    await client.post("/items", json={"item_id": "a", "modalities": {"text": [1, 2, 3, 4]}})
+    await client.post("/items", json={"item_id": "b"})
+    await client.delete("/items/b")
+    await client.get("/items/some/where")
+    await client.get("/no/such/path")
+    await client.request("BREW", "/items/a")
+    await client.get("/recommend/u0")
+
+    text = (await client.get("/metrics")).text
+
+    for line in (
+        'i3rec_http_requests_total{method="POST",route="/items",status="201"} 2.0',
+        'i3rec_http_requests_total{method="GET",route="/items/{item_id}",status="404"} 1.0',
+        'i3rec_http_requests_total{method="GET",route="unmatched",status="404"} 1.0',
+        'i3rec_http_requests_total{method="other",route="/items/{item_id}",status="405"} 1.0',
+        'i3rec_items_posted_total{present="text"} 1.0',
+        'i3rec_items_posted_total{present="none"} 1.0',
+        'i3rec_recommendations_total{strategy="personal"} 1.0',
+        'i3rec_stage_seconds_count{stage="encode"} 2.0',
+        'i3rec_stage_seconds_count{stage="journal"} 3.0',
+        'i3rec_stage_seconds_count{stage="index"} 3.0',
+        'i3rec_stage_seconds_count{stage="search"} 1.0',
+        'i3rec_model_info{model_version="v1"} 1.0',
+        "i3rec_index_items 13.0",
+        "i3rec_online_items 1.0",
+        "i3rec_index_seq 3.0",
+        "i3rec_cache_healthy 1.0",
+        "i3rec_journal_batch_records_count 3.0",
+    ):
+        assert line in text, line
+    assert "some/where" not in text
+    assert "no/such" not in text
+
+
+async def test_request_ids_are_echoed_or_made(client: httpx.AsyncClient) -> None:
+    """A sane id comes back, anything else is replaced."""
+    for given, echoed in (("abc 123", True), ("x" * 128, True), ("x" * 129, False), ("", False), (b"\xff\xfe", False)):
+        answer = await client.get("/livez", headers={"X-Request-Id": given})
+
+        made = answer.headers["x-request-id"]
+        assert (made == given) is echoed
+        assert made
+
+
+async def test_unknown_routes_and_methods_are_problems(client: httpx.AsyncClient) -> None:
+    """The framework's own refusals are problem documents too."""
+    missing = await client.get("/nothing")
+    method = await client.put("/items", json={})
+
+    assert (missing.status_code, missing.json()["type"]) == (404, "urn:i3rec:problem:no-such-route")
+    assert (method.status_code, method.json()["type"]) == (405, "urn:i3rec:problem:method-not-allowed")
+    assert method.headers["allow"] == "POST"
+    assert method.headers["content-type"] == "application/problem+json"
+
+
+async def test_failures_hide_their_insides(running: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unexpected error is a 500 problem with the request id and without its message."""
+
+    def fail(_: object) -> None:
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr(running.services.handle.current, "get", fail, raising=True)
+
+    answer = await running.client.get("/items/i00")
+
+    assert answer.status_code == 500
+    assert answer.json()["instance"] == answer.headers["x-request-id"]
+    assert "secret" not in answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_storage_failure_is_503(running: Any) -> None:
+    """Where the journal takes nothing, writes answer 503 with Retry-After; reads go on."""
+    running.services.catalog._journal.close()  # white box: the shortest way to a journal that refuses
+
+    answer = await running.client.post("/items", json={"item_id": "x"})
+
+    assert (answer.status_code, answer.json()["type"]) == (503, "urn:i3rec:problem:storage-unavailable")
+    assert "retry-after" in answer.headers
+    assert (await running.client.get("/recommend/u0")).status_code == 200
+
+
+async def test_encoder_failure_is_500_and_changes_nothing(client: httpx.AsyncClient) -> None:
+    """A sound item the encoder cannot take gives 500 without the engine's words."""
+    answer = await client.post("/items", json={"item_id": "x", "modalities": {"text": [3e38] * 4}})
+
+    assert (answer.status_code, answer.json()["type"]) == (500, "urn:i3rec:problem:encoding-failed")
+    assert (await client.get("/items/x")).status_code == 404
+
+
+async def test_openapi_declares_every_status(client: httpx.AsyncClient) -> None:
+    """The document names each route's statuses, its problems as problem+json, and every schema it refers to."""
+    document = (await client.get("/openapi.json")).json()
+
+    statuses = {
+        f"{method} {path}": sorted(operation["responses"])
+        for path, operations in document["paths"].items()
+        for method, operation in operations.items()
+    }
+    assert statuses == {
+        "post /items": ["200", "201", "400", "413", "415", "422", "500", "503"],
+        "get /items/{item_id}": ["200", "404", "422", "503"],
+        "delete /items/{item_id}": ["204", "404", "422", "503"],
+        "get /recommend/{user_id}": ["200", "404", "422", "503"],
+        "get /livez": ["200"],
+        "get /readyz": ["200", "503"],
+        "get /metrics": ["200"],
+    }
+    refused = document["paths"]["/items"]["post"]["responses"]["422"]["content"]
+    assert refused == {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    schemas = document["components"]["schemas"]
+    assert {"Problem", "ProblemError", "ItemBody", "ItemOut", "Recommendations"} <= set(schemas)
+    assert "HTTPValidationError" not in schemas
+    assert (await client.get("/docs")).status_code == 200

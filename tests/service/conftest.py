@@ -1,0 +1,107 @@
+"""Running apps, and an encoder that needs no engine."""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from fastapi import FastAPI
+
+from model_store import ModelStore
+from service.api.state import Services
+from service.app import Backends, create_app
+from service.domain import Encoding, Vector
+from service.errors import EncodingFailed
+from service.settings import Settings
+
+
+class FakeEncoder:
+    """Encodes by padding the sum of all features to d; a feature 666 makes it fail. Gates let a test hold it."""
+
+    def __init__(self, version: str = "v1", d: int = 5, modalities: tuple[str, ...] = ("image", "text")) -> None:
+        self.version = version
+        self.d = d
+        self.modalities = modalities
+        self.encoded = 0
+        self.before: Callable[[], object] = lambda: None
+
+    def encode(self, items: Sequence[Mapping[str, Vector]]) -> list[Encoding]:
+        """Encodes a batch."""
+        self.before()
+        self.encoded += len(items)
+        return [self._encode(item) for item in items]
+
+    def _encode(self, item: Mapping[str, Vector]) -> Encoding:
+        if any((vector == 666).any() for vector in item.values()):
+            raise EncodingFailed("666")
+        total = float(sum(vector.sum() for vector in item.values()))
+        return Encoding(
+            embedding=np.full(self.d, total, dtype=np.float32),
+            history_embedding=np.full(self.d, -total, dtype=np.float32),
+            confidence=(1 + len(item)) / (1 + len(self.modalities)),
+            present=tuple(sorted(item)),
+            missing=tuple(name for name in self.modalities if name not in item),
+            model_version=self.version,
+        )
+
+
+@pytest.fixture
+def fake_encoder() -> FakeEncoder:
+    """An encoder of version v1."""
+    return FakeEncoder()
+
+
+@dataclass(frozen=True)
+class Running:
+    """An app between start and shutdown."""
+
+    app: FastAPI
+    client: httpx.AsyncClient
+    services: Services
+
+
+RunApp = Callable[..., AbstractAsyncContextManager[Running]]
+
+
+@pytest.fixture
+def settings(tmp_path: Path, published_store: ModelStore) -> Settings:
+    """Settings of an app on the published store, with its journal beside it; CURRENT is polled often."""
+    return Settings(
+        model_store=published_store.root, journal_url=f"sqlite:///{tmp_path}/journal.sqlite3", model_poll_s=0.02
+    )
+
+
+@pytest.fixture
+def run_app() -> RunApp:
+    """Starts an app with its lifespan, stops it at the end of the block, and gives a client meanwhile."""
+
+    @asynccontextmanager
+    async def run(settings: Settings, backends: Backends | None = None) -> AsyncIterator[Running]:
+        app = create_app(settings, backends)
+        async with app.router.lifespan_context(app) as state:
+
+            async def with_state(scope: dict, receive: Callable, send: Callable) -> None:
+                scope["state"] = dict(state)  # as a server does
+                await app(scope, receive, send)
+
+            transport = httpx.ASGITransport(with_state)
+            async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+                yield Running(app, client, state["services"])
+
+    return run
+
+
+@pytest.fixture
+async def running(run_app: RunApp, settings: Settings) -> AsyncIterator[Running]:
+    """A running app on the published store."""
+    async with run_app(settings) as running:
+        yield running
+
+
+@pytest.fixture
+async def client(running: Running) -> httpx.AsyncClient:
+    """A client of the running app."""
+    return running.client

@@ -1,0 +1,279 @@
+"""Servable: which record holds, and what the index shows of it."""
+
+import itertools
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import anyio
+import numpy as np
+import pytest
+
+from model_store import ModelStore
+from service.adapters.memory import MemoryIndex
+from service.domain import DeleteItem, Encoding, Item, PutItem, Record
+from service.errors import ModelUnavailable
+from service.servable import Servable, ServableHandle
+
+MakeServable = Callable[..., Servable]
+
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+QUERY = np.ones(5, np.float32)
+
+
+def put(seq: int, item_id: str, **facts: object) -> Record:
+    """A put record."""
+    return Record(seq, NOW, PutItem(Item(item_id, **facts)))  # type: ignore[arg-type]
+
+
+def delete(seq: int, item_id: str) -> Record:
+    """A delete record."""
+    return Record(seq, NOW, DeleteItem(item_id))
+
+
+def vector(value: float, version: str = "v1") -> Encoding:
+    """An encoding whose embedding is ``value`` everywhere."""
+    return Encoding(np.full(5, value, np.float32), None, 0.5, (), ("image", "text"), version)
+
+
+def score(servable: Servable, item_id: str) -> float | None:
+    """The item's score in the index, or None."""
+    hits = servable.index.search(QUERY, 1, allow=[item_id])
+    return hits[0].score if hits else None
+
+
+@pytest.fixture
+def make_servable(published_store: ModelStore, fake_encoder: Any) -> MakeServable:
+    """A Servable on the published version with a brute-force index."""
+
+    def make(watermark: int = 0) -> Servable:
+        bundle = published_store.load()
+        index = MemoryIndex(list(bundle.items), bundle.item_embeddings)
+        return Servable(bundle, fake_encoder, index, watermark=watermark)
+
+    return make
+
+
+@pytest.fixture
+def servable(make_servable: MakeServable) -> Servable:
+    """One without a watermark."""
+    return make_servable()
+
+
+def test_put_makes_an_item_searchable(servable: Servable) -> None:
+    """A new item is there, visible, titled and counted; applying its record again changes nothing."""
+    assert servable.apply(put(1, "new", title="New"), vector(2)) is False
+    assert servable.apply(put(1, "new", title="Again"), vector(3)) is True
+
+    assert "new" in servable
+    assert servable.visible("new", NOW)
+    assert servable.title("new") == "New"
+    assert score(servable, "new") == 10
+    assert (servable.index_seq, servable.online_items, len(servable.index)) == (1, 1, 13)
+
+
+def test_put_overrides_the_bundle(servable: Servable) -> None:
+    """A record newer than the model replaces the trained vector and description."""
+    assert servable.apply(put(1, "i00", title="Mine"), vector(2)) is True
+
+    assert score(servable, "i00") == 10
+    assert servable.title("i00") == "Mine"
+    assert len(servable.index) == 12
+
+
+def test_delete_wins_over_the_bundle(make_servable: MakeServable) -> None:
+    """A deleted item is gone whether the record is older or newer than the model."""
+    for seq in (3, 30):
+        servable = make_servable(watermark=10)
+
+        assert servable.apply(delete(seq, "i00")) is True
+
+        assert "i00" not in servable
+        assert servable.get("i00") is None
+        assert servable.title("i00") is None
+        assert not servable.visible("i00", NOW)
+        assert score(servable, "i00") is None
+
+
+def test_put_within_the_training_data_keeps_the_trained_vector(make_servable: MakeServable) -> None:
+    """Such a put needs no encoding: the trained vector stands, its owner's description and flags hold."""
+    servable = make_servable(watermark=10)
+    trained = score(servable, "i00")
+
+    assert not servable.needs_encoding(put(5, "i00"))
+    servable.apply(put(5, "i00", title="Mine"))
+    servable.apply(put(6, "i01", hidden=True))
+
+    assert score(servable, "i00") == trained
+    assert servable.title("i00") == "Mine"
+    assert servable.get("i00").report.confidence is None
+    assert not servable.visible("i01", NOW)
+    assert score(servable, "i01") is None
+
+
+def test_trained_vector_comes_back(make_servable: MakeServable) -> None:
+    """Deleted and put again within the training data, an item has its trained vector again."""
+    servable = make_servable(watermark=10)
+    trained = score(servable, "i00")
+
+    servable.apply(delete(2, "i00"))
+    servable.apply(put(4, "i00"))
+
+    assert score(servable, "i00") == trained
+
+
+def test_put_within_the_training_data_of_an_item_the_bundle_lacks_is_applied(make_servable: MakeServable) -> None:
+    """Where the model was trained without the item after all, the record holds in full."""
+    servable = make_servable(watermark=10)
+
+    assert servable.needs_encoding(put(5, "new"))
+    servable.apply(put(5, "new"), vector(2))
+
+    assert score(servable, "new") == 10
+
+
+HISTORY = [
+    (put(1, "x"), vector(1)),
+    (delete(2, "x"), None),
+    (put(3, "x", hidden=True), vector(3)),
+    (put(4, "x", title="last"), vector(4)),
+]
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(4))), ids=str)
+@pytest.mark.parametrize("item_id", ["x", "i00"])
+def test_order_of_application_does_not_matter(servable: Servable, item_id: str, order: tuple[int, ...]) -> None:
+    """Whatever order threads apply an item's records in, the last written one holds."""
+    for n in order:
+        record, encoding = HISTORY[n]
+        entry = record.entry
+        renamed = (
+            DeleteItem(item_id)
+            if isinstance(entry, DeleteItem)
+            else PutItem(Item(item_id, title=entry.item.title, hidden=entry.item.hidden))
+        )
+        servable.apply(Record(record.seq, NOW, renamed), encoding)
+
+    assert servable.title(item_id) == "last"
+    assert score(servable, item_id) == 20
+    assert servable.index_seq == 4
+    assert servable.online_items == 1
+    assert list(servable.newest()) == ([item_id] if item_id == "x" else [])
+
+
+def test_hidden_and_unavailable_items_leave_the_index_and_return(servable: Servable) -> None:
+    """An item that may not be shown is kept, out of the index; put again without the flag it is back."""
+    for seq, facts in enumerate(({"hidden": True}, {"available": False}), start=1):
+        servable.apply(put(2 * seq, "new", **facts), vector(1))
+        assert "new" in servable
+        assert not servable.visible("new", NOW)
+        assert score(servable, "new") is None
+
+        servable.apply(put(2 * seq + 1, "new"), vector(1))
+        assert score(servable, "new") == 5
+
+
+def test_items_expire_at_their_time(servable: Servable) -> None:
+    """From the moment of expiry on the item is neither visible nor in the index; a later put prolongs it."""
+    later = NOW + timedelta(hours=1)
+    servable.apply(put(1, "a", expires_at=NOW), vector(1))
+    servable.apply(put(2, "b", expires_at=later), vector(1))
+    servable.apply(put(3, "c", expires_at=NOW), vector(1))
+    servable.apply(put(4, "c", expires_at=later), vector(1))
+    servable.apply(put(5, "d", expires_at=NOW), vector(1))
+    servable.apply(delete(6, "d"))
+
+    servable.expire(NOW)
+
+    assert [score(servable, i) for i in "abcd"] == [None, 5, 5, None]
+    assert [servable.visible(i, NOW) for i in "abcd"] == [False, True, True, False]
+    assert [servable.visible(i, later) for i in "bc"] == [False, False]
+    assert "a" in servable
+
+
+def test_foreign_encodings_are_refused(servable: Servable) -> None:
+    """An item vector of another model version can never enter the index."""
+    for encoding in (vector(1, "v2"), None):
+        with pytest.raises(ValueError, match="expected an encoding by v1"):
+            servable.apply(put(1, "new"), encoding)
+
+    assert "new" not in servable
+    assert score(servable, "new") is None
+
+
+def test_descriptions_hold_no_features(servable: Servable) -> None:
+    """Raw features are not kept in memory once they are encoded."""
+    servable.apply(put(1, "new", modalities={"text": np.ones(4, np.float32)}), vector(1))
+
+    assert servable.get("new").item.modalities == {}
+
+
+def test_popular_ranks_by_popularity_then_id(servable: Servable) -> None:
+    """The trained items come by falling popularity."""
+    assert list(servable.popular())[:2] == [("i00", 12.0), ("i01", 11.0)]
+    assert len(list(servable.popular())) == 12
+
+
+def test_empty_handle_says_why() -> None:
+    """Before anything serves, the reason is given."""
+    handle = ServableHandle()
+    handle.explain("nothing promoted")
+
+    assert handle.peek is None
+    with pytest.raises(ModelUnavailable, match="nothing promoted"):
+        _ = handle.current
+
+
+@pytest.mark.anyio
+async def test_exchange_waits_for_writers_and_keeps_new_ones_out() -> None:
+    """While a writer is at work no exchange happens, and while one happens nobody writes."""
+    handle = ServableHandle()
+    events: list[str] = []
+    writing, finish = anyio.Event(), anyio.Event()
+
+    async def write(name: str, *, hold: bool = False) -> None:
+        async with handle.writing():
+            events.append(f"{name} begins")
+            if hold:
+                writing.set()
+                await finish.wait()
+            events.append(f"{name} ends")
+
+    async def exchange() -> None:
+        async with handle.exchanging():
+            events.append("exchange begins")
+            await anyio.wait_all_tasks_blocked()
+            events.append("exchange ends")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lambda: write("first", hold=True))
+        await writing.wait()
+        tasks.start_soon(exchange)
+        await anyio.wait_all_tasks_blocked()
+        tasks.start_soon(write, "second")
+        await anyio.wait_all_tasks_blocked()
+        finish.set()
+
+    assert events == [
+        "first begins",
+        "first ends",
+        "exchange begins",
+        "exchange ends",
+        "second begins",
+        "second ends",
+    ]
+
+
+@pytest.mark.anyio
+async def test_cancelled_exchange_lets_writers_in_again() -> None:
+    """An exchange that is given up while it waits leaves the gate open."""
+    handle = ServableHandle()
+
+    async with handle.writing():
+        with anyio.move_on_after(0.01):
+            async with handle.exchanging():
+                pytest.fail("a writer was at work")
+
+    with anyio.fail_after(1):
+        async with handle.writing():
+            pass

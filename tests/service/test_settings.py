@@ -1,0 +1,70 @@
+"""Settings and their faults."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from service.settings import Settings, explain, unknown_variables
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No settings but the tests' own."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"I3REC_{name.upper()}", raising=False)
+
+
+def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is read under its prefix, the rest have their defaults, and nothing can be changed."""
+    monkeypatch.setenv("I3REC_MODEL_STORE", "/models")
+    monkeypatch.setenv("I3REC_MAX_K", "50")
+
+    settings = Settings()
+
+    assert (settings.model_store, settings.max_k, settings.default_k) == (Path("/models"), 50, 20)
+    with pytest.raises(ValidationError):
+        settings.max_k = 1
+
+
+FAULTS = {
+    "nothing set": ({}, "I3REC_MODEL_STORE: required"),
+    "public host": ({"MODEL_STORE": "m", "HOST": "0.0.0.0"}, "I3REC_ALLOW_PUBLIC"),  # noqa: S104 - is refused, or allowed on purpose
+    "public name": ({"MODEL_STORE": "m", "HOST": "example.org"}, "reachable from outside"),
+    "no number": ({"MODEL_STORE": "m", "PORT": "http"}, "I3REC_PORT: "),
+    "no port": ({"MODEL_STORE": "m", "PORT": "70000"}, "I3REC_PORT: "),
+    "journal in memory": ({"MODEL_STORE": "m", "JOURNAL_URL": "sqlite://"}, "I3REC_JOURNAL_URL: expected sqlite:///"),
+    "journal elsewhere": ({"MODEL_STORE": "m", "JOURNAL_URL": "mysql://x:pw@y/z"}, "I3REC_JOURNAL_URL: expected"),
+    "k against itself": ({"MODEL_STORE": "m", "MAX_K": "5"}, "default_k (20) must not exceed max_k (5)"),
+}
+
+
+@pytest.mark.parametrize(("environment", "message"), FAULTS.values(), ids=FAULTS.keys())
+def test_faults_are_explained(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], message: str) -> None:
+    """Each fault is named with its variable, in one line, without values."""
+    for name, value in environment.items():
+        monkeypatch.setenv(f"I3REC_{name}", value)
+
+    with pytest.raises(ValidationError) as caught:
+        Settings()
+
+    text = explain(caught.value)
+    assert message in text
+    assert len(text.splitlines()) == 1
+    assert "pw" not in text
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
+def test_loopback_hosts_are_fine(host: str) -> None:
+    """Every name of the own machine is taken without further ado."""
+    assert Settings(model_store=Path("m"), host=host).host == host
+
+
+def test_public_host_can_be_allowed() -> None:
+    """Whoever guards the port otherwise may open it."""
+    assert Settings(model_store=Path("m"), host="0.0.0.0", allow_public=True).allow_public  # noqa: S104 - is refused, or allowed on purpose
+
+
+def test_misspelt_variables_are_found() -> None:
+    """Variables with our prefix that mean nothing are listed."""
+    assert unknown_variables({"I3REC_MAX_KK": "1", "I3REC_MAX_K": "1", "PATH": ""}) == ["I3REC_MAX_KK"]

@@ -1,0 +1,248 @@
+"""Loading, replaying and exchanging model versions."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import numpy as np
+import pytest
+
+from model_store import Bundle, ModelStore
+from service.adapters.memory import MemoryCache, MemoryIndex, MemoryJournal
+from service.domain import DeleteItem, Item, PutItem
+from service.observability import Metrics
+from service.ports import Encoder
+from service.servable import ServableHandle
+from service.sync import Engines, ModelFollower
+
+MakeVersion = Callable[..., None]
+
+pytestmark = pytest.mark.anyio
+TEXT = np.ones(4, np.float32)
+
+
+class Scene:
+    """A follower with in-memory adapters and fake encoders."""
+
+    def __init__(self, store: ModelStore, encoder_type: type) -> None:
+        self.store, self.journal, self.cache = store, MemoryJournal(), MemoryCache(1000)
+        self.handle, self.metrics = ServableHandle(), Metrics()
+        self.encoders: list = []
+        self.opening: Callable[[], object] = lambda: None
+        self.encoding: Callable[[], object] = lambda: None
+
+        def open_encoder(bundle: Bundle) -> Encoder:
+            self.opening()
+            encoder = encoder_type(bundle.version, modalities=bundle.manifest.modality_names)
+            encoder.before = lambda: self.encoding()  # noqa: PLW0108 - looked up when it is called
+            self.encoders.append(encoder)
+            return encoder
+
+        self.follower = self.successor(Engines(open_encoder, MemoryIndex))
+
+    def successor(self, engines: Engines) -> ModelFollower:
+        """A follower on the same backends."""
+        return ModelFollower(self.store, self.handle, self.journal, self.cache, engines, self.metrics)
+
+    def put(self, item_id: str, **modalities: np.ndarray) -> None:
+        """Journals an item."""
+        self.journal.append(PutItem(Item(item_id, modalities)))
+
+    def swaps(self, result: str) -> float:
+        """How many exchanges ended so."""
+        return self.metrics.registry.get_sample_value("i3rec_model_swaps_total", {"result": result}) or 0
+
+
+@pytest.fixture
+def scene(published_store: ModelStore, fake_encoder: Any) -> Scene:
+    """A scene on the published store, nothing loaded yet."""
+    return Scene(published_store, type(fake_encoder))
+
+
+async def test_refresh_loads_bundle_and_journal(scene: Scene) -> None:
+    """The promoted version serves, with all items written online and none of the deleted ones."""
+    for n in range(600):
+        scene.put(f"n{n}", text=TEXT * n)
+    scene.journal.append(DeleteItem("n0"))
+    scene.journal.append(DeleteItem("i00"))
+
+    await scene.follower.refresh()
+
+    servable = scene.handle.current
+    assert (servable.version, servable.index_seq, servable.online_items) == ("v1", 602, 599)
+    assert len(servable.index) == 12 + 600 - 2
+    assert scene.swaps("done") == 1
+
+
+async def test_cached_encodings_are_not_made_again(
+    scene: Scene, published_store: ModelStore, fake_encoder: Any
+) -> None:
+    """A restart finds its encodings in the cache; only what is missing there is encoded."""
+    scene.put("a", text=TEXT)
+    await scene.follower.refresh()
+    restarted = Scene(published_store, type(fake_encoder))
+    restarted.journal, restarted.cache = scene.journal, scene.cache
+    scene.put("b", text=TEXT)
+    follower = ModelFollower(
+        scene.store,
+        ServableHandle(),
+        scene.journal,
+        scene.cache,
+        Engines(lambda _: fake_encoder, MemoryIndex),
+        Metrics(),
+    )
+
+    await follower.refresh()
+
+    assert fake_encoder.encoded == 1
+
+
+async def test_cached_encodings_of_other_shapes_are_made_again(scene: Scene, fake_encoder: Any) -> None:
+    """An encoding that cannot be of this model is a miss."""
+    scene.put("a", text=TEXT)
+    wrong = type(fake_encoder)("v1", d=3).encode([{}])[0]
+    await scene.cache.put_many({("a", 1): wrong})
+
+    await scene.follower.refresh()
+
+    assert scene.encoders[0].encoded == 1
+
+
+async def test_exchange_encodes_online_items_anew(scene: Scene, make_version: MakeVersion) -> None:
+    """When CURRENT moves, online items live on with vectors of the new version."""
+    scene.put("a", text=TEXT)
+    await scene.follower.refresh()
+    make_version(scene.store, "v2", seed=1)
+
+    await scene.follower.refresh()
+
+    found = scene.handle.current.get("a")
+    assert found.report.model_version == "v2"
+    assert scene.encoders[1].encoded == 1
+    await scene.follower.refresh()
+    assert len(scene.encoders) == 2
+
+
+async def test_modalities_the_model_lacks_are_ignored(
+    scene: Scene, make_version: MakeVersion, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What a new version does not know, or knows in another size, is left out with a warning."""
+    scene.put("a", text=TEXT, image=np.ones(3, np.float32))
+    scene.put("b", sound=TEXT)
+    make_version(scene.store, "v2", modalities={"text": 4, "image": 7})
+
+    with caplog.at_level(logging.WARNING):
+        await scene.follower.refresh()
+
+    assert scene.handle.current.get("a").report.present == ("text",)
+    assert scene.handle.current.get("b").report.present == ()
+    assert [record.item_id for record in caplog.records if record.msg == "modality_ignored"] == ["a", "b"]
+
+
+async def test_one_item_that_cannot_be_encoded_keeps_none_from_serving(scene: Scene) -> None:
+    """An item the encoder fails on is served with the prior; its neighbours are not touched."""
+    scene.put("bad", text=TEXT * 666)
+    scene.put("good", text=TEXT)
+
+    await scene.follower.refresh()
+
+    assert scene.handle.current.get("bad").report.present == ()
+    assert scene.handle.current.get("good").report.present == ("text",)
+
+
+async def test_records_written_while_building_are_not_lost(scene: Scene, make_version: MakeVersion) -> None:
+    """What is journalled after the build began is in what serves in the end, deletes included."""
+    scene.put("a", text=TEXT)
+    await scene.follower.refresh()
+    make_version(scene.store, "v2", seed=1)
+
+    def early() -> None:
+        scene.put("early", text=TEXT)
+        scene.encoding = late
+
+    def late() -> None:
+        scene.put("late", text=TEXT)
+        scene.encoding = last
+
+    def last() -> None:
+        scene.journal.append(DeleteItem("a"))
+        scene.put("last", text=TEXT)
+        scene.encoding = lambda: None  # the next encoding happens while writers are held back
+
+    scene.opening = early
+
+    await scene.follower.refresh()
+
+    servable = scene.handle.current
+    assert (servable.version, servable.index_seq, scene.journal.last_seq()) == ("v2", 5, 5)
+    assert all(name in servable for name in ("early", "late", "last"))
+    assert "a" not in servable
+
+
+@pytest.mark.parametrize("damage", ["encoder", "bundle"])
+async def test_failing_builds_change_nothing(
+    scene: Scene, make_version: MakeVersion, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A version that cannot be built is logged and counted; the old one serves on, and a good one replaces it."""
+    await scene.follower.refresh()
+    make_version(scene.store, "v2", seed=1)
+    if damage == "bundle":
+        (scene.store.root / "versions" / "v2" / "item_embeddings.npy").write_bytes(b"")
+    else:
+
+        def fail() -> None:
+            if scene.store.current() == "v2":
+                raise RuntimeError("engine")
+
+        scene.opening = fail
+
+    await scene.follower.refresh()
+    await scene.follower.refresh()
+
+    assert scene.handle.current.version == "v1"
+    assert scene.swaps("failed") == 1
+    assert "model_load_failed" in caplog.text
+    make_version(scene.store, "v3", seed=2)
+    await scene.follower.refresh()
+    assert scene.handle.current.version == "v3"
+
+
+async def test_nothing_promoted_is_no_failure(tmp_path: Path, fake_encoder: Any, make_version: MakeVersion) -> None:
+    """An empty store is waited for; what is promoted later serves."""
+    scene = Scene(ModelStore(tmp_path / "empty"), type(fake_encoder))
+
+    await scene.follower.refresh()
+    assert scene.handle.peek is None
+    assert scene.swaps("failed") == 0
+
+    make_version(scene.store, "v1")
+    await scene.follower.refresh()
+    assert scene.handle.current.version == "v1"
+
+
+async def test_watermark_of_another_journal_is_not_believed(
+    scene: Scene, make_version: MakeVersion, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A model trained from a longer journal than this one says nothing about this one's records."""
+    scene.put("i00", text=TEXT)
+    make_version(scene.store, "v2", watermark=500)
+
+    await scene.follower.refresh()
+
+    assert scene.handle.current.get("i00").report.present == ("text",)
+    assert scene.handle.current.watermark == 0
+    assert "watermark_of_another_journal" in caplog.text
+
+
+async def test_run_follows_until_cancelled(scene: Scene) -> None:
+    """The background task notices a promotion by itself."""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(scene.follower.run, 0.01)
+        with anyio.fail_after(5):
+            while scene.handle.peek is None:  # noqa: ASYNC110 - a thread of its own loads
+                await anyio.sleep(0.005)
+        tasks.cancel_scope.cancel()
+
+    assert scene.handle.current.version == "v1"

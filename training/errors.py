@@ -1,0 +1,72 @@
+"""Errors of the trainer.
+
+TrainingError
+├── ConfigError          a setting of the run cannot be meant
+├── DatasetError         a dataset directory (or a file it is made from) is not what its format says
+├── NothingToLearn       a sound data set that no model can be trained on
+├── Diverged             the loss is no longer finite
+├── ExportRefused        the exported encoder does not compute what the model computes
+└── PreparationFailed    a public data set could not be fetched or written
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+
+class TrainingError(Exception):
+    """Anything the trainer refuses to do."""
+
+
+class DatasetError(TrainingError):
+    """A dataset directory is not what ``docs/dataset-format.md`` says.
+
+    Attributes:
+        path: the file (or directory) at fault.
+        line: its line, counted from 1 with the header (Parquet: its row, from 1); None where no line is at fault.
+        expected: what the format asks for.
+        found: what stands there.
+    """
+
+    def __init__(self, path: Path, expected: str, found: str, line: int | None = None) -> None:
+        self.path = path
+        self.line = line
+        self.expected = expected
+        self.found = found
+        place = str(path) if line is None else f"{path}:{line}"
+        super().__init__(f"{place}: expected {expected}, found {found}")
+
+
+class ConfigError(TrainingError):
+    """A setting of the run cannot be meant."""
+
+    def __init__(self, name: str, expected: str, found: object) -> None:
+        self.name = name
+        self.expected = expected
+        self.found = found
+        super().__init__(f"{name}: expected {expected}, found {found!r}")
+
+
+class NothingToLearn(TrainingError):
+    """The data set is sound, but too small for any model."""
+
+
+class Diverged(TrainingError):
+    """The loss is no longer finite.
+
+    Attributes:
+        epoch: where it happened, from 1.
+        terms: the terms of the loss at that step.
+    """
+
+    def __init__(self, epoch: int, terms: Mapping[str, float]) -> None:
+        self.epoch = epoch
+        self.terms = terms
+        super().__init__(f"epoch {epoch}: expected a finite loss, found {dict(terms)}; try a smaller --lr")
+
+
+class ExportRefused(TrainingError):
+    """The exported encoder does not compute what the model computes; nothing may be published."""
+
+
+class PreparationFailed(TrainingError):
+    """A public data set could not be fetched, or not be written where it was asked for."""

@@ -1,0 +1,41 @@
+"""Judging a model by the tables that would be published."""
+
+from typing import Any
+
+import numpy as np
+
+from training.metrics import ranking_metrics
+from training.models.contract import Embeddings
+from training.splits import Split
+
+KS = (10, 20, 50)
+
+
+def validation_recall(embeddings: Embeddings, split: Split) -> float:
+    """Recall@20 on the validation part: the number that selects models, epochs and hyper-parameters."""
+    result = ranking_metrics(embeddings.users, embeddings.items, split.val, split.train, ks=(20,))
+    return result.mean()["recall@20"]
+
+
+def evaluate(embeddings: Embeddings, split: Split) -> dict[str, dict[str, Any] | None]:
+    """Full-ranking metrics on the test part, overall and apart for warm and new items.
+
+    Returns:
+        ``all``: every test interaction; ``warm`` and ``new``: those on items with and without training interactions,
+        ranked among all items; ``new_among_new``: the latter ranked among new items only. None where there are none.
+        Only train positives are masked.
+    """
+    warm = np.diff(split.train.tocsc().indptr) > 0
+    parts = {
+        "all": (np.ones_like(warm), None),
+        "warm": (warm, None),
+        "new": (~warm, None),
+        "new_among_new": (~warm, np.flatnonzero(~warm)),
+    }
+    report: dict[str, dict[str, Any] | None] = {}
+    for name, (judged, candidates) in parts.items():
+        held_out = split.test.multiply(judged.astype(np.float32)).tocsr()
+        held_out.eliminate_zeros()
+        result = ranking_metrics(embeddings.users, embeddings.items, held_out, split.train, KS, candidates)
+        report[name] = result.mean() if len(result.users) else None
+    return report

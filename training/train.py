@@ -1,0 +1,192 @@
+"""``python -m training train``: data set in, published model out."""
+
+import argparse
+import json
+from dataclasses import MISSING, asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from model_store import Manifest, ModelStore
+from training.calibration import new_item_gain
+from training.config import TrainConfig
+from training.dataset import Dataset, read_dataset
+from training.evaluation import KS, evaluate
+from training.export import bundle_contents, export_encoder, make_manifest
+from training.foldin import fold_in
+from training.interactions import TEST, TRAIN, VAL
+from training.loop import Outcome, train
+from training.models import PRESETS, Embeddings, Model, TrainingData
+from training.progress import display_for
+from training.splits import (
+    Split,
+    hold_out_items,
+    new_item_rows,
+    ordered_history,
+    split_codes,
+    split_from_codes,
+)
+
+_HISTORIES = {"train": (TRAIN,), "all": (TRAIN, VAL, TEST)}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the command's flags; those of the model and the schedule come from ``TrainConfig``."""
+    parser.add_argument("--data", type=Path, required=True, help="dataset directory (docs/dataset-format.md)")
+    parser.add_argument("--store", type=Path, help="model store to publish to; without it nothing is published")
+    parser.add_argument("--promote", action="store_true", help="let the published version serve")
+    parser.add_argument("--report", type=Path, help="write configuration, course and metrics to this JSON file")
+    parser.add_argument(
+        "--history",
+        choices=["auto", "train", "all"],
+        default="auto",
+        help="interactions that the published users and seen lists are made of: the training part, or all of them; "
+        "auto: 'train' where the data prescribes a split (a benchmark), else 'all' (a shop)",
+    )
+    parser.add_argument(
+        "--new-items", action="store_true", help="hold out all training interactions of 20 %% of the items (protocol)"
+    )
+    group = parser.add_argument_group("model and schedule")
+    for option in fields(TrainConfig):
+        if option.default is MISSING:
+            continue
+        flag = "--" + option.name.replace("_", "-")
+        choices = sorted(PRESETS) if option.name == "preset" else None
+        group.add_argument(
+            flag, type=type(option.default), default=option.default, choices=choices, help=f"default {option.default}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A data set ready for training: its split codes and matrices, and what the model may see."""
+
+    dataset: Dataset
+    codes: NDArray[np.int8]
+    split: Split
+    data: TrainingData
+
+
+def prepare_data(dataset: Dataset, seed: int, *, new_items: bool = False) -> Prepared:
+    """Splits a data set; with ``new_items`` under the protocol of that name."""
+    codes = split_codes(dataset, np.random.default_rng(seed))
+    if new_items:
+        codes = hold_out_items(codes, dataset.interactions, new_item_rows(dataset.n_items))
+    indptr, indices = ordered_history(dataset, codes)
+    data = TrainingData(dataset.features, indptr, indices, dataset.n_items)
+    return Prepared(dataset, codes, split_from_codes(dataset, codes), data)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Trains, evaluates and, where a store is given, publishes.
+
+    Raises:
+        TrainingError: defective data, a flag that cannot be meant, nothing to learn from, or an unfaithful export;
+            nothing was published.
+        ModelStoreError: the store refused the bundle.
+    """
+    config = TrainConfig(**{option.name: getattr(args, option.name) for option in fields(TrainConfig)})
+    console = Console()
+    dataset = read_dataset(args.data)
+    prepared = prepare_data(dataset, config.seed, new_items=args.new_items)
+    _introduce(console, prepared)
+    model = PRESETS[config.preset](prepared.data, config, _device(config))
+    with display_for(console, config.epochs) as display:
+        outcome = train(model, prepared.split, config, display)
+    model.calibrate(new_item_gain(model.embeddings().items, model.as_new(), prepared.data.popularity() > 0))
+    embeddings = model.embeddings()
+    metrics = evaluate(embeddings, prepared.split)
+    _show_outcome(console, outcome, metrics)
+    report = _report(args, config, outcome, metrics)
+    if args.store:
+        history = args.history if args.history != "auto" else _natural_history(dataset)
+        manifest = _publish(prepared, model, embeddings, config, args, history, metrics)
+        report |= {"model_version": manifest.model_version, "history": history}
+        state = "published and promoted" if args.promote else "published"
+        console.print(f"{manifest.model_version}: {state} in {args.store}", highlight=False, soft_wrap=True)
+    if args.report:
+        args.report.parent.mkdir(parents=True, exist_ok=True)
+        args.report.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+def _publish(
+    prepared: Prepared,
+    model: Model,
+    embeddings: Embeddings,
+    config: TrainConfig,
+    args: argparse.Namespace,
+    history: str,
+    metrics: dict[str, Any],
+) -> Manifest:
+    """Publishes the tables with users encoded from the chosen histories."""
+    dataset = prepared.dataset
+    indptr, indices = ordered_history(dataset, prepared.codes, _HISTORIES[history])
+    if model.history_rule is not None and embeddings.history is not None:
+        users = fold_in(indptr, indices, embeddings.history, model.history_rule)
+        embeddings = embeddings._replace(users=users)
+    contents = bundle_contents(dataset, embeddings, indptr, indices)
+    encoder = export_encoder(model, dataset)
+    manifest = make_manifest(dataset, model, config, metrics, embeddings.items.shape[1])
+    store = ModelStore(args.store)
+    published = store.publish(contents, encoder, manifest)
+    if args.promote:
+        store.promote(published.model_version)
+    return published
+
+
+def _natural_history(dataset: Dataset) -> str:
+    return "all" if dataset.interactions.split is None else "train"
+
+
+def _device(config: TrainConfig) -> torch.device:
+    if config.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(config.device)
+
+
+def _introduce(console: Console, prepared: Prepared) -> None:
+    dataset, split = prepared.dataset, prepared.split
+    present = ", ".join(f"{name} {f.present.mean():.0%}" for name, f in dataset.features.items())
+    parts = f"{split.train.nnz} / {split.val.nnz} / {split.test.nnz} interactions (train / validation / test)"
+    console.print(
+        f"{dataset.n_users} users, {dataset.n_items} items, {parts}; items with {present}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _show_outcome(console: Console, outcome: Outcome, metrics: dict[str, Any]) -> None:
+    why = {"epochs": "all epochs done", "patience": "no better for a while", "interrupted": "interrupted"}
+    console.print(
+        f"{why[outcome.ended]} after {outcome.seconds:.0f} s; "
+        f"best: epoch {outcome.best_epoch}, validation recall@20 {outcome.best_recall:.4f}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    table = Table(title="test, full ranking")
+    columns = [f"{metric}@{k}" for metric in ("recall", "ndcg", "hr") for k in KS]
+    for name in ("interactions on", "users", *columns):
+        table.add_column(name, justify="left" if name == "interactions on" else "right")
+    titles = {"all": "all items", "warm": "warm items", "new": "new items", "new_among_new": "new items, among new"}
+    for part, title in titles.items():
+        values = metrics[part]
+        cells = [f"{values[column]:.4f}" for column in columns] if values else ["–"] * len(columns)
+        table.add_row(title, str(values["users"]) if values else "0", *cells)
+    console.print(table, width=max(console.width, 120))
+
+
+def _report(args: argparse.Namespace, config: TrainConfig, outcome: Outcome, metrics: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "data": str(args.data),
+        "protocol": "new-items" if args.new_items else "static",
+        "config": asdict(config),
+        "outcome": {key: value for key, value in asdict(outcome).items() if key != "history"},
+        "epochs": [asdict(progress) for progress in outcome.history],
+        "metrics": metrics,
+    }
