@@ -21,6 +21,7 @@ RUN pip --python /opt/venv/bin/python install --quiet $PIP_FLAGS -r /tmp/service
 WORKDIR /src
 
 FROM dependencies AS service-build
+ARG PIP_FLAGS=""
 COPY pyproject.toml LICENSE README.md ./
 COPY model_store model_store
 COPY service service
@@ -53,6 +54,7 @@ CMD ["python", "-m", "service"]
 
 # Last, so that a builder which takes stages in order stops before it.
 FROM dependencies AS training-build
+ARG PIP_FLAGS=""
 COPY --from=requirements /training.txt /tmp/
 RUN pip --python /opt/venv/bin/python install --quiet $PIP_FLAGS -r /tmp/training.txt
 COPY pyproject.toml LICENSE README.md ./

@@ -15,7 +15,7 @@ class TrainConfig:
         epochs: upper bound; early stopping may end sooner.
         patience: epochs without a better validation recall@20 after which training stops.
         evaluate_every: epochs between validations.
-        batch_users: users per step.
+        batch_users: users per step, at most an eighth of all.
         candidates: items that compete in one softmax; catalogues larger than that are sampled anew each step.
         lr: Adam's step size.
         d: embedding size.

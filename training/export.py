@@ -41,7 +41,8 @@ def export_encoder(model: Model, dataset: Dataset) -> bytes:
 def _to_onnx(encoder: nn.Module, dims: list[int], names: list[str], outputs: list[str]) -> bytes:
     example = (*(torch.zeros(2, dim) for dim in dims), torch.ones(2, len(dims), dtype=torch.bool))
     batch = torch.export.Dim.DYNAMIC
-    logging.getLogger("onnxscript").setLevel(logging.ERROR)
+    for chatty in ("onnxscript", "torch.onnx"):
+        logging.getLogger(chatty).setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter's own internals; what it made is checked below
         program = torch.onnx.export(

@@ -32,6 +32,9 @@ class Batch:
     n_users: int
 
 
+_STEPS = 8  # at least so many steps make an epoch, also where there are few users
+
+
 class UserSampler:
     """Walks over all users once an epoch, splitting each history anew into a given and a predicted part.
 
@@ -52,13 +55,13 @@ class UserSampler:
         self._indptr = indptr
         self._indices = indices
         self._population = population
-        self._batch_users = batch_users
         self._candidates = candidates
         self._dropout = history_dropout
         # One interaction gives either a history or a target, never both.
         self._users = np.flatnonzero(np.diff(indptr) >= 2)  # noqa: PLR2004
         if not len(self._users):
             raise NothingToLearn("expected at least one user with two training interactions, found none")
+        self._batch_users = min(batch_users, -(-len(self._users) // _STEPS))
 
     def epoch(self, rng: np.random.Generator) -> Iterator[Batch]:
         """Yields the batches of one epoch, users shuffled."""

@@ -32,6 +32,7 @@ from training.splits import (
     split_from_codes,
 )
 
+_TABLE_WIDTH = 140
 _HISTORIES = {"train": (TRAIN,), "all": (TRAIN, VAL, TEST)}
 
 
@@ -169,16 +170,18 @@ def _show_outcome(console: Console, outcome: Outcome, metrics: dict[str, Any]) -
         highlight=False,
         soft_wrap=True,
     )
-    table = Table(title="test, full ranking")
+    table = Table(title="test, full ranking", title_justify="left")
     columns = [f"{metric}@{k}" for metric in ("recall", "ndcg", "hr") for k in KS]
     for name in ("interactions on", "users", *columns):
-        table.add_column(name, justify="left" if name == "interactions on" else "right")
+        table.add_column(name, justify="left" if name == "interactions on" else "right", no_wrap=True)
     titles = {"all": "all items", "warm": "warm items", "new": "new items", "new_among_new": "new items, among new"}
     for part, title in titles.items():
         values = metrics[part]
         cells = [f"{values[column]:.4f}" for column in columns] if values else ["–"] * len(columns)
         table.add_row(title, str(values["users"]) if values else "0", *cells)
-    console.print(table, width=max(console.width, 120))
+    if not console.is_terminal:
+        console.width = max(console.width, _TABLE_WIDTH)
+    console.print(table)
 
 
 def _report(args: argparse.Namespace, config: TrainConfig, outcome: Outcome, metrics: dict[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.Path:
         shutil.copy(ROOT / name, sources)
     for name in PACKAGES:
         shutil.copytree(ROOT / name, sources / name, ignore=shutil.ignore_patterns("__pycache__"))
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(sources / "out"), str(sources)]
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", "out"]
     done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=sources)
     assert done.returncode == 0, done.stdout + done.stderr
     return zipfile.Path(next((sources / "out").glob("*.whl")))
