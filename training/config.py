@@ -45,7 +45,7 @@ class TrainConfig:
     lr: float = 4e-3
     d: int = 128
     hidden: int = 256
-    dropout: float = 0.3
+    dropout: float = 0.1
     history_dropout: float = 0.5
     id_dropout: float = 0.4
     missing_rate: float = 0.3
