@@ -27,7 +27,7 @@ $(STAMP): pyproject.toml Makefile
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check $(PIP_FLAGS) -e '.[cpu,train,dev]'
 	@touch $@
 
-demo: $(STAMP) ## Train on synthetic data, serve, and watch an incomplete item arrive
+demo: $(STAMP) ## Train on real films, serve, and watch incomplete ones find their fans
 	@$(BIN)/python tools/demo.py
 
 test: $(STAMP) ## Run the tests, but for the slow ones

@@ -8,6 +8,7 @@ import anyio
 from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
@@ -111,7 +112,7 @@ def create_app(settings: Settings, backends: Backends | None = None) -> FastAPI:
                 await to_thread.run_sync(used.journal.close)
                 await used.cache.close()
 
-    app = FastAPI(
+    app = FastAPIOffline(  # /docs works without a CDN, as services in closed networks must
         title="I³Rec",
         description=DESCRIPTION,
         version="0.1.0",

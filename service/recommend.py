@@ -2,11 +2,11 @@
 
 Whom the model knows is served personally: the items of highest inner product with their vector, ties by id.
 
-Everyone else is served the popular list: items of the model by their popularity in the training data, ties by id,
-where every ``explore_every``-th place goes to an item the model was not trained on, the latest written first, as long
-as there is one. Such an item has no popularity yet: its score is that of the trained item before it (where it leads
-the list, of the one after it; 0 where there is none), so scores never rise along the list. When the trained items are
-used up, the remaining new ones follow. A list is always the beginning of the longer list.
+Everyone else, users without a history included, is served the popular list: items of the model by their popularity in
+the training data, ties by id, where every ``explore_every``-th place goes to an item the model was not trained on, the
+latest written first, as long as there is one. Such an item has no popularity yet: its score is that of the trained item
+before it (where it leads the list, of the one after it; 0 where there is none), so scores never rise along the list.
+When the trained items are used up, the remaining new ones follow. A list is always the beginning of the longer list.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,13 +16,13 @@ from itertools import islice
 
 from anyio import CapacityLimiter, to_thread
 
-from service.domain import Hit, Recommendation, Strategy, Suggestion
+from service.domain import Hit, Recommendation, Strategy, Suggestion, Vector
 from service.errors import UnknownUser
 from service.filters import Filter, make_filter
 from service.observability import Metrics
 from service.ports import FeatureCache
 from service.servable import Servable, ServableHandle
-from service.users import User, find_user
+from service.users import find_user
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +87,14 @@ class Recommender:
             raise UnknownUser(query.user_id)
         seen = user.seen if user and not query.include_seen else ()
         allowed = make_filter(servable, seen=seen, exclude=query.exclude, now=self._clock())
-        strategy: Strategy = "personal" if user else "popular"
+        # A user without a history has a zero vector, to which all items are alike.
+        taste = user.vector if user and user.vector.any() else None
         with self._metrics.stage("search"):
-            hits = _personal(allowed, user, query.k) if user else _popular(allowed, query.k, self._explore_every)
+            if taste is None:
+                hits = _popular(allowed, query.k, self._explore_every)
+            else:
+                hits = _personal(allowed, taste, query.k)
+        strategy: Strategy = "popular" if taste is None else "personal"
         return Recommendation(
             query.user_id,
             strategy,
@@ -100,10 +105,10 @@ class Recommender:
         )
 
 
-def _personal(allowed: Filter, user: User, k: int) -> list[Hit]:
+def _personal(allowed: Filter, taste: Vector, k: int) -> list[Hit]:
     blocked = allowed.blocked
     while True:
-        hits = allowed.servable.index.search(user.vector, k, exclude=blocked)
+        hits = allowed.servable.index.search(taste, k, exclude=blocked)
         # A writer may be between its two steps (state, then index): what it takes away is searched around.
         gone = {hit.item_id for hit in hits if not allowed.allows(hit.item_id)}
         if not gone:

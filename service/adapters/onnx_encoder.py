@@ -29,6 +29,7 @@ class OnnxEncoder:
     """
 
     def __init__(self, path: Path, modalities: Mapping[str, int], *, d: int, model_version: str, threads: int) -> None:
+        onnxruntime.disable_telemetry_events()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1

@@ -90,7 +90,9 @@ def declare(*statuses: int) -> dict[int | str, dict[str, Any]]:
 async def refuse_recommender_error(_: Request, exc: Exception) -> Response:
     """The answer to an error of the use cases."""
     kind = next(_TABLE[base] for base in type(exc).__mro__ if base in _TABLE)
-    if kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if isinstance(exc, ModelUnavailable):  # the normal state of a new deployment; probes ask every few seconds
+        logger.warning("model_unavailable", extra={"reason": str(exc)})
+    elif kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         logger.error("request_failed", exc_info=exc)
     detail = kind.title if kind.status == HTTPStatus.INTERNAL_SERVER_ERROR else str(exc)
     errors = [(exc.pointer, exc.reason)] if isinstance(exc, InvalidItem) else []

@@ -1,5 +1,6 @@
 """The read use case: strategies, the filter, and the popular list."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -107,6 +108,17 @@ async def test_nothing_withheld_is_ever_shown(scene: Scene, user_id: str) -> Non
     assert not {"hidden", "unavailable", "expired", "deleted", "excluded", "i05", "i06", "i07"} & set(ids)
     scene.now += timedelta(seconds=1)
     assert "fine" not in await scene.ids(user_id)
+
+
+async def test_user_without_history_gets_the_popular_list(scene: Scene) -> None:
+    """A zero vector likes everything alike: such a user is served what is popular, less what they have seen."""
+    bundle = scene.servable.bundle
+    scene.servable.bundle = replace(bundle, user_embeddings=np.zeros_like(bundle.user_embeddings))
+
+    answer = await scene.ask("u2", 3, strict=True)
+
+    assert answer.strategy == "popular"
+    assert [item.item_id for item in answer.items] == ["i00", "i01", "i04"]
 
 
 async def test_strict_queries_refuse_unknown_users(scene: Scene) -> None:

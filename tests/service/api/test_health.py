@@ -1,5 +1,6 @@
 """Health, metrics, and what holds for every route."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -184,4 +185,14 @@ async def test_openapi_declares_every_status(client: httpx.AsyncClient) -> None:
     schemas = document["components"]["schemas"]
     assert {"Problem", "ProblemError", "ItemBody", "ItemOut", "Recommendations"} <= set(schemas)
     assert "HTTPValidationError" not in schemas
-    assert (await client.get("/docs")).status_code == 200
+
+
+async def test_docs_need_no_other_host(client: httpx.AsyncClient) -> None:
+    """The page and all it loads come from the service itself."""
+    page = await client.get("/docs")
+
+    assets = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert len(assets) >= 2
+    for asset in assets:
+        assert asset.startswith("/")
+        assert (await client.get(asset)).status_code == 200
