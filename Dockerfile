@@ -35,7 +35,7 @@ RUN groupadd --gid 10001 i3rec \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin i3rec \
  && install -d -o 10001 -g 10001 /data /data/store /data/journal /data/dataset
 # Bytecode was compiled at installation: a read-only root file system loses nothing.
-ENV PATH=/opt/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+ENV PATH=/opt/venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 OMP_WAIT_POLICY=passive
 WORKDIR /data
 USER 10001:10001
 

@@ -8,6 +8,8 @@ PIP_FLAGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# See training/__main__.py: threads that spin while they wait make a busy machine crawl.
+export OMP_WAIT_POLICY ?= passive
 TYPED := model_store service training tools tests/model_store tests/packaging tests/docs
 
 .DEFAULT_GOAL := help

@@ -1,8 +1,11 @@
 """The configuration of a training run: flags in, saved in the manifest."""
 
+import math
 from dataclasses import dataclass
 
 from training.errors import ConfigError
+
+_SEEDS = 2**63  # what torch's generators take
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +68,22 @@ class TrainConfig:
         Raises:
             ConfigError: naming the field, what was expected and what was found.
         """
+        if not 0 <= self.seed < _SEEDS:
+            raise ConfigError("seed", f"an integer from 0 to {_SEEDS - 1}", self.seed)
         for name in ("epochs", "patience", "evaluate_every", "batch_users", "candidates", "d", "hidden", "max_history"):
             if (value := getattr(self, name)) < 1:
                 raise ConfigError(name, "at least 1", value)
         for name in ("dropout", "history_dropout", "id_dropout", "missing_rate", "warmup"):
             if not 0 <= (value := getattr(self, name)) <= 1:
                 raise ConfigError(name, "a share from 0 to 1", value)
+        if self.dropout == 1:  # what is kept is scaled by 1 / (1 - dropout)
+            raise ConfigError("dropout", "a share below 1", self.dropout)
+        for name in ("kl_weight", "free_bits", "environment_weight", "invariance_weight", "id_scale"):
+            if not 0 <= (value := getattr(self, name)) < math.inf:
+                raise ConfigError(name, "a finite number of at least 0", value)
+        if not 0 < self.lr < math.inf:
+            raise ConfigError("lr", "a finite number above 0", self.lr)
+        if not math.isfinite(self.alpha):
+            raise ConfigError("alpha", "a finite number", self.alpha)
         if self.device not in {"auto", "cpu", "cuda"}:
             raise ConfigError("device", "auto, cpu or cuda", self.device)

@@ -148,6 +148,8 @@ def _natural_history(dataset: Dataset) -> str:
 def _device(config: TrainConfig) -> torch.device:
     if config.device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device", "cpu or auto, as torch finds no CUDA device", config.device)
     return torch.device(config.device)
 
 
