@@ -19,7 +19,7 @@ from demo_server import Server
 from rich.console import Console
 from rich.table import Table
 
-from training.__main__ import main as training
+from training.commands import main as training
 from training.dataset import Dataset, read_dataset
 
 ROOT = Path("var/demo")

@@ -1,4 +1,4 @@
-"""The command line of the trainer: prepare and validate data, train and publish models."""
+"""The command line of the trainer: prepare and validate data, train, publish and compare models."""
 
 import argparse
 import logging
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from model_store import ModelStoreError
-from training import prepare, train, validate
+from training import evaluate, prepare, train, validate
 from training.errors import TrainingError
 
 
@@ -27,6 +27,7 @@ _COMMANDS: Mapping[str, tuple[Command, str]] = {
     "prepare": (prepare, "make a dataset directory from a public data set"),
     "validate": (validate, "check a dataset directory and say what is in it"),
     "train": (train, "train a model, evaluate it and publish it"),
+    "evaluate": (evaluate, "compare models where items lack modalities, items are new, or users are"),
 }
 
 
@@ -40,6 +41,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
         return _COMMANDS[args.command][0].run(args)
-    except (TrainingError, ModelStoreError) as exc:
+    except (TrainingError, ModelStoreError, OSError) as exc:
         sys.stderr.write(f"error: {exc}\n")
         return 1

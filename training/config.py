@@ -1,16 +1,33 @@
 """The configuration of a training run: flags in, saved in the manifest."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from training.errors import ConfigError
 
-_SEEDS = 2**63  # what torch's generators take
+_SCHEDULE = ("epochs", "patience", "evaluate_every", "batch_users", "batch_pairs")
+_COUNTS = (*_SCHEDULE, "candidates", "d", "hidden", "max_history")
+_WEIGHTS = ("kl_weight", "free_bits", "environment_weight", "invariance_weight", "id_scale")
+# Fields, what is expected of them, and whether a value is that; NaN never is.
+_RULES: tuple[tuple[tuple[str, ...], str, Callable[[Any], bool]], ...] = (
+    (("seed",), "an integer from 0 to 2^63 - 1", lambda value: 0 <= value < 2**63),  # what torch's generators take
+    (_COUNTS, "at least 1", lambda value: value >= 1),
+    (("history_dropout", "id_dropout", "missing_rate", "warmup"), "a share from 0 to 1", lambda value: 0 <= value <= 1),
+    (("dropout",), "a share from 0 to below 1", lambda value: 0 <= value < 1),  # what is kept is scaled up
+    (_WEIGHTS, "a finite number of at least 0", lambda value: 0 <= value < math.inf),
+    (("lr",), "a finite number above 0", lambda value: 0 < value < math.inf),
+    (("alpha",), "a finite number", math.isfinite),
+    (("device",), "auto, cpu or cuda", lambda value: value in {"auto", "cpu", "cuda"}),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
     """Everything that shapes a run besides the data.
+
+    The defaults are those of the default preset; ``training.models.configure`` knows where others differ.
 
     Attributes:
         preset: name of the model, a key of ``training.models.PRESETS``.
@@ -19,6 +36,7 @@ class TrainConfig:
         patience: epochs without a better validation recall@20 after which training stops.
         evaluate_every: epochs between validations.
         batch_users: users per step, at most an eighth of all.
+        batch_pairs: interactions per step where a model learns from pairs of items; at most an eighth of all.
         candidates: items that compete in one softmax; catalogues larger than that are sampled anew each step.
         lr: Adam's step size.
         d: embedding size.
@@ -44,6 +62,7 @@ class TrainConfig:
     patience: int = 15
     evaluate_every: int = 3
     batch_users: int = 512
+    batch_pairs: int = 2048
     candidates: int = 4096
     lr: float = 4e-3
     d: int = 128
@@ -68,22 +87,7 @@ class TrainConfig:
         Raises:
             ConfigError: naming the field, what was expected and what was found.
         """
-        if not 0 <= self.seed < _SEEDS:
-            raise ConfigError("seed", f"an integer from 0 to {_SEEDS - 1}", self.seed)
-        for name in ("epochs", "patience", "evaluate_every", "batch_users", "candidates", "d", "hidden", "max_history"):
-            if (value := getattr(self, name)) < 1:
-                raise ConfigError(name, "at least 1", value)
-        for name in ("dropout", "history_dropout", "id_dropout", "missing_rate", "warmup"):
-            if not 0 <= (value := getattr(self, name)) <= 1:
-                raise ConfigError(name, "a share from 0 to 1", value)
-        if self.dropout == 1:  # what is kept is scaled by 1 / (1 - dropout)
-            raise ConfigError("dropout", "a share below 1", self.dropout)
-        for name in ("kl_weight", "free_bits", "environment_weight", "invariance_weight", "id_scale"):
-            if not 0 <= (value := getattr(self, name)) < math.inf:
-                raise ConfigError(name, "a finite number of at least 0", value)
-        if not 0 < self.lr < math.inf:
-            raise ConfigError("lr", "a finite number above 0", self.lr)
-        if not math.isfinite(self.alpha):
-            raise ConfigError("alpha", "a finite number", self.alpha)
-        if self.device not in {"auto", "cpu", "cuda"}:
-            raise ConfigError("device", "auto, cpu or cuda", self.device)
+        for names, expected, meant in _RULES:
+            for name in names:
+                if not meant(value := getattr(self, name)):
+                    raise ConfigError(name, expected, value)

@@ -5,6 +5,7 @@ TrainingError
 ├── DatasetError         a dataset directory (or a file it is made from) is not what its format says
 ├── NothingToLearn       a sound data set that no model can be trained on
 ├── Diverged             the loss is no longer finite
+├── Untrained            a run was stopped before there was a model to keep
 ├── ExportRefused        the exported encoder does not compute what the model computes
 └── PreparationFailed    a public data set could not be fetched or written
 """
@@ -62,6 +63,10 @@ class Diverged(TrainingError):
         self.epoch = epoch
         self.terms = terms
         super().__init__(f"epoch {epoch}: expected a finite loss, found {dict(terms)}; try a smaller --lr")
+
+
+class Untrained(TrainingError):
+    """A run was stopped before its first validation; the model is still its random beginning."""
 
 
 class ExportRefused(TrainingError):

@@ -11,7 +11,7 @@ class Posterior(NamedTuple):
 
     Attributes:
         mean: (b, d).
-        precision: (b, d), inverse variances, ≥ 1 by construction: the prior is one of the experts.
+        precision: (b, d), inverse variances; ≥ 1 where the prior is one of the experts.
     """
 
     mean: Tensor

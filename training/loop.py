@@ -71,7 +71,7 @@ def train(model: Model, split: Split, config: TrainConfig, report: Callable[[Pro
 
     Args:
         model: is changed in place.
-        split: train positives are masked, validation positives select.
+        split: train positives are masked, validation positives select; where there are none, the last epoch is kept.
         config: schedule and optimiser settings.
         report: called after each epoch.
 
@@ -103,6 +103,7 @@ class _Run:
         self._rng = np.random.default_rng(config.seed)
         self._started = time.monotonic()
         self._best_state = copy.deepcopy(model.network.state_dict())
+        self._blind = not split.val.nnz  # with nothing to select by, the latest state counts as the best
         self._recall: float | None = None
         self.best_recall, self.best_epoch = -1.0, 0
         self.history: list[Progress] = []
@@ -147,6 +148,6 @@ class _Run:
     def _validate(self, epoch: int) -> None:
         self._model.network.eval()
         self._recall = validation_recall(self._model.embeddings(), self._split)
-        if self._recall > self.best_recall:
-            self.best_recall, self.best_epoch = self._recall, epoch
-            self._best_state = copy.deepcopy(self._model.network.state_dict())
+        if self._recall > self.best_recall or self._blind:
+            state = copy.deepcopy(self._model.network.state_dict())  # first, as Ctrl-C may come in between
+            self._best_state, self.best_recall, self.best_epoch = state, self._recall, epoch

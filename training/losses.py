@@ -4,6 +4,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize, softplus
 
 from training.fusion import Posterior
 
@@ -56,3 +57,83 @@ def bottleneck_kl(posterior: Posterior, prior_mean: Tensor, free_bits: float) ->
     variance = posterior.precision.reciprocal()
     kl = 0.5 * (variance + (posterior.mean - prior_mean) ** 2 - 1 + posterior.precision.log())
     return kl.mean(dim=0).clamp(min=free_bits).sum()
+
+
+def bpr_risk(positive: Tensor, negative: Tensor) -> Tensor:
+    """``mean softplus(negative - positive)``, the negative log-likelihood of a pair's order (Rendle et al. 2009).
+
+    Args:
+        positive: (b,) scores of a user's item.
+        negative: (b,) scores of one drawn for comparison.
+    """
+    return softplus(negative - positive).mean()
+
+
+def mean_square_norm(*tables: Tensor) -> Tensor:
+    """``Σ_tables mean_B ‖row‖²`` of (b, d) tables."""
+    return torch.stack([(table**2).sum(dim=1).mean() for table in tables]).sum()
+
+
+def mutual_info_nce(a: Tensor, b: Tensor, temperature: float, counts: Tensor | None = None) -> Tensor:
+    """InfoNCE from a to b plus InfoNCE from b to a, over one matrix of cosines (van den Oord et al. 2018).
+
+    ``InfoNCE(a, b) = - mean_i log [ exp(cos(a_i, b_i)/τ) / Σ_j exp(cos(a_i, b_j)/τ) ]``.
+
+    Args:
+        a: (n, d), one view of n things.
+        b: (n, d), another view of them.
+        temperature: τ, at least about 0.03: exponentials are taken relative to the largest possible logit, 1/τ.
+        counts: (n,) how often each stands in the batch, in place of its copies: the value is that of the repeated rows.
+    """
+    a, b = normalize(a, dim=1), normalize(b, dim=1)
+    weight = a.new_ones(len(a)) if counts is None else counts.to(a.dtype)
+    # One exponential of the matrix serves both directions; a logsumexp for each took three times as long.
+    exponentials = torch.exp((a / temperature) @ b.T - 1 / temperature)
+    partition = (exponentials @ weight).log() + (weight @ exponentials).log()
+    agreement = ((a * b).sum(dim=1) - 1) / temperature
+    return (weight * (partition - 2 * agreement)).sum() / weight.sum()
+
+
+def club_bound(mean: Tensor, log_variance: Tensor, y: Tensor, order: Tensor) -> Tensor:
+    """CLUB, an upper bound of I(X; Y) where q(y | x) is right (Cheng et al. 2020); the pairing is broken by ``order``.
+
+    ``½ mean_i Σ_k [(μ_ik - y_π(i)k)² - (μ_ik - y_ik)²] exp(-logvar_ik)``.
+
+    Args:
+        mean: (b, d) of q for each x.
+        log_variance: (b, d), likewise.
+        y: (b, d).
+        order: (b,) the permutation π.
+    """
+    squares = (mean - y[order]) ** 2 - (mean - y) ** 2
+    return 0.5 * (squares * (-log_variance).exp()).sum(dim=1).mean()
+
+
+def gaussian_log_likelihood(mean: Tensor, log_variance: Tensor, y: Tensor) -> Tensor:
+    """``mean_i Σ_k [-(μ_ik - y_ik)² exp(-logvar_ik) - logvar_ik]``: twice the log-likelihood, without its constant."""
+    return (-((mean - y) ** 2) * (-log_variance).exp() - log_variance).sum(dim=1).mean()
+
+
+def donsker_varadhan(joint: Tensor, marginal: Tensor) -> Tensor:
+    """``mean f(joint) - log mean exp f(marginal)``: for any critic f a lower bound of mutual information.
+
+    Args:
+        joint: (b,) critic values of true pairs.
+        marginal: (b,) critic values of broken pairs.
+    """
+    return joint.mean() - (torch.logsumexp(marginal, dim=0) - math.log(len(marginal)))
+
+
+def donsker_varadhan_ascent(joint: Tensor, marginal: Tensor, average: Tensor) -> Tensor:
+    """What a critic ascends: the bound's gradient with the partition function replaced by its moving average.
+
+    ``mean f(joint) - mean exp f(marginal) / average``; with the batch's own mean as ``average`` the gradient is that of
+    ``donsker_varadhan``, which a small batch biases (Belghazi et al. 2018, section 3.2).
+    """
+    return joint.mean() - marginal.exp().mean() / average
+
+
+def alignment(a: Tensor, b: Tensor, both: Tensor) -> Tensor:
+    """The mean squared difference of the rows (n, d) that exist on either side, ``both`` (n,) bool; 0 with none."""
+    squares = (torch.where(both[:, None], a - b, 0.0) ** 2).mean(dim=1)
+    return squares.sum() / both.sum().clamp(min=1)

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from collections.abc import Callable, Collection
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,13 @@ from model_store import Manifest, ModelStore
 from training.calibration import new_item_gain
 from training.config import TrainConfig
 from training.dataset import Dataset, read_dataset
+from training.errors import ConfigError, Untrained
 from training.evaluation import KS, evaluate
 from training.export import bundle_contents, export_encoder, make_manifest
 from training.foldin import fold_in
 from training.interactions import TEST, TRAIN, VAL
-from training.loop import Outcome, train
-from training.models import PRESETS, Embeddings, Model, TrainingData
+from training.loop import Outcome, Progress, train
+from training.models import DEFAULTS, PRESETS, Embeddings, Model, TrainingData, configure
 from training.progress import display_for
 from training.splits import (
     Split,
@@ -52,15 +54,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--new-items", action="store_true", help="hold out all training interactions of 20 %% of the items (protocol)"
     )
-    group = parser.add_argument_group("model and schedule")
+    add_config_arguments(parser.add_argument_group("model and schedule"))
+
+
+def add_config_arguments(group: argparse._ArgumentGroup, *, without: Collection[str] = ()) -> None:
+    """Adds a flag for each field of ``TrainConfig`` but those in ``without``; one not given is absent from the result.
+
+    What is absent has the preset's default (``configure``); so a command can tell what was asked for.
+    """
     for option in fields(TrainConfig):
-        if option.default is MISSING:
+        if option.default is MISSING or option.name in without:
             continue
-        flag = "--" + option.name.replace("_", "-")
-        choices = sorted(PRESETS) if option.name == "preset" else None
         group.add_argument(
-            flag, type=type(option.default), default=option.default, choices=choices, help=f"default {option.default}"
+            "--" + option.name.replace("_", "-"),
+            type=type(option.default),
+            default=argparse.SUPPRESS,
+            choices=sorted(PRESETS) if option.name == "preset" else None,
+            help=_default(option.name, option.default),
         )
+
+
+def given_options(args: argparse.Namespace) -> dict[str, Any]:
+    """The fields of ``TrainConfig`` that were given as flags."""
+    return {option.name: getattr(args, option.name) for option in fields(TrainConfig) if hasattr(args, option.name)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,28 +94,52 @@ def prepare_data(dataset: Dataset, seed: int, *, new_items: bool = False) -> Pre
     codes = split_codes(dataset, np.random.default_rng(seed))
     if new_items:
         codes = hold_out_items(codes, dataset.interactions, new_item_rows(dataset.n_items))
+    return prepare_codes(dataset, codes)
+
+
+def prepare_codes(dataset: Dataset, codes: NDArray[np.int8]) -> Prepared:
+    """A data set under given split codes, (n,) int8 aligned with its interactions."""
     indptr, indices = ordered_history(dataset, codes)
     data = TrainingData(dataset.features, indptr, indices, dataset.n_items)
     return Prepared(dataset, codes, split_from_codes(dataset, codes), data)
+
+
+def fit(prepared: Prepared, config: TrainConfig, report: Callable[[Progress], None]) -> tuple[Model, Outcome]:
+    """Trains a preset to its best validated state and calibrates it.
+
+    Args:
+        prepared: what it learns from and is selected by.
+        config: names the preset; its schedule and settings.
+        report: called after each epoch.
+
+    Raises:
+        Untrained: interrupted before the first validation.
+        TrainingError: nothing to learn from, a device that is not there, or a loss that is no longer finite.
+    """
+    model = PRESETS[config.preset](prepared.data, config, _device(config))
+    outcome = train(model, prepared.split, config, report)
+    if not outcome.best_epoch:
+        raise Untrained("interrupted before the first validation: there is no model yet, and nothing was published")
+    model.calibrate(new_item_gain(model.embeddings().items, model.as_new(), prepared.data.popularity() > 0))
+    return model, outcome
 
 
 def run(args: argparse.Namespace) -> int:
     """Trains, evaluates and, where a store is given, publishes.
 
     Raises:
-        TrainingError: defective data, a flag that cannot be meant, nothing to learn from, or an unfaithful export;
-            nothing was published.
+        TrainingError: defective data, a flag that cannot be meant, nothing to learn from, Ctrl-C before there was a
+            model, or an unfaithful export; nothing was published.
         ModelStoreError: the store refused the bundle.
+        OSError: the store or the report cannot be written.
     """
-    config = TrainConfig(**{option.name: getattr(args, option.name) for option in fields(TrainConfig)})
+    config = configure(**given_options(args))
     console = Console()
     dataset = read_dataset(args.data)
     prepared = prepare_data(dataset, config.seed, new_items=args.new_items)
     _introduce(console, prepared)
-    model = PRESETS[config.preset](prepared.data, config, _device(config))
     with display_for(console, config.epochs) as display:
-        outcome = train(model, prepared.split, config, display)
-    model.calibrate(new_item_gain(model.embeddings().items, model.as_new(), prepared.data.popularity() > 0))
+        model, outcome = fit(prepared, config, display)
     embeddings = model.embeddings()
     metrics = evaluate(embeddings, prepared.split)
     _show_outcome(console, outcome, metrics)
@@ -139,6 +179,12 @@ def _publish(
     if args.promote:
         store.promote(published.model_version)
     return published
+
+
+def _default(name: str, usual: object) -> str:
+    """What a flag's help says: the default, and the presets that have another one."""
+    others = [f"{preset}: {own[name]}" for preset, own in DEFAULTS.items() if own.get(name, usual) != usual]
+    return f"default {usual}" + (f" ({', '.join(others)})" if others else "")
 
 
 def _natural_history(dataset: Dataset) -> str:

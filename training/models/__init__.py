@@ -1,17 +1,50 @@
 """The presets: one readable file per model, one line here."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 
 from training.config import TrainConfig
 from training.models.contract import Embeddings, Model, TrainingData
+from training.models.dgmrec import DGMRec
 from training.models.i3mrec import I3MRec
+from training.models.i3mrec_paper import I3MRecPaper
+from training.models.milk import Milk
+from training.models.mrdib import MRdIB
 
 Build = Callable[[TrainingData, TrainConfig, torch.device], Model]
 
 PRESETS: Mapping[str, Build] = {
+    "dgmrec": DGMRec,
     "i3mrec": I3MRec,
+    "i3mrec-paper": I3MRecPaper,
+    "milk": Milk,
+    "mrdib": MRdIB,
 }
 
-__all__ = ["PRESETS", "Build", "Embeddings", "Model", "TrainingData"]
+# The published models share a schedule: Adam, batches of 2,048 pairs, a look at the validation part every 10 epochs, an
+# end after 3 looks without gain. What is a model's own (weights of its terms) are the ``Settings`` in its file.
+_PUBLISHED: Mapping[str, Any] = {"lr": 1e-3, "d": 64, "batch_pairs": 2048, "evaluate_every": 10, "patience": 30}
+
+DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "dgmrec": {**_PUBLISHED, "epochs": 200},
+    "i3mrec": {},
+    "i3mrec-paper": {**_PUBLISHED, "epochs": 200},
+    "milk": {**_PUBLISHED, "epochs": 1000},
+    "mrdib": {**_PUBLISHED, "epochs": 200},
+}
+"""Preset → where its defaults differ from those of ``TrainConfig``."""
+
+
+def configure(preset: str = "i3mrec", **given: Any) -> TrainConfig:
+    """The configuration of a run: what is ``given``, else the preset's defaults, else those of ``TrainConfig``.
+
+    Raises:
+        ConfigError: a value cannot be meant.
+        KeyError: there is no such preset.
+    """
+    return TrainConfig(**{**DEFAULTS[preset], **given, "preset": preset})
+
+
+__all__ = ["DEFAULTS", "PRESETS", "Build", "Embeddings", "Model", "TrainingData", "configure"]

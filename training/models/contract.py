@@ -51,7 +51,24 @@ class Embeddings(NamedTuple):
     history: NDArray[np.float32] | None
 
 
-class Model(Protocol):
+class Recommender(Protocol):
+    """Something fitted that can be judged: a trained model or a closed form."""
+
+    def embeddings(self, features: Mapping[str, ModalityFeatures] | None = None) -> Embeddings:
+        """The tables as of now, in evaluation mode.
+
+        Args:
+            features: of all items, in place of those it was fitted on (same modalities, other items missing); what is
+                computed from content is computed anew.
+        """
+        ...
+
+    def fold_in(self, indptr: NDArray[np.int64], indices: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Encodes users from histories alone, as a service would: CSR of item rows, oldest first → (n, d) float32."""
+        ...
+
+
+class Model(Recommender, Protocol):
     """A recommender in training."""
 
     @property
@@ -75,10 +92,6 @@ class Model(Protocol):
             batch: one of ``batches``.
             progress: share of the planned epochs that is over, for schedules.
         """
-        ...
-
-    def embeddings(self) -> Embeddings:
-        """The tables as of now, in evaluation mode."""
         ...
 
     def as_new(self) -> NDArray[np.float32]:

@@ -146,30 +146,39 @@ class I3MRec:
         users = self._encode_users(batch, history)
 
         judge = _Judge(batch, users)
-        risks = torch.stack(
-            [judge.risk(self._content.item_side(fuse(m).mean), m.any(dim=1)) for m in single_modality(present)]
-        )
+        # An environment without a target has no risk; its 0 would pass for the best one.
+        risks = [
+            judge.risk(self._content.item_side(fuse(mask).mean), mask.any(dim=1))
+            for mask in single_modality(present)
+            if judge.judges(mask.any(dim=1))
+        ]
+        environments = torch.stack(risks) if risks else code.new_zeros(1)
         ramp = min(1.0, progress / config.warmup) if config.warmup else 1.0
         return {
             "ranking": judge.risk(items),
-            "environments": config.environment_weight * risks.mean(),
-            "invariance": ramp * config.invariance_weight * risk_variance(risks),
+            "environments": config.environment_weight * environments.mean(),
+            "invariance": ramp * config.invariance_weight * risk_variance(environments),
             "bottleneck": ramp
             * config.kl_weight
             * bottleneck_kl(posterior, self._content.prior_mean, config.free_bits),
         }
 
-    def embeddings(self) -> Embeddings:
+    def embeddings(self, features: Mapping[str, ModalityFeatures] | None = None) -> Embeddings:
         """Content plus ID embedding for warm items, the encoder's rows for new ones; users from training histories."""
-        items, history = self._encode_all(warm=True)
+        items, histories = self._encode_all(features or self._data.features, warm=True)
         new = ~self._warm.cpu().numpy()
-        items[new] = self.as_new()[new]
-        users = fold_in(self._data.indptr, self._data.indices, history, self.history_rule)
-        return Embeddings(users, items, history)
+        items[new] = self._encode_all(features or self._data.features, warm=False)[0][new]
+        users = fold_in(self._data.indptr, self._data.indices, histories, self.history_rule)
+        return Embeddings(users, items, histories)
+
+    def fold_in(self, indptr: NDArray[np.int64], indices: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Users by the history rule, exactly as the model was trained."""
+        histories = self._encode_all(self._data.features, warm=True)[1]
+        return fold_in(indptr, indices, histories, self.history_rule)
 
     def as_new(self) -> NDArray[np.float32]:
         """Every item as the encoder alone places it, (n_items, d)."""
-        return self._encode_all(warm=False)[0]
+        return self._encode_all(self._data.features, warm=False)[0]
 
     def calibrate(self, gain: float) -> None:
         """Sets the factor by which new items are pushed."""
@@ -181,12 +190,17 @@ class I3MRec:
         return self._content
 
     @torch.no_grad()
-    def _encode_all(self, *, warm: bool) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def _encode_all(
+        self, features: Mapping[str, ModalityFeatures], *, warm: bool
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Item and history rows of all items: as warm ones (content plus ID, no gain) or as new ones."""
         blocks = []
-        for rows in torch.arange(self._data.n_items, device=self._device).split(_BLOCK):
-            item, history, _ = self._content(*(x[rows] for x in self._features), self._present[rows])
+        for rows in torch.arange(self._data.n_items).split(_BLOCK):
+            inputs = [torch.from_numpy(f.matrix[rows.numpy()]).to(self._device) for f in features.values()]
+            present = np.stack([f.present[rows.numpy()] for f in features.values()], axis=1)
+            item, history, _ = self._content(*inputs, torch.from_numpy(present).to(self._device))
             if warm:
+                rows = rows.to(self._device)  # noqa: PLW2901
                 known = self._warm[rows, None]
                 item = item / self._content.new_item_gain + known * embedding(rows, self._network.item_id)
                 history = history + known * embedding(rows, self._network.history_id)
@@ -225,6 +239,10 @@ class _Judge:
         self._allowed |= self._targets
         correction = sampling_correction(batch.n_population, int(batch.sampled.sum()))
         self._correction = correction * (sampled & ~self._targets) if correction else None
+
+    def judges(self, judged: Tensor) -> bool:
+        """Whether any target is among ``judged`` (c,) bool."""
+        return bool((self._targets.any(dim=0) & judged).any())
 
     def risk(self, items: Tensor, judged: Tensor | None = None) -> Tensor:
         """The risk with item rows (c, d); ``judged`` (c,) bool limits the targets, not the competitors."""

@@ -1,0 +1,95 @@
+"""iALS, its tower and the spectral form against dense algebra."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from training.baselines import ials, ials_tower, spectral
+from training.graph import interaction_matrix
+from training.models.contract import TrainingData
+
+MakeData = Callable[[list[list[int]], int], TrainingData]
+HISTORIES = [[0, 1], [1, 2, 3, 4, 5], [2, 1, 0], [2], [], [5, 0, 4]]
+N_ITEMS = 7  # item 6 has no interactions
+
+
+@pytest.mark.parametrize("d", [2, 4, 9])
+@pytest.mark.parametrize("exponent", [1.0, 0.5])
+def test_half_step_solves_the_normal_equations(make_data: MakeData, d: int, exponent: float) -> None:
+    """Each user's row is the dense ridge regression, whether the history is longer than d or shorter."""
+    data = make_data(HISTORIES, N_ITEMS)
+    items = np.random.default_rng(1).normal(size=(N_ITEMS, d)).astype(np.float32)
+    penalty = ials.Penalty(unobserved=0.2, ridge=0.3, exponent=exponent)
+    interactions = interaction_matrix(data.indptr, data.indices, N_ITEMS)
+
+    users = ials.half_step(interactions, items, penalty)
+
+    for user, history in enumerate(HISTORIES):
+        strength = 0.3 * (len(history) + 0.2 * N_ITEMS) ** exponent
+        matrix = items[history].T @ items[history] + 0.2 * items.T @ items + strength * np.eye(d)
+        np.testing.assert_allclose(users[user], np.linalg.solve(matrix, items[history].sum(axis=0)), atol=1e-5)
+
+
+def test_ials_lowers_its_objective(make_data: MakeData) -> None:
+    """More sweeps, less of what is minimised; and items without interactions stay at zero."""
+    data = make_data(HISTORIES, N_ITEMS)
+    penalty = ials.Penalty(unobserved=0.1, ridge=0.05)
+    x = interaction_matrix(data.indptr, data.indices, N_ITEMS).toarray()
+
+    def objective(sweeps: int) -> float:
+        users, items, _ = ials.factorise(data, penalty, seed=0, d=3, sweeps=sweeps).embeddings()
+        scores = users @ items.T
+        user_ridges = 0.05 * (x.sum(axis=1) + 0.1 * N_ITEMS)
+        item_ridges = 0.05 * (x.sum(axis=0) + 0.1 * len(x))
+        size = user_ridges @ (users**2).sum(axis=1) + item_ridges @ (items**2).sum(axis=1)
+        return float((x * (scores - 1) ** 2).sum() + 0.1 * (scores**2).sum() + size)
+
+    assert objective(0) > objective(1) > objective(8)
+    assert not ials.factorise(data, penalty, seed=0, d=3).items[6].any()
+
+
+def test_ridge_regression_chooses_by_leaving_one_out() -> None:
+    """The closed form of the leave-one-out error agrees with leaving rows out."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(30, 6)).astype(np.float32)
+    y = (x @ rng.normal(size=(6, 2)) + 3 * rng.normal(size=(30, 2))).astype(np.float32)
+
+    def solve(x: np.ndarray, y: np.ndarray, ridge: float) -> np.ndarray:
+        return np.linalg.solve(x.T @ x + ridge * np.eye(6), x.T @ y)
+
+    def error(ridge: float) -> float:
+        rest = [np.arange(30) != i for i in range(30)]
+        return float(sum(((y[i] - x[i] @ solve(x[r], y[r], ridge)) ** 2).sum() for i, r in enumerate(rest)))
+
+    mapping = ials_tower.ridge_regression(x, y)
+
+    np.testing.assert_allclose(mapping, solve(x, y, min(ials_tower.RIDGES, key=error)), rtol=1e-4)
+
+
+def test_tower_standardises_scores_of_new_items(make_data: MakeData) -> None:
+    """Each user's scores of new items have the mean and spread of the others; those of known items are iALS's."""
+    data = make_data([[0, 1, 2], [2, 3], [4, 5, 0], [1, 5]], 10)
+    tower = ials_tower.fit(data, lambda _: 0.0, 0)
+
+    tables = tower.embeddings()
+
+    scores = (tables.users @ tables.items.T).astype(np.float64)
+    base = tower.base.embeddings()
+    np.testing.assert_allclose(scores[:, :6], (base.users @ base.items.T)[:, :6], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(scores[:, 6:].mean(axis=1), scores[:, :6].mean(axis=1), atol=1e-5)
+    np.testing.assert_allclose(scores[:, 6:].std(axis=1), scores[:, :6].std(axis=1), rtol=1e-3)
+
+
+def test_spectral_is_the_truncated_svd(make_data: MakeData) -> None:
+    """Scores are D_u^-α R D_i^-½ V Vᵀ D_i^½ with V of a dense SVD."""
+    data = make_data(HISTORIES, N_ITEMS)
+    x = interaction_matrix(data.indptr, data.indices, N_ITEMS).toarray().astype(np.float64)
+    lengths, degrees = np.maximum(x.sum(axis=1), 1), np.maximum(x.sum(axis=0), 1)
+    scaled = lengths[:, None] ** -0.3 * x * degrees**-0.5
+    v = np.linalg.svd(scaled)[2][:3].T
+
+    model = spectral.spectral(data, spectral.singular_vectors(data, 0.3, 3, seed=0), alpha=0.3)
+
+    users, items, _ = model.embeddings()
+    np.testing.assert_allclose(users @ items.T, scaled @ v @ v.T * degrees**0.5 * (x.sum(axis=0) > 0), atol=1e-5)

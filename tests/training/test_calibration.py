@@ -1,0 +1,39 @@
+"""The gain of new items."""
+
+import numpy as np
+import pytest
+
+from training.calibration import new_item_gain
+
+
+def test_gain_is_the_ratio_of_mean_norms_of_warm_items() -> None:
+    """Warm items 0 and 1: norms 5 and 1 as trained, mean 3; 1 and 0.5 as new, mean 0.75. The gain is 4.
+
+    Item 2 is new, and however large its row, it says nothing.
+    """
+    items = np.array([[3, 4], [0, 1], [900, 0]], np.float32)
+    as_new = np.array([[0, 1], [0.3, 0.4], [900, 0]], np.float32)
+
+    gain = new_item_gain(items, as_new, np.array([True, True, False]))
+
+    assert gain == pytest.approx(4)
+
+
+def test_gain_gives_new_items_the_norm_of_warm_ones() -> None:
+    """Applied to the warm items seen as new, it makes their mean norm that of the trained table."""
+    rng = np.random.default_rng(0)
+    items, as_new = rng.normal(size=(2, 50, 8)).astype(np.float32)
+    warm = rng.random(50) < 0.5
+
+    scaled = new_item_gain(items, as_new, warm) * as_new[warm]
+
+    assert np.linalg.norm(scaled, axis=1).mean() == pytest.approx(np.linalg.norm(items[warm], axis=1).mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("zero", ["items", "as_new"])
+def test_gain_of_a_table_of_zeros_is_one(zero: str) -> None:
+    """Where there is nothing to compare, nothing is scaled: no division by zero, no row of zeros."""
+    tables = {"items": np.ones((3, 2), np.float32), "as_new": np.ones((3, 2), np.float32)}
+    tables[zero] *= 0
+
+    assert new_item_gain(**tables, warm=np.ones(3, bool)) == 1

@@ -1,0 +1,57 @@
+"""The configuration of a run."""
+
+import math
+from dataclasses import asdict, fields
+
+import pytest
+
+from training.config import TrainConfig
+from training.errors import ConfigError
+
+
+def test_defaults_can_be_meant() -> None:
+    """The command without flags is a valid run, and the configuration is plain data for the manifest."""
+    values = asdict(TrainConfig())
+
+    assert set(values) == {option.name for option in fields(TrainConfig)}
+    assert {type(value) for value in values.values()} <= {int, float, str}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, 0) for name in ("epochs", "patience", "evaluate_every", "batch_users", "candidates", "max_history")),
+        *((name, -1) for name in ("d", "hidden", "seed")),
+        *((name, -0.1) for name in ("dropout", "history_dropout", "id_dropout", "missing_rate", "warmup")),
+        *((name, 1.1) for name in ("history_dropout", "id_dropout", "missing_rate", "warmup")),
+        *((name, -1.0) for name in ("kl_weight", "free_bits", "environment_weight", "invariance_weight", "id_scale")),
+        *((name, math.nan) for name in ("dropout", "warmup", "kl_weight", "free_bits", "lr", "alpha")),
+        *((name, math.inf) for name in ("kl_weight", "invariance_weight", "lr", "alpha")),
+        ("dropout", 1.0),
+        ("lr", 0.0),
+        ("seed", 2**63),
+        ("device", "tpu"),
+    ],
+)
+def test_value_that_cannot_be_meant_is_refused(name: str, value: object) -> None:
+    """The error names the field, what was expected and what was found, and carries them as attributes."""
+    with pytest.raises(ConfigError, match=f"^{name}: expected .*, found ") as caught:
+        TrainConfig(**{name: value})
+
+    assert caught.value.name == name
+    assert caught.value.found is value
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, 0.0) for name in ("dropout", "history_dropout", "id_dropout", "missing_rate", "warmup", "free_bits")),
+        *((name, 1.0) for name in ("history_dropout", "id_dropout", "missing_rate", "warmup")),
+        ("alpha", -1.0),
+        ("seed", 2**63 - 1),
+        ("epochs", 1),
+    ],
+)
+def test_extremes_are_allowed(name: str, value: object) -> None:
+    """Limits belong to what is allowed."""
+    assert getattr(TrainConfig(**{name: value}), name) == value

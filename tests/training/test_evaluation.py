@@ -1,0 +1,101 @@
+"""Which test interactions count for which part of the report."""
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_matrix
+
+from training.evaluation import KS, evaluate, validation_recall
+from training.models import Embeddings
+from training.splits import Split
+
+
+def scored(scores: list[list[float]]) -> Embeddings:
+    """Tables whose inner products are the given scores: users are the score rows, items the unit vectors."""
+    users = np.array(scores, np.float32)
+    return Embeddings(users, np.eye(users.shape[1], dtype=np.float32), None)
+
+
+def matrix(cells: list[list[int]]) -> csr_matrix:
+    """A part of a split."""
+    return csr_matrix(np.array(cells, np.float32))
+
+
+def test_warm_and_new_test_items_are_judged_apart() -> None:
+    """Three users, four items; 0 and 1 are warm, 2 and 3 new. All scores fall with the item row.
+
+    User 0 (seen 0) is tested on 1 and 3; its list is 1, 2, 3. User 1 (seen 1) is tested on 2; its list is 0, 2, 3.
+    User 2 (nothing seen) is tested on 0; its list is 0, 1, 2, 3.
+    """
+    train = matrix([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0]])
+    test = matrix([[0, 1, 0, 1], [0, 0, 1, 0], [1, 0, 0, 0]])
+    split = Split(train, matrix([[0] * 4] * 3), test)
+
+    report = evaluate(scored([[4, 3, 2, 1]] * 3), split)
+
+    assert {name: values and values["users"] for name, values in report.items()} == {
+        "all": 3,
+        "warm": 2,  # users 0 (item 1) and 2 (item 0)
+        "new": 2,  # users 0 (item 3) and 1 (item 2)
+        "new_among_new": 2,
+    }
+    # Four items fit into any list, so what differs is the rank: gains 1, 1/log2(3) = 0.63093, 1/log2(4) = 0.5.
+    gains = {name: values and values["ndcg@10"] for name, values in report.items()}
+    assert gains == {
+        # user 0: (1 + 0.5) / (1 + 0.63093) = 0.91972; user 1: 0.63093; user 2: 1
+        "all": pytest.approx((0.91972 + 0.63093 + 1) / 3, abs=1e-5),
+        "warm": pytest.approx(1),  # both lead their lists
+        "new": pytest.approx((0.5 + 0.63093) / 2, abs=1e-5),  # third of 1, 2, 3; second of 0, 2, 3
+        "new_among_new": pytest.approx((0.63093 + 1) / 2, abs=1e-5),  # among 2 and 3: second, first
+    }
+
+
+def test_parts_without_test_interactions_are_none() -> None:
+    """Where every tested item is warm, new items were not judged, which is not the same as 0."""
+    split = Split(matrix([[1, 1, 0]]), matrix([[0, 0, 0]]), matrix([[0, 1, 0]]))
+
+    report = evaluate(scored([[3, 2, 1]]), split)
+
+    assert report["new"] is None
+    assert report["new_among_new"] is None
+    assert report["warm"] is not None
+
+
+def test_empty_test_part_is_none_throughout() -> None:
+    """Nothing tested, nothing reported."""
+    split = Split(matrix([[1, 0]]), matrix([[0, 1]]), matrix([[0, 0]]))
+
+    assert evaluate(scored([[1, 2]]), split) == {"all": None, "warm": None, "new": None, "new_among_new": None}
+
+
+def test_report_has_every_metric_at_every_length() -> None:
+    """Recall, NDCG and HR at 10, 20 and 50, and the number of users, as plain numbers."""
+    split = Split(matrix([[1, 0]]), matrix([[0, 0]]), matrix([[0, 1]]))
+
+    values = evaluate(scored([[1, 2]]), split)["all"]
+
+    assert values is not None
+    assert set(values) == {"users", *(f"{name}@{k}" for name in ("recall", "ndcg", "hr") for k in KS)}
+    assert all(type(value) in (int, float) for value in values.values())
+
+
+def test_validation_recall_judges_the_validation_part_at_20() -> None:
+    """30 items scored by row: of rows 2, 18 and 25, with row 0 seen, the first two are among the first 20: 2/3."""
+    cells = np.zeros((3, 30), np.float32)
+    cells[0, 0] = 1
+    cells[1, [2, 18, 25]] = 1
+    cells[2, 0] = 1  # the test part must not matter
+    split = Split(*(csr_matrix(row[None]) for row in cells))
+
+    recall = validation_recall(scored([list(range(30, 0, -1))]), split)
+
+    assert recall == pytest.approx(2 / 3)
+
+
+def test_validation_items_are_not_masked_in_the_test() -> None:
+    """Only training positives are: the validation item takes the first rank and the tested one the second."""
+    split = Split(matrix([[1, 0, 0]]), matrix([[0, 1, 0]]), matrix([[0, 0, 1]]))
+
+    values = evaluate(scored([[3, 2, 1]]), split)["all"]
+
+    assert values is not None
+    assert values["ndcg@10"] == pytest.approx(0.63093, abs=1e-5)

@@ -1,0 +1,133 @@
+"""Whatever can be compared: presets, which are trained, and baselines, which choose for themselves by validation."""
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+from training.baselines import BASELINES
+from training.config import TrainConfig
+from training.errors import ConfigError, Untrained
+from training.evaluation import validation_recall
+from training.loop import Progress
+from training.models import PRESETS, configure
+from training.models.contract import Recommender
+from training.train import Prepared, fit
+
+# Baselines that look at no features: one training serves all missing rates.
+_WITHOUT_CONTENT = frozenset({"ease", "ials", "lightgcn", "popularity", "rp3beta", "spectral"})
+# Baselines that draw nothing: one run of them counts for all seeds.
+_WITHOUT_CHANCE = frozenset({"collective_ease", "content_knn", "ease", "popularity", "rp3beta"})
+
+Report = Callable[[Progress], None]
+
+
+class Fitted(NamedTuple):
+    """A recommender and how it came about.
+
+    Attributes:
+        recommender: at its best by validation.
+        validation: its validation recall@20.
+        best_epoch: the epoch it was seen in; None for baselines.
+        ended: why training ended; None for baselines.
+        encoder_parameters: numbers in the encoder that places new items; None for baselines.
+        seconds: of training.
+    """
+
+    recommender: Recommender
+    validation: float
+    best_epoch: int | None
+    ended: str | None
+    encoder_parameters: int | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """A preset or a baseline under one configuration.
+
+    Attributes:
+        name: key of ``PRESETS`` or ``BASELINES``.
+        kind: "preset" or "baseline".
+        by_chance: whether seeds matter.
+        by_content: whether features matter.
+        overrides: fields of ``TrainConfig`` in place of the preset's own defaults; none for a baseline.
+    """
+
+    name: str
+    kind: str
+    by_chance: bool
+    by_content: bool
+    overrides: Mapping[str, Any]
+
+    def config(self, seed: int) -> dict[str, Any]:
+        """Everything that shapes a run besides the data, as JSON has it.
+
+        Raises:
+            ConfigError: a value cannot be meant.
+        """
+        if self.kind == "baseline":
+            return {"baseline": self.name, "seed": seed}
+        return asdict(self._train_config(seed))
+
+    def fit(self, prepared: Prepared, seed: int, report: Report) -> Fitted:
+        """Trains and selects by validation.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C; what was learned so far is not what was asked for.
+            TrainingError: as from ``training.train.fit``.
+        """
+        started = time.monotonic()
+        if self.kind == "preset":
+            return self._train(prepared, seed, report, started)
+
+        recommender = BASELINES[self.name](prepared.data, lambda e: validation_recall(e, prepared.split), seed)
+        seconds = time.monotonic() - started
+        validation = validation_recall(recommender.embeddings(), prepared.split)
+        return Fitted(recommender, validation, None, None, None, seconds)
+
+    def _train(self, prepared: Prepared, seed: int, report: Report, started: float) -> Fitted:
+        try:
+            model, outcome = fit(prepared, self._train_config(seed), report)
+        except Untrained as exc:
+            raise KeyboardInterrupt from exc
+        if outcome.ended == "interrupted":
+            raise KeyboardInterrupt
+        parameters = sum(p.numel() for p in model.encoder().parameters())
+        seconds = time.monotonic() - started
+        return Fitted(model, outcome.best_recall, outcome.best_epoch, outcome.ended, parameters, seconds)
+
+    def _train_config(self, seed: int) -> TrainConfig:
+        return configure(**{**self.overrides, "preset": self.name, "seed": seed})
+
+
+def contestants(names: Sequence[str], overrides: Mapping[str, Any]) -> list[Contestant]:
+    """The presets and baselines of these names, each once.
+
+    Raises:
+        ConfigError: no name, an unknown one, or an override that cannot be meant.
+    """
+    known = known_names()
+    if not names:
+        raise ConfigError("presets", f"at least one of {', '.join(known)}", "none")
+    for name in names:
+        if name not in known:
+            raise ConfigError("presets", f"some of {', '.join(known)}", name)
+    found = [
+        Contestant(
+            name,
+            kind="preset" if name in PRESETS else "baseline",
+            by_chance=name not in _WITHOUT_CHANCE,
+            by_content=name not in _WITHOUT_CONTENT,
+            overrides=overrides if name in PRESETS else {},
+        )
+        for name in dict.fromkeys(names)
+    ]
+    for contestant in found:
+        contestant.config(0)
+    return found
+
+
+def known_names() -> Collection[str]:
+    """All that can be compared: presets, then baselines."""
+    return [*PRESETS, *(name for name in BASELINES if name not in PRESETS)]
