@@ -38,7 +38,7 @@ class Encoding:
     Attributes:
         embedding: (d,) float32; score = inner product with a user vector.
         history_embedding: (d,) float32, the item's row on the user side; None where the model has none.
-        confidence: in (0, 1]; falls as modalities go missing.
+        confidence: in [0, 1]; falls as modalities go missing, 0 with none.
         present: names of the modalities that were used, alphabetical.
         missing: names of the model's modalities that were not there, alphabetical.
         model_version: the version that encoded.

@@ -139,7 +139,7 @@ class Encoding(BaseModel):
     present: list[str] = Field(description="Modalities that were used.")
     missing: list[str] = Field(description="Modalities of the model that the item lacks.")
     confidence: float | None = Field(
-        description="In (0, 1], lower as modalities go missing; null where the vector was trained, not encoded."
+        description="In [0, 1], lower as modalities go missing; null where the vector was trained, not encoded."
     )
     model_version: str
 

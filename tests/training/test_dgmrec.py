@@ -14,7 +14,8 @@ from training.models.dgmrec import DGMRec, Settings
 from training.train import prepare_data
 
 MakeBoard = Callable[..., Dataset]
-TERMS = ["ranking", "reconstruction", "generation", "disentangling", "general", "interaction", "behaviour", "norm"]
+CONTENT = ["reconstruction", "generation", "disentangling", "general", "preference"]
+TERMS = ["ranking", *CONTENT, "interaction", "behaviour", "norm"]
 
 
 @pytest.fixture
@@ -102,7 +103,8 @@ def test_generators_learn_from_what_is_known(board: Dataset) -> None:
 
     generation = model.loss(batch, 0.0)["generation"]
 
-    given = [encoder.generate_general[0][0].weight, encoder.generate_specific[1][0].weight, model.network.preferences]
+    generators = [encoder.generate_general[0][0].weight, encoder.generate_specific[1][0].weight]
+    given = [*generators, model.network.preferences.weight]
     assert all(g.any() for g in torch.autograd.grad(generation, given, retain_graph=True))
     (target,) = torch.autograd.grad(generation, encoder.own[0].weight, allow_unused=True)
     assert target is None
@@ -173,15 +175,16 @@ def test_checkpoint_holds_the_graphs(board: Dataset) -> None:
     assert np.array_equal(restored.users, tables.users)
 
 
-def test_nobodys_preference_is_an_open_gate(board: Dataset) -> None:
-    """New items have preference zero, hence gate 1; warm items have their users' mean."""
+def test_preference_is_the_mean_of_an_items_users(board: Dataset) -> None:
+    """``mean_u tanh(W e_u)``; new items, which have no users, have none."""
     model = make(board)
     preferences = model._item_preferences()
     data = model._data
     fans = np.repeat(np.arange(24), np.diff(data.indptr))[data.indices == 5]
 
     assert not preferences[:, :2].any()
-    expected = model.network.preferences[torch.from_numpy(fans)].mean(dim=0).view(2, 6)
+    of_users = torch.tanh(model.network.users @ model.network.preferences.weight.T)
+    expected = of_users[torch.from_numpy(fans)].mean(dim=0).view(2, 6)
     torch.testing.assert_close(preferences[:, 5], expected)
 
 
@@ -192,6 +195,24 @@ def test_items_are_ids_and_content(board: Dataset) -> None:
     view = model._look(*model._prepare(model._content))
 
     tables = model.embeddings()
-    np.testing.assert_allclose(tables.items[2:], (view.item_ids + view.item_content).detach()[2:], rtol=1e-5, atol=1e-7)
-    np.testing.assert_allclose(tables.users, (view.user_ids + view.user_content).detach(), rtol=1e-5, atol=1e-7)
+    content = (view.items.specific.sum(dim=0) + view.items.general.mean(dim=0)) / 3
+    np.testing.assert_allclose(tables.items[2:], (view.item_ids + content).detach()[2:], rtol=1e-5, atol=1e-7)
+    user = np.unique(model._data.indices[model._data.indptr[4] : model._data.indptr[5]])
+    expected = view.user_ids[4] + content[torch.from_numpy(user.astype(np.int64))].mean(dim=0)
+    np.testing.assert_allclose(tables.users[4], expected.detach(), rtol=1e-4, atol=1e-6)
     assert np.array_equal(tables.items[:2], model.as_new()[:2])
+
+
+def test_expected_preferences_learn_without_moving_the_rest(board: Dataset) -> None:
+    """Their error teaches the network that predicts them, and neither the parts they are read off nor the target."""
+    model = make(board)
+    batch = next(iter(model.batches(np.random.default_rng(0))))
+    encoder, users = model.network.content, model.network.users
+
+    error = model.loss(batch, 0.0)["preference"]
+
+    gradients = torch.autograd.grad(
+        error, (encoder.expect[0][0].weight, encoder.shared.weight, users), allow_unused=True
+    )
+    assert gradients[0].any()
+    assert gradients[1:] == (None, None)

@@ -49,6 +49,16 @@ def test_warm_and_new_test_items_are_judged_apart() -> None:
     }
 
 
+def test_new_items_compete_with_the_warm_ones_that_are_judged() -> None:
+    """Item 2 is new and leads; the tested warm item 1 is second among all, though first among warm ones."""
+    split = Split(matrix([[1, 0, 0], [0, 1, 0]]), matrix([[0] * 3] * 2), matrix([[0, 1, 0], [0, 0, 0]]))
+
+    values = evaluate(scored([[1, 2, 3]] * 2), split)["warm"]
+
+    assert values is not None
+    assert values["ndcg@10"] == pytest.approx(0.63093, abs=1e-5)
+
+
 def test_parts_without_test_interactions_are_none() -> None:
     """Where every tested item is warm, new items were not judged, which is not the same as 0."""
     split = Split(matrix([[1, 1, 0]]), matrix([[0, 0, 0]]), matrix([[0, 1, 0]]))

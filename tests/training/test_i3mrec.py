@@ -201,6 +201,19 @@ def test_same_seed_gives_the_same_model(make_board: MakeBoard, learn: Learn) -> 
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
+def test_seed_decides_the_beginning_and_the_noise(fresh: MakeModel) -> None:
+    """Parameters begin elsewhere with another seed; and from the same parameters the noise of a step is other noise."""
+    one, other = fresh(seed=1), fresh(seed=2)
+    beginnings = [dict(model.network.named_parameters()) for model in (one, other)]
+
+    assert not any(
+        torch.equal(beginnings[0][name], beginnings[1][name])
+        for name in ("item_id", "history_id", "content.trunk.0.weight")
+    )
+    other.network.load_state_dict(one.network.state_dict())
+    assert one.loss(first_batch(one), 1.0)["ranking"].item() != other.loss(first_batch(one), 1.0)["ranking"].item()
+
+
 @pytest.mark.parametrize("candidates", [4096, 3])
 def test_new_item_is_never_a_negative(fresh: MakeModel, candidates: int) -> None:
     """It is no candidate, gets no gradient, and its ID embeddings stay as they began while the others move."""

@@ -117,6 +117,20 @@ def test_split_is_drawn_anew_each_epoch() -> None:
     assert first == again
 
 
+def test_users_are_shuffled_each_epoch() -> None:
+    """Of 40 users, told apart by their first item, no epoch walks in the order of rows or of another epoch."""
+    sampler = make_sampler([[user, 40] for user in range(40)], batch_users=1)
+    rng = np.random.default_rng(0)
+
+    walks = [
+        [min(given_items + predicted) for batch in sampler.epoch(rng) for given_items, predicted in parts(batch)]
+        for _ in range(3)
+    ]
+
+    assert all(sorted(walk) == list(range(40)) for walk in walks)
+    assert len({tuple(walk) for walk in [*walks, list(range(40))]}) == 4
+
+
 def test_every_item_of_the_population_is_sampled_equally_often() -> None:
     """5 of 20 items: in 800 batches 200 times each, give or take five deviations of √(800·¼·¾) = 12.2."""
     sampler = make_sampler([list(range(20))] * 8, batch_users=1, candidates=5)

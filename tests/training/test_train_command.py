@@ -171,6 +171,12 @@ def test_published_encoder_gives_the_rows_of_new_items(published: Published) -> 
     np.testing.assert_allclose(rows[NEW], bundle.item_embeddings[NEW], rtol=0, atol=1e-4)
     np.testing.assert_allclose(history[NEW], bundle.history_embeddings[NEW], rtol=0, atol=1e-4)
     assert np.abs(rows - bundle.item_embeddings)[2:].max(axis=1).min() > 1e-3
+    assert (
+        np.linalg.norm(rows[2:], axis=1).mean()
+        == pytest.approx(  # the gain: as long as rows that know clicks
+            np.linalg.norm(bundle.item_embeddings[2:], axis=1).mean(), rel=1e-3
+        )
+    )
     assert confidence[4] == 0
     assert np.isfinite(rows).all()
 

@@ -6,7 +6,7 @@ items j that u does not have, plus an L2 penalty on the embeddings of the three.
 
 import copy
 from collections.abc import Iterator, Mapping
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -21,8 +21,6 @@ from training.graph import interaction_matrix
 from training.models.contract import Embeddings, TrainingData
 
 D = 64
-LR = 1e-2
-PENALTY = 1e-3
 STEPS = 8  # of an epoch
 EPOCHS = 300
 EVALUATE_EVERY = 5
@@ -31,6 +29,13 @@ _RETRIES = 20
 _FOLD_IN_RIDGE = 1e-3
 
 Triple = tuple[Tensor, Tensor, Tensor]
+
+
+class Settings(NamedTuple):
+    """What differs from model to model: Adam's step size, and the weight of the penalty."""
+
+    lr: float
+    penalty: float
 
 
 class PairwiseNetwork(Protocol):
@@ -53,12 +58,12 @@ class Pairwise:
     """
 
     def __init__(self, network: PairwiseNetwork, data: TrainingData) -> None:
-        self._network, self._data = network, data
+        self.network, self._data = network, data
 
     @torch.no_grad()
     def embeddings(self, features: Mapping[str, ModalityFeatures] | None = None) -> Embeddings:
         """The network's tables; see ``Recommender.embeddings``."""
-        users, items = self._network.tables(features)
+        users, items = self.network.tables(features)
         return Embeddings(users.cpu().numpy(), items.cpu().numpy(), None)
 
     def fold_in(self, indptr: NDArray[np.int64], indices: NDArray[np.int32]) -> NDArray[np.float32]:
@@ -73,7 +78,9 @@ class Pairwise:
         return np.asarray(_summary(indptr, indices, items) @ mapping, dtype=np.float32)
 
 
-def train_pairwise(network: nn.Module, data: TrainingData, validate: Validate, seed: int) -> Pairwise:
+def train_pairwise(
+    network: nn.Module, data: TrainingData, validate: Validate, seed: int, settings: Settings
+) -> Pairwise:
     """Trains a ``PairwiseNetwork`` and leaves it at its best validation (the latest of equals).
 
     Raises:
@@ -84,12 +91,16 @@ def train_pairwise(network: nn.Module, data: TrainingData, validate: Validate, s
     device = best_device()
     network.to(device)
     recommender = Pairwise(network, data)  # type: ignore[arg-type]
-    optimizer = torch.optim.Adam(network.parameters(), lr=LR)
+    optimizer = torch.optim.Adam(network.parameters(), lr=settings.lr)
     rng = np.random.default_rng(seed)
     best, best_state, stale = -1.0, copy.deepcopy(network.state_dict()), 0
     for epoch in range(1, EPOCHS + 1):
         for triple in triples(data, rng):
-            _step(network, optimizer, tuple(torch.from_numpy(rows).to(device) for rows in triple))  # type: ignore[arg-type]
+            users, positives, negatives = (torch.from_numpy(rows).to(device) for rows in triple)
+            loss = _loss(recommender.network, (users, positives, negatives), settings.penalty)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
         if epoch % EVALUATE_EVERY:
             continue
         recall = validate(recommender.embeddings())
@@ -132,14 +143,11 @@ def best_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _step(network: PairwiseNetwork, optimizer: torch.optim.Optimizer, triple: Triple) -> None:
+def _loss(network: PairwiseNetwork, triple: Triple, weight: float) -> Tensor:
     user_rows, item_rows = network.tables()
     users, positives, negatives = triple
     margin = (user_rows[users] * (item_rows[positives] - item_rows[negatives])).sum(dim=1)
-    loss = softplus(-margin).mean() + PENALTY / 2 * network.penalty(triple) / len(users)
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    optimizer.step()
+    return softplus(-margin).mean() + weight / 2 * network.penalty(triple) / len(users)
 
 
 def _summary(indptr: NDArray[np.int64], indices: NDArray[np.int32], items: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ from training.features import ModalityFeatures
 from training.models.contract import TrainingData
 
 _TINY = 1e-12
+_CONSTANT = 1e-6
 
 
 def unit_blocks(features: Mapping[str, ModalityFeatures]) -> NDArray[np.float32]:
@@ -29,17 +30,27 @@ def unit_rows(matrix: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 class MeanImputation:
-    """Fills in what is absent with the mean of what training items have; a modality nobody has becomes zeros."""
+    """Standardises unit rows by what training items have, and fills in the mean, now 0, where a modality is absent."""
 
     def __init__(self, data: TrainingData) -> None:
         warm = data.popularity() > 0
-        self._means = {name: _mean(unit_rows(f.matrix)[f.present & warm], f.dim) for name, f in data.features.items()}
+        known = {name: unit_rows(f.matrix)[f.present & warm] for name, f in data.features.items()}
+        self._center = {name: rows.mean(axis=0) if len(rows) else np.float32(0) for name, rows in known.items()}
+        self._scale = {name: _scale(rows) for name, rows in known.items()}
 
     def fill(self, features: Mapping[str, ModalityFeatures]) -> NDArray[np.float32]:
-        """Unit rows of all modalities side by side, means where absent, (n_items, Σ d_m) float32."""
-        blocks = [np.where(f.present[:, None], unit_rows(f.matrix), self._means[name]) for name, f in features.items()]
-        return np.concatenate(blocks, axis=1)
+        """All modalities side by side, (n_items, Σ d_m) float32; complete rows have a mean square norm of 1."""
+        blocks = [
+            f.present[:, None] * (unit_rows(f.matrix) - self._center[name]) / self._scale[name]
+            for name, f in features.items()
+        ]
+        joined = np.concatenate(blocks, axis=1)
+        return np.asarray(joined / np.sqrt(joined.shape[1]), dtype=np.float32)
 
 
-def _mean(rows: NDArray[np.float32], dim: int) -> NDArray[np.float32]:
-    return rows.mean(axis=0) if len(rows) else np.zeros(dim, np.float32)
+def _scale(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Standard deviations of columns; 1 for those that never vary."""
+    if not len(rows):
+        return np.ones(rows.shape[1], np.float32)
+    deviation = rows.std(axis=0)
+    return np.where(deviation > _CONSTANT, deviation, np.float32(1))

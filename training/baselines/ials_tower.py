@@ -1,10 +1,9 @@
 """iALS with a content tower: items that nobody has met get the factors that their content predicts.
 
 A ridge regression maps content (unit rows per modality, zero where absent; which modalities are present; a constant) to
-the item factors of iALS, fitted on the items with interactions and their own features, with λ by leave-one-out error
-(PRESS, in closed form). Predicted factors are shrunk and would never surface; each user's scores of new items are
-therefore standardised to mean and spread of the user's scores of the others. With means m and covariances S of either
-group's factors,
+the item factors of iALS, fitted on the items with interactions and their own features. Predicted factors are shrunk and
+would never surface; each user's scores of new items are therefore standardised to mean and spread of the user's scores
+of the others. With means m and covariances S of either group's factors,
 
 ``s̃_ui = ⟨w_u, m_warm⟩ + r_u ⟨w_u, h_i - m_new⟩``,  ``r_u² = w_uᵀ S_warm w_u / w_uᵀ S_new w_u``
 
@@ -24,7 +23,7 @@ from training.baselines.selection import Validate
 from training.features import ModalityFeatures
 from training.models.contract import Embeddings, TrainingData
 
-RIDGES = (0.01, 0.1, 1.0, 10.0, 100.0)
+RIDGES = (0.1, 0.01, 0.03, 0.3, 1.0, 10.0)
 _TINY = 1e-12
 
 
@@ -69,26 +68,37 @@ class IALSTower:
 
 
 def fit(data: TrainingData, validate: Validate, seed: int) -> IALSTower:
-    """Fits iALS, which chooses by ``validate``, then the tower, whose λ is among ``RIDGES``."""
+    """Fits iALS, which chooses by ``validate``, then the tower, which chooses its λ among ``RIDGES``.
+
+    New items cannot be validated. Instead all known ones are ranked as if new, each placed by the tower without it.
+    """
     base = ials.fit(data, validate, seed)
     warm = data.popularity() > 0
-    return IALSTower(data, base, ridge_regression(_inputs(data.features)[warm], base.items[warm]))
+    inputs = _inputs(data.features)[warm]
+
+    def as_if_new(ridge: float) -> float:
+        items = base.items.copy()
+        items[warm] = leave_one_out(inputs, base.items[warm], ridge)
+        return validate(Embeddings(base.users, items, None))
+
+    return IALSTower(data, base, ridge_regression(inputs, base.items[warm], max(RIDGES, key=as_if_new)))
 
 
-def ridge_regression(x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The mapping of least leave-one-out error, (p, d), from ``x`` (n, p) to ``y`` (n, d).
+def ridge_regression(x: NDArray[np.float32], y: NDArray[np.float32], ridge: float) -> NDArray[np.float32]:
+    """``(XᵀX + λI)⁻¹ XᵀY``, (p, d), for (n, p) and (n, d)."""
+    wide = x.astype(np.float64)
+    return np.asarray(np.linalg.solve(wide.T @ wide + ridge * np.eye(x.shape[1]), wide.T @ y), dtype=np.float32)
 
-    With the hat matrix ``A = X (XᵀX + λI)⁻¹ Xᵀ`` the error of leaving out row i is ``(y - Ay)_i / (1 - A_ii)``.
+
+def leave_one_out(x: NDArray[np.float32], y: NDArray[np.float32], ridge: float) -> NDArray[np.float32]:
+    """Each row of y as the regression without that row predicts it, (n, d), in closed form.
+
+    With the hat matrix ``A = X (XᵀX + λI)⁻¹ Xᵀ`` that is ``y_i - (y - Ay)_i / (1 - A_ii)``.
     """
-    u, s, vt = np.linalg.svd(x.astype(np.float64), full_matrices=False)
-    projected = u.T @ y
-    errors = []
-    for ridge in RIDGES:
-        shrinkage = s**2 / (s**2 + ridge)
-        residual = (y - u @ (shrinkage[:, None] * projected)) / (1 - (u**2 @ shrinkage))[:, None]
-        errors.append(float((residual**2).sum()))
-    best = RIDGES[int(np.argmin(errors))]
-    return np.asarray(vt.T @ ((s / (s**2 + best))[:, None] * projected), dtype=np.float32)
+    wide = x.astype(np.float64)
+    solved = np.linalg.solve(wide.T @ wide + ridge * np.eye(x.shape[1]), wide.T)
+    leverage = np.einsum("np,pn->n", wide, solved)[:, None]
+    return np.asarray(y - (y - wide @ (solved @ y)) / (1 - leverage), dtype=np.float32)
 
 
 def _inputs(features: Mapping[str, ModalityFeatures]) -> NDArray[np.float32]:

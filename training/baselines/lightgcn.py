@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from training.baselines.bpr import D, Pairwise, Triple, best_device, train_pairwise
+from training.baselines.bpr import D, Pairwise, Settings, Triple, best_device, train_pairwise
 from training.baselines.content import MeanImputation
 from training.baselines.selection import Validate
 from training.features import ModalityFeatures
@@ -18,6 +18,7 @@ from training.graph import normalised_adjacency
 from training.models.contract import TrainingData
 
 LAYERS = 3
+SETTINGS = Settings(lr=1e-2, penalty=1e-3)
 _INITIAL = 0.1
 
 
@@ -64,9 +65,9 @@ class LightGCN(nn.Module):
 
 def fit(data: TrainingData, validate: Validate, seed: int) -> Pairwise:
     """Trains on interactions alone; ``validate`` chooses the epoch."""
-    return train_pairwise(LightGCN(data, seed, content=False), data, validate, seed)
+    return train_pairwise(LightGCN(data, seed, content=False), data, validate, seed, SETTINGS)
 
 
 def fit_mean(data: TrainingData, validate: Validate, seed: int) -> Pairwise:
     """Trains with mean-imputed features; ``validate`` chooses the epoch."""
-    return train_pairwise(LightGCN(data, seed, content=True), data, validate, seed)
+    return train_pairwise(LightGCN(data, seed, content=True), data, validate, seed, SETTINGS)

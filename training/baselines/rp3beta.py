@@ -19,20 +19,20 @@ from training.graph import interaction_matrix
 from training.models.contract import TrainingData
 
 ALPHAS = (1.0, 0.7)
-BETAS = (0.5, 0.3)
-NEIGHBOURS = (1000, 200)
+BETAS = (0.3, 0.0, 0.5)
+NEIGHBOURS = 1000
 _BLOCK = 512
 
 
 def fit(data: TrainingData, validate: Validate, seed: int) -> ItemItem:  # noqa: ARG001
-    """Chooses α among ``ALPHAS``, β among ``BETAS`` and k among ``NEIGHBOURS``.
+    """Chooses α among ``ALPHAS`` and β among ``BETAS``, with k = 1000.
 
     Raises:
         CatalogueTooLarge: there are too many items for a weight per pair.
     """
     refuse_large(data)
-    grid = product(ALPHAS, BETAS, NEIGHBOURS)
-    return select((ItemItem(data, weights(data, alpha, beta, k)) for alpha, beta, k in grid), validate)
+    grid = product(ALPHAS, BETAS)
+    return select((ItemItem(data, weights(data, alpha, beta, NEIGHBOURS)) for alpha, beta in grid), validate)
 
 
 def weights(data: TrainingData, alpha: float, beta: float, k: int) -> NDArray[np.float32]:

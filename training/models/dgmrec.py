@@ -1,36 +1,39 @@
 """DGMRec (SIGIR 2025, arXiv 2504.16352): modalities split into general and specific parts, missing ones generated.
 
 Per modality an item's features x^m become a general part ``g^m = f_g(h_m(x^m))``, f_g shared by all modalities, and a
-specific part ``s^m = f_s,m(x^m)``, which is gated by a preference: the mean over the item's users of what they look for
-in the modality. Both are smoothed over a graph of the ten nearest items. An item is its LightGCN state (three layers
-over ID embeddings) plus the content ``mean(s^1, …, s^M, mean_m g^m)``, a user the LightGCN state plus the mean content
-of the items.
+specific part ``s^m = f_s,m(x^m)``. Both are gated by a preference, the mean over the item's users of what their ID
+embeddings say about the modality, and handed on over a graph of the ten nearest items. An item is its LightGCN state
+(three layers over ID embeddings) plus the content ``mean(s^1, …, s^M, mean_m g^m)``, a user the LightGCN state plus the
+mean content of the items.
 
 Beside BPR: reconstruction of x^m from (g^m, s^m); generation of g^m from the other modalities and of s^m from the
 preference, learned where x^m is known; CLUB between g^m and s^m; InfoNCE between the general parts, between users and
-items, and between the LightGCN state and the content of users and of items alike. At the start of each epoch the
-features of absent modalities are generated anew, ``x^m = decoder(g^m, s^m)``; every fifth epoch the graph rows of the
-items concerned are refreshed, ``S ← λ S_new + (1 - λ) S``.
+items (LightGCN states, general and specific content), and between the LightGCN state and the general content of users
+and of items alike. At the start of each epoch the features of absent modalities are generated anew,
+``x^m = decoder(g^m, s^m)``; every fifth epoch the graph rows of the items concerned are refreshed,
+``S ← λ S_new + (1 - λ) S``.
 
-What the specification leaves open, and what was chosen:
+As published: f's are linear with sigmoid (tanh inside), ``p^m = mean_u tanh(W_m e_u)`` multiplies both parts,
+generators have two layers with tanh between, λ is 0.4, generation weighs 1, τ is 0.2, tables begin as Xavier's
+initialisation has them. What differs, or is left open:
 
-- h_m, f_g and f_s,m are linear with tanh, decoder and generators have two layers with tanh between. Features are
-  standardised with the columns' means and deviations in training, for the reconstruction error to mean something.
-- The gate is ``2σ(p)``: 1 where nobody's preference is known. Targets of the generators get no gradient.
-- An item's content is scaled to unit norm, and tables begin as Xavier's initialisation has them. Without either content
-  drowned the collaborative part: after 4 epochs on `lfm2k` validation recall@20 was .316 with both and .295 without the
-  scaling; a gate ``tanh(p)`` gave .296.
-- The general part is generated from the mean of those of the modalities that are there, from zeros where none is.
-- One layer over the item graphs, averaged with the layer before. They join items with training interactions alone, and
-  neighbours are items whose modality is known; incomplete items begin as self loops, and a refresh looks for their
-  neighbours with generated features. λ is 0.4, generation weighs 1, τ is 0.2: all within what was published.
+- The released code lets the raw features themselves be learned, item by item: ID embeddings in disguise, which no new
+  item has. Here they are data, standardised with the columns' means and deviations in training.
+- The parts that are generated, decoded and disentangled are those before gate and graph, without added noise; the
+  generators' targets get no gradient, and g is generated from the mean of the modalities that are there (zeros with
+  none).
+- The item graphs join items with training interactions alone, and neighbours are items whose modality is known;
+  incomplete items begin as self loops, and a refresh looks for their neighbours with generated features. A row is the
+  mean of its neighbours (equal weights).
+- InfoNCE is the mean of both directions, over the first 1,024 pairs of a batch: it is most of a step. The norm
+  penalty, 1e-4, is on the ID embeddings of the batch.
 - CLUB's networks are fitted at the start of an epoch, as I³-MRec's are, and get no gradient from the loss.
-- ID embeddings have a norm penalty, 1e-4, on the rows of the batch.
 
-New items, which the published model knows as nodes of all graphs, come from the encoder alone here: generated where
-modalities are missing, gate 1, no neighbours, and nothing in place of the ID. ``calibrate`` gives them the warm scale.
-Other features in ``embeddings`` leave the item graphs as they are. The graphs are part of the network's state: a
-checkpoint holds those its parameters were trained with.
+New items, which the published model knows only with their clicks, come from the encoder alone here: a small network
+learns to predict an item's preferences from its general parts, and gates and generates with them; there are no
+neighbours, and nothing in place of the ID. ``calibrate`` gives new items the warm scale. Other features in
+``embeddings`` leave the item graphs as they are. The graphs are part of the network's state: a checkpoint holds those
+its parameters were trained with.
 """
 
 from collections.abc import Iterator, Mapping
@@ -43,7 +46,6 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, diags
 from torch import Tensor, nn
-from torch.nn.functional import normalize
 
 from training.config import TrainConfig
 from training.content import Content, content_of, share_present, standardisation
@@ -74,8 +76,10 @@ class Settings:
         disentangling: weight of CLUB.
         general: weight of InfoNCE between general parts.
         interaction: weight of InfoNCE between users and items.
-        behaviour: weight of InfoNCE between LightGCN states and content.
+        behaviour: weight of InfoNCE between LightGCN states and general content.
+        preference: weight of the predicted preferences' error; ours.
         norm: weight of the ID embeddings' squared norms.
+        contrasted: pairs of a batch that enter InfoNCE, at most.
         temperature: τ; published 0.1 to 0.4.
         club_steps: fitting steps of CLUB's networks at the start of an epoch.
         club_items: random items they are fitted on.
@@ -92,7 +96,9 @@ class Settings:
     general: float = 0.01
     interaction: float = 0.01
     behaviour: float = 0.01
+    preference: float = 1.0
     norm: float = 1e-4
+    contrasted: int = 1024
     temperature: float = 0.2
     club_steps: int = 10
     club_items: int = 2048
@@ -106,8 +112,16 @@ class Parts(NamedTuple):
     specific: Tensor
 
     def content(self) -> Tensor:
-        """``mean(s^1, …, s^M, mean_m g^m)`` at unit norm, (b, d)."""
-        return normalize((self.specific.sum(dim=0) + self.general.mean(dim=0)) / (len(self.specific) + 1), dim=1)
+        """``mean(s^1, …, s^M, mean_m g^m)``, (b, d)."""
+        return (self.specific.sum(dim=0) + self.general.mean(dim=0)) / (len(self.specific) + 1)
+
+    def gated(self, preferences: Tensor) -> "Parts":
+        """Both parts times the preferences (n_modalities, b, d)."""
+        return Parts(preferences * self.general, preferences * self.specific)
+
+    def rows(self, chosen: Tensor) -> "Parts":
+        """The parts of some items."""
+        return Parts(self.general[:, chosen], self.specific[:, chosen])
 
 
 class ContentEncoder(nn.Module):
@@ -126,6 +140,7 @@ class ContentEncoder(nn.Module):
         self.decoder = nn.ModuleList([_perceptron(2 * d, d, d_m) for d_m in dims])
         self.generate_general = nn.ModuleList([_perceptron(d, d, d) for _ in dims])
         self.generate_specific = nn.ModuleList([_perceptron(d, d, d) for _ in dims])
+        self.expect = nn.ModuleList([_perceptron(d, d, d) for _ in dims])
         self.new_item_gain = nn.Parameter(torch.ones(()), requires_grad=False)
 
     def standardise(self, features: list[Tensor], present: Tensor) -> list[Tensor]:
@@ -137,8 +152,9 @@ class ContentEncoder(nn.Module):
 
     def split(self, rows: list[Tensor]) -> Parts:
         """The parts of standardised features."""
-        general = [torch.tanh(self.shared(torch.tanh(hidden(x)))) for hidden, x in zip(self.hidden, rows, strict=True)]
-        specific = [torch.tanh(own(x)) for own, x in zip(self.own, rows, strict=True)]
+        hidden = [torch.tanh(layer(x)) for layer, x in zip(self.hidden, rows, strict=True)]
+        general = [torch.sigmoid(self.shared(h)) for h in hidden]
+        specific = [torch.sigmoid(own(x)) for own, x in zip(self.own, rows, strict=True)]
         return Parts(torch.stack(general), torch.stack(specific))
 
     def generate(self, general: Tensor, present: Tensor, preferences: Tensor) -> Parts:
@@ -150,6 +166,12 @@ class ContentEncoder(nn.Module):
             torch.stack([net(x) for net, x in zip(self.generate_general, others, strict=True)]),
             torch.stack([net(p) for net, p in zip(self.generate_specific, preferences, strict=True)]),
         )
+
+    def expected_preferences(self, general: Tensor, present: Tensor) -> Tensor:
+        """Preferences (n_modalities, b, d) as general parts (n_modalities, b, d) of what is present suggest them."""
+        shown = present.T[:, :, None].to(general.dtype)
+        known = (general * shown).sum(dim=0) / shown.sum(dim=0).clamp(min=1)
+        return torch.stack([torch.tanh(net(known)) for net in self.expect])
 
     def reconstruct(self, parts: Parts) -> list[Tensor]:
         """Standardised features from their parts."""
@@ -165,11 +187,10 @@ class ContentEncoder(nn.Module):
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         """(features (b, d_m) of each modality…, present (b, n_modalities)) → embedding, confidence."""
         *features, present = inputs
-        nobody = torch.zeros_like(present.T[:, :, None], dtype=self.center[0].dtype).expand(
-            -1, -1, self.shared.in_features
-        )
-        parts = self.split(self.complete(list(features), present, nobody))
-        return self.new_item_gain * parts.content(), share_present(present)
+        general = self.split(self.standardise(list(features), present)).general
+        preferences = self.expected_preferences(general, present)
+        parts = self.split(self.complete(list(features), present, preferences))
+        return self.new_item_gain * parts.gated(preferences).content(), share_present(present)
 
 
 class _Network(nn.Module):
@@ -180,7 +201,8 @@ class _Network(nn.Module):
         self.content = content
         self.users = nn.Parameter(nn.init.xavier_uniform_(torch.empty(n_users, d)))
         self.items = nn.Parameter(nn.init.xavier_uniform_(torch.empty(n_items, d)))
-        self.preferences = nn.Parameter(nn.init.xavier_uniform_(torch.empty(n_users, n_modalities * d)))
+        self.preferences = nn.Linear(d, n_modalities * d, bias=False)
+        nn.init.xavier_uniform_(self.preferences.weight)
         self.graphs: list[csr_matrix] = []
 
     def get_extra_state(self) -> list[csr_matrix]:
@@ -193,14 +215,27 @@ class _Network(nn.Module):
 
 
 class _View(NamedTuple):
-    """Everything one pass over the graphs gives; items and users as rows of (n, d)."""
+    """Everything one pass over the graphs gives.
+
+    Attributes:
+        parts: of all items, before gate and graph.
+        preferences: (n_modalities, n_items, d).
+        item_ids: (n_items, d) LightGCN states.
+        items: the items' parts behind gate and graph.
+        user_ids: (n_users, d) LightGCN states.
+        users: the users' means of these.
+    """
 
     parts: Parts
     preferences: Tensor
     item_ids: Tensor
-    item_content: Tensor
+    items: Parts
     user_ids: Tensor
-    user_content: Tensor
+    users: Parts
+
+    def tables(self) -> tuple[Tensor, Tensor]:
+        """Users and items, (n, d) each."""
+        return self.user_ids + self.users.content(), self.item_ids + self.items.content()
 
 
 class DGMRec:
@@ -251,25 +286,26 @@ class DGMRec:
         yield from self._sampler.epoch(rng)
 
     def loss(self, batch: PairBatch, progress: float) -> dict[str, Tensor]:  # noqa: ARG002 - DGMRec has no schedule
-        """Ranking risk and the seven terms beside it; see the module's docstring."""
+        """Ranking risk and the eight terms beside it; see the module's docstring."""
         settings = self._settings
         users, positives, negatives = (
             torch.from_numpy(rows).to(self._device) for rows in (batch.users, batch.positives, batch.negatives)
         )
         view = self._look(self._item_graphs, self._completed)
-        user_rows, items = (view.user_ids + view.user_content)[users], view.item_ids + view.item_content
-        network, contrast = self._network, settings.temperature
-        chosen, given = torch.unique(positives), torch.unique(users)
+        user_table, items = view.tables()
+        user_rows, network = user_table[users], self._network
+        some = slice(settings.contrasted)
+        chosen, given = torch.unique(positives[some]), torch.unique(users[some])
         behaviour = [
-            _contrast(view.item_ids[chosen], view.item_content[chosen], contrast),
-            _contrast(view.user_ids[given], view.user_content[given], contrast),
+            self._contrast(view.item_ids[chosen], view.items.general[:, chosen].mean(dim=0)),
+            self._contrast(view.user_ids[given], view.users.general[:, given].mean(dim=0)),
         ]
         norm = mean_square_norm(network.users[users], network.items[positives], network.items[negatives])
         score, other = ((user_rows * items[rows]).sum(dim=1) for rows in (positives, negatives))
         return {
             "ranking": bpr_risk(score, other),
             **self._content_terms(view, chosen),
-            "interaction": settings.interaction * _contrast(user_rows, items[positives], contrast),
+            "interaction": settings.interaction * self._interaction(view, users[some], positives[some]),
             "behaviour": settings.behaviour * torch.stack(behaviour).sum(),
             "norm": settings.norm * norm,
         }
@@ -279,8 +315,7 @@ class DGMRec:
         content = self._content if features is None else content_of(features, self._device)
         with torch.no_grad():
             view = self._look(*self._prepare(content))
-            items = (view.item_ids + view.item_content).cpu().numpy()
-            users = (view.user_ids + view.user_content).cpu().numpy()
+            users, items = (table.cpu().numpy() for table in view.tables())
             items[~self._warm] = self._encoder(*content.features, content.present)[0].cpu().numpy()[~self._warm]
         return Embeddings(users, items, None)
 
@@ -307,26 +342,47 @@ class DGMRec:
         """One pass over all graphs, with the features as completed."""
         network = self._network
         parts, preferences = self._encoder.split(completed), self._item_preferences()
-        gated = Parts(parts.general, 2 * torch.sigmoid(preferences) * parts.specific)
-        d = network.users.shape[1]
-        both = torch.cat(gated, dim=2)
-        smoothed = torch.stack([mean_of_layers(graph, x, 1) for graph, x in zip(item_graphs, both, strict=True)])
-        content = Parts(smoothed[:, :, :d], smoothed[:, :, d:]).content()
+        gated = torch.cat(parts.gated(preferences), dim=2)
+        items = torch.stack([graph @ x for graph, x in zip(item_graphs, gated, strict=True)])
+        n_modalities, n_items, width = items.shape
+        users = self._to_users @ items.transpose(0, 1).reshape(n_items, -1)
+        users = users.view(-1, n_modalities, width).transpose(0, 1)
         ids = mean_of_layers(self._graph, torch.cat([network.users, network.items]), self._settings.layers)
-        n_users = len(network.users)
-        return _View(parts, preferences, ids[n_users:], content, ids[:n_users], self._to_users @ content)
+        return _View(
+            parts,
+            preferences,
+            item_ids=ids[len(network.users) :],
+            items=Parts(*items.chunk(2, dim=2)),
+            user_ids=ids[: len(network.users)],
+            users=Parts(*users.chunk(2, dim=2)),
+        )
 
     def _item_preferences(self) -> Tensor:
         """What an item's users look for in each modality, (n_modalities, n_items, d); zero for new items."""
-        means = self._to_items @ self._network.preferences
+        network = self._network
+        means = self._to_items @ torch.tanh(network.preferences(network.users))
         return means.view(self._data.n_items, len(self._data.features), -1).transpose(0, 1)
+
+    def _interaction(self, view: _View, users: Tensor, positives: Tensor) -> Tensor:
+        """InfoNCE between users and their items: LightGCN states, general content, each specific content."""
+        pairs = [
+            (view.user_ids, view.item_ids),
+            (view.users.general.mean(dim=0), view.items.general.mean(dim=0)),
+            *zip(view.users.specific, view.items.specific, strict=True),
+        ]
+        return torch.stack([self._contrast(of_users[users], items[positives]) for of_users, items in pairs]).sum()
+
+    def _contrast(self, a: Tensor, b: Tensor) -> Tensor:
+        """InfoNCE, the mean of both directions."""
+        return 0.5 * mutual_info_nce(a, b, self._settings.temperature)
 
     def _content_terms(self, view: _View, chosen: Tensor) -> dict[str, Tensor]:
         """Reconstruction, generation, disentangling and the general parts' agreement on ``chosen`` item rows."""
         settings, present = self._settings, self._content.present[chosen]
-        parts = Parts(view.parts.general[:, chosen], view.parts.specific[:, chosen])
+        parts, preferences = view.parts.rows(chosen), view.preferences[:, chosen]
         rebuilt = self._encoder.reconstruct(parts)
-        generated = self._encoder.generate(parts.general, present, view.preferences[:, chosen])
+        generated = self._encoder.generate(parts.general, present, preferences)
+        expected = self._encoder.expected_preferences(parts.general.detach(), present)
         several = present.sum(dim=1) > 1
         zero = parts.general.new_zeros(())
         errors, gaps, leaks = zero, zero, zero
@@ -338,7 +394,7 @@ class DGMRec:
             gaps = gaps + alignment(generated.specific[m], specific.detach(), known)
             leaks = leaks + club.bound(general, specific, self._generator)
         pairs = [
-            _contrast(parts.general[a][both], parts.general[b][both], settings.temperature)
+            self._contrast(parts.general[a][both], parts.general[b][both])
             for a, b in combinations(range(len(self._clubs)), 2)
             if len(both := torch.nonzero(present[:, a] & present[:, b]).squeeze(1)) >= _FEWEST
         ]
@@ -347,6 +403,7 @@ class DGMRec:
             "generation": settings.generation * gaps,
             "disentangling": settings.disentangling * leaks,
             "general": settings.general * (torch.stack(pairs).sum() if pairs else zero),
+            "preference": settings.preference * ((expected - preferences.detach()) ** 2).mean(),
         }
 
     @torch.no_grad()
@@ -383,11 +440,6 @@ class DGMRec:
         parts = self._encoder.split([x[chosen] for x in self._completed])
         for club, general, specific in zip(self._clubs, *parts, strict=True):
             club.fit(general, specific, self._settings.club_steps)
-
-
-def _contrast(a: Tensor, b: Tensor, temperature: float) -> Tensor:
-    """InfoNCE, the mean of both directions."""
-    return 0.5 * mutual_info_nce(a, b, temperature)
 
 
 def _perceptron(d_in: int, hidden: int, d_out: int) -> nn.Module:

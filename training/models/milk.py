@@ -11,6 +11,9 @@ and negatives come from those items alone (the release draws them from all items
 of modalities works (the release's forward has two), alignment being summed over the pairs. With one modality mixtures
 and alignment are idle.
 
+Ports of MILK that let the feature tables themselves be learned (the one beside DGMRec does) give every item an ID
+embedding in disguise; their numbers on warm items are not comparable. It is not done here: no new item has one.
+
 Warm and new items are treated alike, so that new items need no special scale. An item without any modality is made of
 means alone: all such items tie.
 """

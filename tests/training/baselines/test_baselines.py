@@ -51,7 +51,7 @@ def name(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def fitted(name: str, make_board: MakeBoard) -> Fitted:
     """Every baseline on a board whose right answers are known; tests leave it as it is."""
-    return fit(name, make_board(40, 32, communities=COMMUNITIES, missing=0.0), epochs=50)
+    return fit(name, make_board(40, 32, communities=COMMUNITIES, missing=0.0), epochs=30)
 
 
 @pytest.fixture(scope="module")

@@ -74,30 +74,31 @@ def test_lightgcn_is_the_mean_of_propagated_layers(make_data: MakeData) -> None:
 
 
 def test_vbpr_adds_factors_content_and_biases(make_data: MakeData) -> None:
-    """β_i + ⟨γ_u, γ_i⟩ + ⟨θ_u, E f_i⟩ + ⟨β', f_i⟩; a new item has its content alone."""
+    """β_i + ⟨γ_u, γ_i⟩ + ⟨θ_u, E f_i⟩; a new item has its content alone."""
     data = make_data(HISTORIES, N_ITEMS)
     network = vbpr.VBPR(data, seed=0)
     with torch.no_grad():
         network.bias += 0.7
-        network.content_bias += 0.3
         users, items = network.tables()
         f = torch.from_numpy(MeanImputation(data).fill(data.features))
         gamma, theta = network.users.split(bpr.D, dim=1)
-        content = theta @ (f @ network.projection).T + (f @ network.content_bias).T
+        content = theta @ (f @ network.projection).T
         warm = torch.tensor([1.0, 1, 1, 0, 1, 0])
         expected = content + warm * (gamma @ network.items.T + 0.7)
 
     torch.testing.assert_close(users @ items.T, expected)
 
 
-def test_mean_imputation_averages_what_training_items_have(make_data: MakeData) -> None:
-    """Means are over unit rows of items with interactions; a modality nobody has becomes zeros."""
-    data = make_data([[0, 1]], 4)
+def test_mean_imputation_standardises_by_what_training_items_have(make_data: MakeData) -> None:
+    """Statistics are of unit rows of items with interactions; absent means the mean, 0, as does what nobody has."""
+    history = make_data([[0, 1]], 4)
     rows = np.array([[3, 0], [0, 2], [5, 5], [np.nan, np.nan]])
-    nobody = ModalityFeatures.from_nan(np.full((4, 1), np.nan))
-    data = TrainingData({"image": ModalityFeatures.from_nan(rows), "text": nobody}, data.indptr, data.indices, 4)
+    nobody = ModalityFeatures.from_nan(np.full((4, 2), np.nan))
+    features = {"image": ModalityFeatures.from_nan(rows), "text": nobody}
+    data = TrainingData(features, history.indptr, history.indices, 4)
 
-    filled = MeanImputation(data).fill(data.features)
+    filled = MeanImputation(data).fill(features)
 
-    half = 0.5**0.5
-    np.testing.assert_allclose(filled, [[1, 0, 0], [0, 1, 0], [half, half, 0], [0.5, 0.5, 0]], rtol=1e-6)
+    third = 2 * 0.5**0.5 - 1  # its unit row, less the mean 0.5, by the deviation 0.5
+    expected = np.array([[1, -1, 0, 0], [-1, 1, 0, 0], [third, third, 0, 0], [0, 0, 0, 0]]) / 2
+    np.testing.assert_allclose(filled, expected, atol=1e-6)
