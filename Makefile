@@ -2,19 +2,23 @@
 #
 #   make setup PYTHON=python3.12        another interpreter (3.11 or newer)
 #   make setup PIP_FLAGS="--find-links wheels"   flags for pip, for instance where to take a CPU build of torch from
+#   make bench BENCH="--data DIR"       what benchmarks.training is told (benchmarks/README.md)
 
 PYTHON ?= python3
 PIP_FLAGS ?=
+BENCH ?= --sizes 1e5,1e6
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # See training/__main__.py: threads that spin while they wait make a busy machine crawl.
 export OMP_WAIT_POLICY ?= passive
-TYPED := model_store service training tools tests/model_store tests/packaging tests/docs
+export OMP_NUM_THREADS ?= 1
+export OPENBLAS_NUM_THREADS ?= 1
+TYPED := model_store service training benchmarks tools tests/model_store tests/packaging tests/docs
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check format serve test-slow smoke-compose clean
+.PHONY: help setup demo test check format serve test-slow bench smoke-compose clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +41,9 @@ test: $(STAMP) ## Run the tests, but for the slow ones
 
 test-slow: $(STAMP) ## Run the tests that take minutes
 	@$(BIN)/python -m pytest -m slow || { status=$$?; test $$status -eq 5 || exit $$status; echo "There are no slow tests yet."; }
+
+bench: $(STAMP) ## Measure speed and memory of training (minutes to hours)
+	@$(BIN)/python -m benchmarks.training $(BENCH)
 
 check: $(STAMP) ## Check format, lint, types, imports and docs
 	@echo "ruff format"; $(BIN)/ruff format --check --quiet .

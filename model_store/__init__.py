@@ -6,8 +6,9 @@ numpy and the standard library only, so that both sides can import it.
 from model_store.bundle import Bundle, load_bundle, write_bundle
 from model_store.contents import BundleContents
 from model_store.errors import BundleNotFound, CorruptBundle, IncompatibleBundle, InvalidId, ModelStoreError
+from model_store.history import FoldInRule, HistoryRule, LeastSquaresRule
 from model_store.ids import IdMap, check_id
-from model_store.manifest import HistoryRule, Manifest
+from model_store.manifest import Manifest
 from model_store.store import ModelStore, VersionInfo
 
 __all__ = [
@@ -15,10 +16,12 @@ __all__ = [
     "BundleContents",
     "BundleNotFound",
     "CorruptBundle",
+    "FoldInRule",
     "HistoryRule",
     "IdMap",
     "IncompatibleBundle",
     "InvalidId",
+    "LeastSquaresRule",
     "Manifest",
     "ModelStore",
     "ModelStoreError",

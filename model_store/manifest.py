@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -10,10 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from model_store.errors import CorruptBundle, IncompatibleBundle
+from model_store.history import FoldInRule, LeastSquaresRule, parse_rule
 
 FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
@@ -30,33 +27,6 @@ FIXED_FILES = (
 )
 VERSION_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 MODALITY_PATTERN = re.compile(r"[a-z][a-z0-9_]{0,63}")
-
-
-@dataclass(frozen=True, slots=True)
-class HistoryRule:
-    """How a user is encoded from the items of a history.
-
-    ``u = |H|^-alpha · Σ_{i in H} h_i`` with ``h_i`` the rows of ``history_embeddings.npy`` and H the ``max_items``
-    latest distinct items of the history.
-
-    Raises:
-        ValueError: ``alpha`` is not finite, or ``max_items`` is below 1.
-    """
-
-    alpha: float = 0.5
-    max_items: int = 1000
-
-    def __post_init__(self) -> None:
-        if not math.isfinite(self.alpha):
-            raise ValueError(f"alpha: expected a finite number, found {self.alpha!r}")
-        if type(self.max_items) is not int or self.max_items < 1:
-            raise ValueError(f"max_items: expected an integer of at least 1, found {self.max_items!r}")
-
-    def encode(self, rows: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-        """Folds history rows (n, d), oldest first, into one user vector (d,) float32; no rows give the zero vector."""
-        kept = rows[-self.max_items :]
-        scale = max(len(kept), 1) ** -self.alpha
-        return np.asarray(kept.sum(axis=0, dtype=np.float64) * scale, dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +55,7 @@ class Manifest:
     n_users: int
     n_items: int
     modalities: Mapping[str, int]
-    history: HistoryRule | None = None
+    history: FoldInRule | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     journal_watermark: int = 0
@@ -176,7 +146,7 @@ def _parse(path: Path, facts: dict[str, Any]) -> Manifest:
     known = {f.name for f in fields(Manifest)} | {"checksum"}
     if set(facts) != known:
         raise CorruptBundle(path, f"missing fields {sorted(known - set(facts))}, unknown {sorted(set(facts) - known)}")
-    history = None if facts["history"] is None else HistoryRule(**facts["history"])
+    history = None if facts["history"] is None else parse_rule(facts["history"])
     return Manifest(**{k: v for k, v in facts.items() if k not in {"checksum", "history"}}, history=history)
 
 
@@ -201,5 +171,8 @@ def _check_facts(path: Path, manifest: Manifest) -> None:
     for name in ("metrics", "training", "checksums"):
         if not isinstance(getattr(manifest, name), Mapping):
             raise CorruptBundle(path, f"{name}: expected an object")
+    rule = manifest.history
+    if isinstance(rule, LeastSquaresRule) and len(rule.diagonal) != manifest.d:
+        raise CorruptBundle(path, f"history: expected a diagonal of {manifest.d} numbers, found {len(rule.diagonal)}")
     if manifest.created.utcoffset() is None:
         raise CorruptBundle(path, f"created_at: expected a time zone, found {manifest.created_at!r}")

@@ -7,6 +7,11 @@ import sys
 # 50 times slower (7.4 s in place of 0.15 to 0.4 s, two threads on two cores). The policy is read when torch is loaded,
 # hence before its import.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# A step is small: one thread takes 15 ms for it, two beside a busy process up to a second. Set the variable for more.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+# numpy's own threads (OpenBLAS) are worse: on many small systems two of them beside a busy process took 100 s for the
+# 4 s of one. What is large goes through torch.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from training.commands import main
 

@@ -7,18 +7,19 @@ from typing import Any
 
 from training.errors import ConfigError
 
-_SCHEDULE = ("epochs", "patience", "evaluate_every", "batch_users", "batch_pairs")
-_COUNTS = (*_SCHEDULE, "candidates", "d", "hidden", "max_history")
-_WEIGHTS = ("kl_weight", "free_bits", "environment_weight", "invariance_weight", "id_scale")
+_SCHEDULE = ("epochs", "patience", "evaluate_every", "batch_pairs")
+_COUNTS = (*_SCHEDULE, "batch_items", "d", "hidden", "max_history", "sweeps")
+_REGULARISERS = ("kl_weight", "free_bits", "environment_weight", "invariance_weight")
+_WEIGHTS = (*_REGULARISERS, "mixup", "popularity_exponent")
 # Fields, what is expected of them, and whether a value is that; NaN never is.
 _RULES: tuple[tuple[tuple[str, ...], str, Callable[[Any], bool]], ...] = (
     (("seed",), "an integer from 0 to 2^63 - 1", lambda value: 0 <= value < 2**63),  # what torch's generators take
     (_COUNTS, "at least 1", lambda value: value >= 1),
-    (("history_dropout", "id_dropout", "missing_rate", "warmup"), "a share from 0 to 1", lambda value: 0 <= value <= 1),
+    (("content_weight", "missing_rate", "warmup"), "a share from 0 to 1", lambda value: 0 <= value <= 1),
     (("dropout",), "a share from 0 to below 1", lambda value: 0 <= value < 1),  # what is kept is scaled up
     (_WEIGHTS, "a finite number of at least 0", lambda value: 0 <= value < math.inf),
-    (("lr",), "a finite number above 0", lambda value: 0 < value < math.inf),
-    (("alpha",), "a finite number", math.isfinite),
+    (("lr", "unobserved", "ridge", "content_ridge"), "a finite number above 0", lambda value: 0 < value < math.inf),
+    (("penalty",), "variance or gradient", lambda value: value in {"variance", "gradient"}),
     (("device",), "auto, cpu or cuda", lambda value: value in {"auto", "cpu", "cuda"}),
 )
 
@@ -33,52 +34,58 @@ class TrainConfig:
         preset: name of the model, a key of ``training.models.PRESETS``.
         seed: of every random choice.
         epochs: upper bound; early stopping may end sooner.
-        patience: epochs without a better validation recall@20 after which training stops.
+        patience: epochs of lower validation recall@20 after which training stops.
         evaluate_every: epochs between validations.
-        batch_users: users per step, at most an eighth of all.
+        batch_items: items per step where a model learns from items; at most an eighth of them.
         batch_pairs: interactions per step where a model learns from pairs of items; at most an eighth of all.
-        candidates: items that compete in one softmax; catalogues larger than that are sampled anew each step.
         lr: Adam's step size.
         d: embedding size.
         hidden: width of each modality's expert network.
         dropout: of the features and hidden units of the experts.
-        history_dropout: share of a user's items that is predicted from the rest.
-        id_dropout: probability that a warm item is treated as new in a step: its ID embedding is left out.
+        unobserved: what all items that a user has not touched weigh together, an interaction weighing 1.
+        ridge: regularisation of users and items, for each of their interactions and each unit of ``unobserved``.
+        popularity_exponent: by which power of its popularity an item is regularised more.
+        sweeps: alternations between users and items.
+        content_weight: share of what content predicts of an item that is the prior of its factor.
+        content_ridge: regularisation of the linear prediction.
         missing_rate: mean probability that a present modality is hidden in a step.
-        alpha: exponent of the history rule, ``u = |H|^-alpha Σ h_i``.
         max_history: latest items of a history that encode a user.
-        kl_weight: final weight of the bottleneck's KL term.
+        kl_weight: final weight of the bottleneck's KL term, per dimension.
         free_bits: nats per dimension that the KL term leaves alone.
-        environment_weight: weight of the mean risk over the single-modality environments.
-        invariance_weight: final weight of the variance of those risks.
+        environment_weight: weight of the mean risk over the environments.
+        invariance_weight: final weight of the penalty on their differences.
+        penalty: "variance" of the risks (V-REx) or "gradient" (IRMv1).
+        mixup: concentration of the cyclic mixtures that are environments too; 0 = none.
         warmup: share of ``epochs`` over which the KL and invariance weights rise from 0.
-        id_scale: standard deviation of the ID embeddings at the start.
         device: "cpu", "cuda", or "auto".
     """
 
     preset: str = "i3mrec"
     seed: int = 0
-    epochs: int = 60
-    patience: int = 15
-    evaluate_every: int = 3
-    batch_users: int = 512
+    epochs: int = 80
+    patience: int = 80
+    evaluate_every: int = 10
+    batch_items: int = 512
     batch_pairs: int = 2048
-    candidates: int = 4096
-    lr: float = 4e-3
-    d: int = 128
+    lr: float = 3e-3
+    d: int = 256
     hidden: int = 256
-    dropout: float = 0.1
-    history_dropout: float = 0.5
-    id_dropout: float = 0.4
+    dropout: float = 0.2
+    unobserved: float = 70.0
+    ridge: float = 0.035
+    popularity_exponent: float = 0.35
+    sweeps: int = 8
+    content_weight: float = 0.6
+    content_ridge: float = 0.3
     missing_rate: float = 0.3
-    alpha: float = 0.5
     max_history: int = 1000
-    kl_weight: float = 1e-3
+    kl_weight: float = 0.0
     free_bits: float = 0.02
     environment_weight: float = 0.3
     invariance_weight: float = 1.0
+    penalty: str = "variance"
+    mixup: float = 0.0
     warmup: float = 0.2
-    id_scale: float = 0.05
     device: str = "auto"
 
     def __post_init__(self) -> None:

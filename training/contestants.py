@@ -12,7 +12,8 @@ from training.evaluation import validation_recall
 from training.loop import Progress
 from training.models import PRESETS, configure
 from training.models.contract import Recommender
-from training.train import Prepared, fit
+from training.prepared import Prepared
+from training.train import fit
 
 # Baselines that look at no features: one training serves all missing rates.
 _WITHOUT_CONTENT = frozenset({"ease", "ials", "lightgcn", "popularity", "rp3beta", "spectral"})

@@ -1,12 +1,14 @@
 """Networks that estimate mutual information.
 
 They learn in steps of their own, from detached inputs, and are frozen in between: a model's loss sends gradients
-through them to what they are asked about, never into them. Hence they are no part of ``Model.network``, and a
-checkpoint leaves them out: they shape training only, and nothing that is published depends on them.
+through them to what they are asked about, never into them. Hence they are no part of ``Model.network``, and a model's
+best state leaves them out: they shape training only, and nothing that is published depends on them. A checkpoint has
+them, as a model's hidden state.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +51,20 @@ class ClubEstimator:
         order = torch.randperm(len(y), generator=generator, device=y.device)
         return club_bound(self._mean(x), self._log_variance(x), y, order)
 
+    def state_dict(self) -> dict[str, Any]:
+        """All that further fits follow from."""
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "schedule": self._schedule.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Puts it back."""
+        self.network.load_state_dict(state["network"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._schedule.load_state_dict(state["schedule"])
+
 
 class MineEstimator:
     """The Donsker–Varadhan lower bound of I(X; Y) with a critic ``f: 2d → hidden → 1`` (MINE, Belghazi et al. 2018)."""
@@ -75,6 +91,21 @@ class MineEstimator:
     def bound(self, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
         """The bound for ``x`` and ``y`` (b, d), at least 0 as mutual information is."""
         return donsker_varadhan(*self._values(x, y, generator)).clamp(min=0)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that further fits follow from."""
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "average": self._average,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Puts it back."""
+        self.network.load_state_dict(state["network"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        average = state["average"]
+        self._average = None if average is None else average.to(next(self.network.parameters()).device)
 
     def _values(self, x: Tensor, y: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         order = torch.randperm(len(y), generator=generator, device=y.device)

@@ -6,6 +6,7 @@ TrainingError
 ├── NothingToLearn       a sound data set that no model can be trained on
 ├── Diverged             the loss is no longer finite
 ├── Untrained            a run was stopped before there was a model to keep
+├── UnusableCheckpoint   a checkpoint is damaged, or of another run
 ├── ExportRefused        the exported encoder does not compute what the model computes
 └── PreparationFailed    a public data set could not be fetched or written
 """
@@ -67,6 +68,22 @@ class Diverged(TrainingError):
 
 class Untrained(TrainingError):
     """A run was stopped before its first validation; the model is still its random beginning."""
+
+
+class UnusableCheckpoint(TrainingError):
+    """A checkpoint is damaged, or of another run; neither the file nor the model was changed.
+
+    Attributes:
+        path: the file.
+        expected: what should stand in it.
+        found: what does, or how the runs differ.
+    """
+
+    def __init__(self, path: Path, expected: str, found: str) -> None:
+        self.path = path
+        self.expected = expected
+        self.found = found
+        super().__init__(f"{path}: expected {expected}, found {found}; remove it to begin anew, or name another file")
 
 
 class ExportRefused(TrainingError):

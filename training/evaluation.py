@@ -12,8 +12,13 @@ KS = (10, 20, 50)
 
 
 def validation_recall(embeddings: Embeddings, split: Split) -> float:
-    """Recall@20 on the validation part: the number that selects models, epochs and hyper-parameters."""
-    result = ranking_metrics(embeddings.users, embeddings.items, split.val, split.train, ks=(20,))
+    """Recall@20 on the validation part: the number that selects models, epochs and hyper-parameters.
+
+    Items without any training or validation interaction stay out of the lists: nobody can want them there, so a model
+    would be chosen for placing them badly.
+    """
+    judged = np.flatnonzero(split.train.getnnz(axis=0) + split.val.getnnz(axis=0))
+    result = ranking_metrics(embeddings.users, embeddings.items, split.val, split.train, (20,), judged)
     return result.mean()["recall@20"]
 
 

@@ -17,14 +17,14 @@ from model_store import BundleContents, Manifest
 from training.config import TrainConfig
 from training.dataset import Dataset
 from training.errors import ExportRefused
-from training.models.contract import Embeddings, Model
+from training.models.contract import Embeddings, Encodes
 
 TOLERANCE = 1e-4
 _BATCHES = (1, 2, 7, 64)
 _OPSET = 20
 
 
-def export_encoder(model: Model, dataset: Dataset) -> bytes:
+def export_encoder(model: Encodes, dataset: Dataset) -> bytes:
     """The model's encoder as ONNX bytes, after comparing it with torch on real and on absent features.
 
     Raises:
@@ -119,7 +119,9 @@ def bundle_contents(
     )
 
 
-def make_manifest(dataset: Dataset, model: Model, config: TrainConfig, metrics: Mapping[str, Any], d: int) -> Manifest:
+def make_manifest(
+    dataset: Dataset, model: Encodes, config: TrainConfig, metrics: Mapping[str, Any], d: int
+) -> Manifest:
     """The manifest of a model trained now; its version is the time and the preset."""
     now = datetime.now(UTC)
     return Manifest(

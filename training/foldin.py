@@ -6,8 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from model_store import HistoryRule
+from model_store import FoldInRule, LeastSquaresRule
+from training.least_squares import solve_rows
 
+CONFIDENCE = 10.0  # how much an interaction counts for where users have no history rule
+RIDGE = 0.1
 _BLOCK_CELLS = 1 << 23  # bounds the outer products held at once
 
 
@@ -15,9 +18,9 @@ def fold_in(
     indptr: NDArray[np.int64],
     indices: NDArray[np.int32],
     history_embeddings: NDArray[np.float32],
-    rule: HistoryRule,
+    rule: FoldInRule,
 ) -> NDArray[np.float32]:
-    """Encodes every user by ``rule``: the same numbers as ``HistoryRule.encode`` user by user, in one sparse product.
+    """Encodes every user by ``rule``: the same numbers as ``rule.encode`` user by user, all at once.
 
     Args:
         indptr: (n_users + 1,) row pointers of the histories.
@@ -28,16 +31,23 @@ def fold_in(
     Returns:
         (n_users, d) float32; zero rows for users without a history.
     """
-    counts = np.diff(indptr)
-    from_end = np.repeat(indptr[1:], counts) - np.arange(len(indices))
-    kept = from_end <= rule.max_items
-    lengths = np.minimum(counts, rule.max_items)
-    starts = np.concatenate([[0], np.cumsum(lengths)])
-    shape = (len(counts), len(history_embeddings))
-    histories = csr_matrix((np.ones(int(lengths.sum())), indices[kept], starts), shape=shape)
+    histories = _latest(indptr, indices, len(history_embeddings), rule.max_items)
+    lengths = np.diff(histories.indptr)
+    if isinstance(rule, LeastSquaresRule):
+        return solve_rows(histories, history_embeddings, np.asarray(rule.diagonal), rule.ridge * lengths)
     sums = histories @ history_embeddings.astype(np.float64)
     scale = np.maximum(lengths, 1).astype(np.float64) ** -rule.alpha
     return np.asarray(sums * scale[:, None], dtype=np.float32)
+
+
+def _latest(indptr: NDArray[np.int64], indices: NDArray[np.int32], n_items: int, most: int) -> csr_matrix:
+    """The latest items of each history as a binary (n_users, n_items) matrix."""
+    counts = np.diff(indptr)
+    from_end = np.repeat(indptr[1:], counts) - np.arange(len(indices))
+    lengths = np.minimum(counts, most)
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    kept = indices[from_end <= most]
+    return csr_matrix((np.ones(len(kept)), kept, starts), shape=(len(counts), n_items))
 
 
 def ridge_fold_in(
@@ -45,8 +55,8 @@ def ridge_fold_in(
     indices: NDArray[np.int32],
     items: NDArray[np.float32],
     *,
-    confidence: float = 10.0,
-    ridge: float = 0.1,
+    confidence: float = CONFIDENCE,
+    ridge: float = RIDGE,
 ) -> NDArray[np.float32]:
     """Places users by their histories in a space that knows users only as rows: one step of implicit least squares.
 

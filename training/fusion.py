@@ -36,7 +36,7 @@ def product_of_experts(means: list[Tensor], precisions: list[Tensor], present: T
     Args:
         means: per modality (b, d); finite also where the modality is absent.
         precisions: per modality (b, d), positive.
-        present: (b, n_modalities) bool.
+        present: (b, n_modalities) bool, or float weights by which the experts' precisions count.
         prior_mean: (d,).
     """
     weights = present.to(prior_mean.dtype)

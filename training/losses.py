@@ -8,38 +8,6 @@ from torch.nn.functional import normalize, softplus
 
 from training.fusion import Posterior
 
-_NEGLIGIBLE = -1e9
-
-
-def softmax_risk(scores: Tensor, targets: Tensor, allowed: Tensor | None = None) -> Tensor:
-    """Negative log-likelihood of a user's targets under a softmax over candidates.
-
-    Per user the mean over its T targets, users weighted by √T: heavy users teach more, but do not drown the light ones.
-
-    Args:
-        scores: (b, c) logits.
-        targets: (b, c) bool.
-        allowed: (b, c) bool, candidates that compete; None = all. Targets must be allowed.
-
-    Returns:
-        A scalar; 0 where there is no target at all.
-    """
-    if allowed is not None:
-        scores = scores.masked_fill(~allowed, _NEGLIGIBLE)
-    log_likelihood = torch.log_softmax(scores, dim=1)
-    count = targets.sum(dim=1)
-    weight = count.sqrt()
-    per_user = -(log_likelihood * targets).sum(dim=1) / count.clamp(min=1)
-    return (per_user * weight).sum() / weight.sum().clamp(min=1)
-
-
-def sampling_correction(n_items: int, n_sampled: int) -> float:
-    """What a uniformly sampled negative's logit is raised by, so that the sampled softmax's partition sum is unbiased.
-
-    Each of ``n_sampled`` stands for ``n_items / n_sampled`` items (Bengio & Senécal 2008, uniform proposal).
-    """
-    return math.log(n_items / n_sampled)
-
 
 def risk_variance(risks: Tensor) -> Tensor:
     """V-REx: the unbiased variance of the risks over environments, (e,) → scalar (Krueger et al. 2021).
@@ -47,6 +15,23 @@ def risk_variance(risks: Tensor) -> Tensor:
     I³-MRec's ``L_irm = Var_m(L_m)``; for two environments ``(L_1 - L_2)² / 2``. 0 with fewer than two.
     """
     return risks.var(unbiased=True) if len(risks) > 1 else torch.zeros_like(risks).sum()
+
+
+def gradient_penalty(means: list[Tensor], errors: list[Tensor]) -> Tensor:
+    """IRMv1 (Arjovsky et al. 2019): how much each environment would like to scale the predictions, mean of squares.
+
+    The gradient of ``mean (w·mean - target)²`` at w = 1 is ``2 mean (mean · error)``; the square is the product of the
+    gradients of two halves of a batch, which is unbiased.
+
+    Args:
+        means: per environment (b_e, d) predictions.
+        errors: per environment (b_e, d) predictions minus targets.
+    """
+    products = []
+    for mean, error in zip(means, errors, strict=True):
+        slopes = 2 * (mean * error).mean(dim=1)
+        products.append(slopes[::2].mean() * slopes[1::2].mean() if len(slopes) > 1 else slopes.sum() * 0)
+    return torch.stack(products).mean()
 
 
 def bottleneck_kl(posterior: Posterior, prior_mean: Tensor, free_bits: float) -> Tensor:

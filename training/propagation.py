@@ -30,7 +30,9 @@ class _ConstantProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, graph: Graph, states: Tensor) -> Tensor:
         ctx.graph = graph
-        return graph.matrix @ states
+        # Sums over neighbours stay float32 in mixed precision, as their gradients do, which no autocast sees.
+        with torch.autocast(states.device.type, enabled=False):
+            return graph.matrix @ states.to(graph.matrix.dtype)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor]:

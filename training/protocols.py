@@ -31,9 +31,9 @@ from training.interactions import TEST, TRAIN, VAL
 from training.masks import apply_mask, static_mask
 from training.metrics import RankingResult, ranking_metrics
 from training.models.contract import Embeddings, Recommender
+from training.prepared import Prepared, prepare_codes
 from training.splits import DROPPED, hold_out_items, new_item_rows, ordered_history, split_codes, split_from_codes
 from training.tables import read_table
-from training.train import Prepared, prepare_codes
 
 _SPLIT_SEED = 0
 _WITHHELD_USER_SEED = 13

@@ -3,36 +3,31 @@
 import argparse
 import json
 from collections.abc import Callable, Collection
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
 from model_store import Manifest, ModelStore
 from training.calibration import new_item_gain
+from training.checkpoint import Checkpoint, identity_of
 from training.config import TrainConfig
 from training.dataset import Dataset, read_dataset
 from training.errors import ConfigError, Untrained
 from training.evaluation import KS, evaluate
 from training.export import bundle_contents, export_encoder, make_manifest
+from training.foldable import exported
 from training.foldin import fold_in
 from training.interactions import TEST, TRAIN, VAL
 from training.loop import Outcome, Progress, train
-from training.models import DEFAULTS, PRESETS, Embeddings, Model, TrainingData, configure
+from training.models import DEFAULTS, PRESETS, REHEARSED, Model, configure
+from training.prepared import Prepared, prepare_data
 from training.progress import display_for
-from training.splits import (
-    Split,
-    hold_out_items,
-    new_item_rows,
-    ordered_history,
-    split_codes,
-    split_from_codes,
-)
+from training.rehearsal import rehearsed_gain
+from training.splits import ordered_history
 
 _TABLE_WIDTH = 140
 _HISTORIES = {"train": (TRAIN,), "all": (TRAIN, VAL, TEST)}
@@ -44,6 +39,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--store", type=Path, help="model store to publish to; without it nothing is published")
     parser.add_argument("--promote", action="store_true", help="let the published version serve")
     parser.add_argument("--report", type=Path, help="write configuration, course and metrics to this JSON file")
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="save the run in this file after each validation and, where the file is there already, go on from it; the "
+        "file of a run with another configuration or other data is refused. It is removed when training has come to "
+        "its end and its results are published and reported; it stays after Ctrl-C (which publishes the best model so "
+        "far as ever), an error or a kill, so that the same command goes on",
+    )
     parser.add_argument(
         "--history",
         choices=["auto", "train", "all"],
@@ -79,87 +83,103 @@ def given_options(args: argparse.Namespace) -> dict[str, Any]:
     return {option.name: getattr(args, option.name) for option in fields(TrainConfig) if hasattr(args, option.name)}
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A data set ready for training: its split codes and matrices, and what the model may see."""
-
-    dataset: Dataset
-    codes: NDArray[np.int8]
-    split: Split
-    data: TrainingData
-
-
-def prepare_data(dataset: Dataset, seed: int, *, new_items: bool = False) -> Prepared:
-    """Splits a data set; with ``new_items`` under the protocol of that name."""
-    codes = split_codes(dataset, np.random.default_rng(seed))
-    if new_items:
-        codes = hold_out_items(codes, dataset.interactions, new_item_rows(dataset.n_items))
-    return prepare_codes(dataset, codes)
-
-
-def prepare_codes(dataset: Dataset, codes: NDArray[np.int8]) -> Prepared:
-    """A data set under given split codes, (n,) int8 aligned with its interactions."""
-    indptr, indices = ordered_history(dataset, codes)
-    data = TrainingData(dataset.features, indptr, indices, dataset.n_items)
-    return Prepared(dataset, codes, split_from_codes(dataset, codes), data)
-
-
-def fit(prepared: Prepared, config: TrainConfig, report: Callable[[Progress], None]) -> tuple[Model, Outcome]:
+def fit(
+    prepared: Prepared, config: TrainConfig, report: Callable[[Progress], None], checkpoint: Path | None = None
+) -> tuple[Model, Outcome]:
     """Trains a preset to its best validated state and calibrates it.
 
     Args:
         prepared: what it learns from and is selected by.
         config: names the preset; its schedule and settings.
         report: called after each epoch.
+        checkpoint: the file to save the run in and to go on from.
 
     Raises:
         Untrained: interrupted before the first validation.
+        UnusableCheckpoint: the checkpoint is damaged or of another run.
         TrainingError: nothing to learn from, a device that is not there, or a loss that is no longer finite.
     """
-    model = PRESETS[config.preset](prepared.data, config, _device(config))
-    outcome = train(model, prepared.split, config, report)
+    device = _device(config)
+    model = PRESETS[config.preset](prepared.data, config, device)
+    kept = Checkpoint(checkpoint, identity_of(model, config, prepared.data, prepared.split)) if checkpoint else None
+    outcome = train(model, prepared.split, config, report, checkpoint=kept)
     if not outcome.best_epoch:
         raise Untrained("interrupted before the first validation: there is no model yet, and nothing was published")
-    model.calibrate(new_item_gain(model.embeddings().items, model.as_new(), prepared.data.popularity() > 0))
-    return model, outcome
+    gain = None
+    if config.preset in REHEARSED and prepared.split.val.nnz and outcome.ended != "interrupted":
+        gain = _rehearse(prepared, config, device, outcome.best_epoch)
+        outcome = outcome if gain is not None else replace(outcome, ended="interrupted")
+    if gain is None:
+        gain = new_item_gain(model.embeddings().items, model.as_new(), prepared.data.popularity() > 0)
+    model.calibrate(gain)
+    return model, replace(outcome, new_item_gain=gain)
+
+
+def _rehearse(prepared: Prepared, config: TrainConfig, device: torch.device, epochs: int) -> float | None:
+    """How far new items are to be pushed, after a rehearsal of so many epochs; None where Ctrl-C ended it."""
+    config = replace(config, epochs=epochs, evaluate_every=epochs)
+    ends = []
+
+    def rehearse(stage: Prepared) -> Model:
+        model = PRESETS[config.preset](stage.data, config, device)
+        ends.append(train(model, stage.split, config, lambda _: None).ended)
+        return model
+
+    try:
+        gain = rehearsed_gain(prepared, config.seed, rehearse)
+    except KeyboardInterrupt:
+        return None
+    return None if "interrupted" in ends else gain
 
 
 def run(args: argparse.Namespace) -> int:
     """Trains, evaluates and, where a store is given, publishes.
 
     Raises:
-        TrainingError: defective data, a flag that cannot be meant, nothing to learn from, Ctrl-C before there was a
-            model, or an unfaithful export; nothing was published.
+        TrainingError: defective data, a flag that cannot be meant, nothing to learn from, an unusable checkpoint,
+            Ctrl-C before there was a model, or an unfaithful export; nothing was published.
         ModelStoreError: the store refused the bundle.
-        OSError: the store or the report cannot be written.
+        OSError: the store, the report or the checkpoint cannot be written.
     """
     config = configure(**given_options(args))
     console = Console()
     dataset = read_dataset(args.data)
     prepared = prepare_data(dataset, config.seed, new_items=args.new_items)
     _introduce(console, prepared)
+    if args.checkpoint and args.checkpoint.exists():
+        console.print(f"{args.checkpoint}: is there; the run in it goes on", highlight=False, soft_wrap=True)
     with display_for(console, config.epochs) as display:
-        model, outcome = fit(prepared, config, display)
+        model, outcome = fit(prepared, config, display, args.checkpoint)
     embeddings = model.embeddings()
     metrics = evaluate(embeddings, prepared.split)
     _show_outcome(console, outcome, metrics)
     report = _report(args, config, outcome, metrics)
     if args.store:
         history = args.history if args.history != "auto" else _natural_history(dataset)
-        manifest = _publish(prepared, model, embeddings, config, args, history, metrics)
+        manifest = _publish(prepared, model, outcome, config, args, history, metrics)
         report |= {"model_version": manifest.model_version, "history": history}
         state = "published and promoted" if args.promote else "published"
         console.print(f"{manifest.model_version}: {state} in {args.store}", highlight=False, soft_wrap=True)
     if args.report:
         args.report.parent.mkdir(parents=True, exist_ok=True)
         args.report.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    if args.checkpoint:
+        _leave(console, args.checkpoint, outcome)
     return 0
+
+
+def _leave(console: Console, checkpoint: Path, outcome: Outcome) -> None:
+    """Removes the checkpoint of a run that is over; one that was interrupted may go on."""
+    if outcome.ended != "interrupted":
+        checkpoint.unlink(missing_ok=True)
+    elif checkpoint.exists():
+        console.print(f"{checkpoint}: the same command goes on from here", highlight=False, soft_wrap=True)
 
 
 def _publish(
     prepared: Prepared,
     model: Model,
-    embeddings: Embeddings,
+    outcome: Outcome,
     config: TrainConfig,
     args: argparse.Namespace,
     history: str,
@@ -167,13 +187,17 @@ def _publish(
 ) -> Manifest:
     """Publishes the tables with users encoded from the chosen histories."""
     dataset = prepared.dataset
+    embeddings = model.embeddings()
     indptr, indices = ordered_history(dataset, prepared.codes, _HISTORIES[history])
     if model.history_rule is not None and embeddings.history is not None:
         users = fold_in(indptr, indices, embeddings.history, model.history_rule)
         embeddings = embeddings._replace(users=users)
-    contents = bundle_contents(dataset, embeddings, indptr, indices)
-    encoder = export_encoder(model, dataset)
-    manifest = make_manifest(dataset, model, config, metrics, embeddings.items.shape[1])
+    export = exported(model, embeddings)
+    contents = bundle_contents(dataset, export.embeddings, indptr, indices)
+    encoder = export_encoder(export, dataset)
+    training = {**asdict(config), "new_item_gain": outcome.new_item_gain}
+    manifest = make_manifest(dataset, export, config, metrics, embeddings.items.shape[1])
+    manifest = replace(manifest, training=training)
     store = ModelStore(args.store)
     published = store.publish(contents, encoder, manifest)
     if args.promote:

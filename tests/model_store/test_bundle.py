@@ -15,7 +15,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from model_store import BundleContents, CorruptBundle, HistoryRule, IdMap, Manifest, ModelStoreError
+from model_store import (
+    BundleContents,
+    CorruptBundle,
+    HistoryRule,
+    IdMap,
+    LeastSquaresRule,
+    Manifest,
+    ModelStoreError,
+)
 from model_store.bundle import load_bundle, write_bundle
 
 MakeManifest = Callable[..., Manifest]
@@ -41,7 +49,10 @@ def bundles(draw: st.DrawFn) -> tuple[BundleContents, Manifest]:
     features = {name: _table(draw, len(items), d_m) for name, d_m in modalities.items()}
     for table in features.values():
         table[draw(hnp.arrays(np.bool_, len(items)))] = np.nan
-    history = draw(st.none() | st.builds(HistoryRule, alpha=FLOATS, max_items=st.integers(1, 2000)))
+    diagonal = st.lists(st.floats(1e-3, 1e3), min_size=d, max_size=d).map(tuple)
+    most = st.integers(1, 2000)
+    regression = st.builds(LeastSquaresRule, diagonal=diagonal, ridge=st.floats(0, 1), max_items=most)
+    history = draw(st.none() | st.builds(HistoryRule, alpha=FLOATS, max_items=most) | regression)
     seen = [draw(st.lists(st.integers(0, len(items) - 1), max_size=3)) if len(items) else [] for _ in users]
     columns = tuple(draw(st.lists(CELLS.filter(lambda name: name not in {"", "item"}), unique=True, max_size=2)))
     contents = BundleContents(
@@ -79,6 +90,23 @@ def test_loading_gives_back_what_was_written(
     assert loaded.arrays().keys() == contents.arrays().keys()
     for name, array in contents.arrays().items():
         np.testing.assert_array_equal(loaded.arrays()[name], array, err_msg=name, strict=True)
+
+
+def test_bundle_folds_users_in_by_its_regression(
+    tmp_path: Path, contents: BundleContents, make_manifest: MakeManifest
+) -> None:
+    """Rule and tables are read back together: a user encodes as before the bundle was written."""
+    rule = LeastSquaresRule((0.5, 2.0), ridge=0.1, max_items=3)
+    write_bundle(tmp_path, contents, b"", make_manifest(history=rule))
+
+    loaded = load_bundle(tmp_path)
+
+    assert loaded.manifest.history == rule
+    assert loaded.history_embeddings is not None
+    assert contents.history_embeddings is not None
+    user = loaded.manifest.history.encode(loaded.history_embeddings[loaded.seen(0)])
+    assert user.any()
+    assert user.tolist() == rule.encode(contents.history_embeddings[[3, 0]]).tolist()
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model_store import CorruptBundle, HistoryRule, IncompatibleBundle, Manifest
+from model_store import CorruptBundle, IncompatibleBundle, LeastSquaresRule, Manifest
 from model_store.manifest import read_manifest, write_manifest
 
 JSON = st.recursive(
@@ -19,6 +18,7 @@ JSON = st.recursive(
     lambda values: st.lists(values, max_size=3) | st.dictionaries(st.text(), values, max_size=3),
     max_leaves=8,
 ).filter(lambda value: "\ud800" not in json.dumps(value))
+LEAST_SQUARES = {"diagonal": [1.0, 2.0], "ridge": 0.5, "max_items": 5}  # sound where d is 2
 MakeManifest = Callable[..., Manifest]
 Sign = Callable[..., None]
 
@@ -37,6 +37,42 @@ def test_reading_gives_back_what_was_written(
     write_manifest(path, manifest)
 
     assert read_manifest(path) == manifest
+
+
+@settings(deadline=None)
+@given(
+    diagonal=st.lists(st.floats(0, exclude_min=True, allow_infinity=False), min_size=1, max_size=5),
+    ridge=st.floats(0, allow_infinity=False),
+    max_items=st.integers(1),
+)
+def test_least_squares_rule_survives_the_round_trip(
+    tmp_path_factory: pytest.TempPathFactory, diagonal: list[float], ridge: float, max_items: int
+) -> None:
+    """Its numbers come back bit by bit, as a rule of the same kind that can be compared."""
+    path = tmp_path_factory.mktemp("manifest") / "manifest.json"
+    rule = LeastSquaresRule(tuple(diagonal), ridge, max_items)
+
+    write_manifest(path, Manifest("v1", "p", "2026-01-01T00:00:00Z", len(diagonal), 0, 0, {}, history=rule))
+
+    assert read_manifest(path).history == rule
+
+
+@pytest.mark.parametrize("diagonal", [[1.0], [1.0, 2.0, 3.0]])
+def test_diagonal_of_another_length_than_d_is_corrupt(
+    bundle_directory: Path, sign: Sign, diagonal: list[float]
+) -> None:
+    """The bundle's d is 2: one number or three are refused, and both lengths are named."""
+    sign(bundle_directory, history={**LEAST_SQUARES, "diagonal": diagonal})
+
+    with pytest.raises(CorruptBundle, match=f"expected a diagonal of 2 numbers, found {len(diagonal)}"):
+        read_manifest(bundle_directory / "manifest.json")
+
+
+def test_sealed_least_squares_rule_is_read(bundle_directory: Path, sign: Sign) -> None:
+    """What the malformed rules are variations of is sound itself."""
+    sign(bundle_directory, history=LEAST_SQUARES)
+
+    assert read_manifest(bundle_directory / "manifest.json").history == LeastSquaresRule((1.0, 2.0), 0.5, 5)
 
 
 def test_the_checksum_seals_all_other_facts(make_manifest: MakeManifest) -> None:
@@ -142,6 +178,22 @@ def test_a_missing_manifest_is_corrupt(tmp_path: Path) -> None:
         {"history": {"alpha": 0.5}},
         {"history": {"alpha": 0.5, "max_items": 5, "beta": 1}},
         {"history": 7},
+        {"history": {**LEAST_SQUARES, "diagonal": []}},
+        {"history": {**LEAST_SQUARES, "diagonal": 1.0}},
+        {"history": {**LEAST_SQUARES, "diagonal": None}},
+        {"history": {**LEAST_SQUARES, "diagonal": "12"}},
+        {"history": {**LEAST_SQUARES, "diagonal": [1.0, 0.0]}},
+        {"history": {**LEAST_SQUARES, "diagonal": [1.0, -1.0]}},
+        {"history": {**LEAST_SQUARES, "diagonal": [1.0, None]}},
+        {"history": {**LEAST_SQUARES, "diagonal": [1.0, float("nan")]}},
+        {"history": {**LEAST_SQUARES, "diagonal": [1.0, float("inf")]}},
+        {"history": {**LEAST_SQUARES, "ridge": -0.1}},
+        {"history": {**LEAST_SQUARES, "ridge": float("nan")}},
+        {"history": {**LEAST_SQUARES, "ridge": "0.1"}},
+        {"history": {**LEAST_SQUARES, "max_items": 0}},
+        {"history": {**LEAST_SQUARES, "max_items": 5.0}},
+        {"history": {**LEAST_SQUARES, "alpha": 0.5}},
+        {"history": {"diagonal": [1.0, 2.0]}},
         {"surprise": 1},
     ],
     ids=str,
@@ -184,36 +236,3 @@ def test_an_altered_manifest_is_corrupt(bundle_directory: Path, alter: Callable[
 
     with pytest.raises(CorruptBundle, match="altered"):
         read_manifest(path)
-
-
-def test_history_rule_scales_the_sum_by_the_length() -> None:
-    """The user is n^-α · Σ h: with four rows of ones, α 0 gives 4, α ½ gives 2 and α 1 the mean."""
-    rows = np.ones((4, 2), dtype=np.float32)
-
-    assert HistoryRule(alpha=0.0).encode(rows).tolist() == [4.0, 4.0]
-    assert HistoryRule(alpha=0.5).encode(rows).tolist() == [2.0, 2.0]
-    assert HistoryRule(alpha=1.0).encode(rows).tolist() == [1.0, 1.0]
-
-
-def test_history_rule_keeps_the_latest_rows() -> None:
-    """Of rows given oldest first, the last ``max_items`` count: (2 + 4) / √2 here."""
-    rows = np.array([[100.0], [2.0], [4.0]])
-
-    user = HistoryRule(alpha=0.5, max_items=2).encode(rows)
-
-    assert user == pytest.approx([6 / 2**0.5])
-
-
-def test_history_rule_of_no_rows_is_zero() -> None:
-    """An empty history is the zero vector of the right length and type, not NaN."""
-    user = HistoryRule().encode(np.empty((0, 3), dtype=np.float32))
-
-    assert user.tolist() == [0.0, 0.0, 0.0]
-    assert user.dtype == np.float32
-
-
-@pytest.mark.parametrize("facts", [{"max_items": 0}, {"max_items": -1}, {"alpha": float("nan")}])
-def test_history_rule_refuses_senseless_facts(facts: dict[str, Any]) -> None:
-    """A limit below one, which would mean "all", and an exponent that is no number are refused."""
-    with pytest.raises(ValueError, match="expected"):
-        HistoryRule(**facts)

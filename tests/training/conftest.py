@@ -14,7 +14,7 @@ from training.datasets.synthetic import checkerboard
 from training.interactions import TEST
 from training.loop import Outcome, train
 from training.models.i3mrec import I3MRec
-from training.train import Prepared, prepare_data
+from training.prepared import Prepared, prepare_data
 
 MakeBoard = Callable[..., Dataset]
 

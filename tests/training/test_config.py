@@ -8,6 +8,10 @@ import pytest
 from training.config import TrainConfig
 from training.errors import ConfigError
 
+SHARES = ("content_weight", "missing_rate", "warmup")
+WEIGHTS = ("kl_weight", "free_bits", "environment_weight", "invariance_weight", "mixup", "popularity_exponent")
+POSITIVE = ("lr", "unobserved", "ridge", "content_ridge")
+
 
 def test_defaults_can_be_meant() -> None:
     """The command without flags is a valid run, and the configuration is plain data for the manifest."""
@@ -20,16 +24,17 @@ def test_defaults_can_be_meant() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *((name, 0) for name in ("epochs", "patience", "evaluate_every", "batch_users", "candidates", "max_history")),
-        *((name, -1) for name in ("d", "hidden", "seed")),
-        *((name, -0.1) for name in ("dropout", "history_dropout", "id_dropout", "missing_rate", "warmup")),
-        *((name, 1.1) for name in ("history_dropout", "id_dropout", "missing_rate", "warmup")),
-        *((name, -1.0) for name in ("kl_weight", "free_bits", "environment_weight", "invariance_weight", "id_scale")),
-        *((name, math.nan) for name in ("dropout", "warmup", "kl_weight", "free_bits", "lr", "alpha")),
-        *((name, math.inf) for name in ("kl_weight", "invariance_weight", "lr", "alpha")),
+        *((name, 0) for name in ("epochs", "patience", "evaluate_every", "batch_items", "batch_pairs", "max_history")),
+        *((name, -1) for name in ("d", "hidden", "sweeps", "seed")),
+        *((name, -0.1) for name in ("dropout", *SHARES)),
+        *((name, 1.1) for name in SHARES),
+        *((name, -1.0) for name in WEIGHTS),
+        *((name, 0.0) for name in POSITIVE),
+        *((name, math.nan) for name in ("dropout", *SHARES, *WEIGHTS, *POSITIVE)),
+        *((name, math.inf) for name in (*WEIGHTS, *POSITIVE)),
         ("dropout", 1.0),
-        ("lr", 0.0),
         ("seed", 2**63),
+        ("penalty", "absolute"),
         ("device", "tpu"),
     ],
 )
@@ -45,9 +50,11 @@ def test_value_that_cannot_be_meant_is_refused(name: str, value: object) -> None
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *((name, 0.0) for name in ("dropout", "history_dropout", "id_dropout", "missing_rate", "warmup", "free_bits")),
-        *((name, 1.0) for name in ("history_dropout", "id_dropout", "missing_rate", "warmup")),
-        ("alpha", -1.0),
+        *((name, 0.0) for name in ("dropout", *SHARES, *WEIGHTS)),
+        *((name, 1.0) for name in SHARES),
+        *((name, 1) for name in ("d", "hidden", "sweeps", "batch_items", "batch_pairs", "max_history")),
+        ("penalty", "variance"),
+        ("penalty", "gradient"),
         ("seed", 2**63 - 1),
         ("epochs", 1),
     ],

@@ -11,7 +11,7 @@ from torch import Tensor
 from training.dataset import Dataset
 from training.models import configure
 from training.models.dgmrec import DGMRec, Settings
-from training.train import prepare_data
+from training.prepared import prepare_data
 
 MakeBoard = Callable[..., Dataset]
 CONTENT = ["reconstruction", "generation", "disentangling", "general", "preference"]

@@ -1,5 +1,7 @@
 """Which test interactions count for which part of the report."""
 
+from collections.abc import Collection
+
 import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
@@ -88,17 +90,41 @@ def test_report_has_every_metric_at_every_length() -> None:
     assert all(type(value) in (int, float) for value in values.values())
 
 
+def validation_split(
+    n_items: int, known: Collection[int], wanted: Collection[int], tested: Collection[int] = ()
+) -> Split:
+    """User 0 has seen item 0 and is validated on the wanted items; user 1 has all that are known."""
+    train, val, test = (np.zeros((2, n_items), np.float32) for _ in range(3))
+    train[0, 0] = train[1, list(known)] = 1
+    val[0, list(wanted)] = 1
+    test[0, list(tested)] = 1
+    return Split(csr_matrix(train), csr_matrix(val), csr_matrix(test))
+
+
 def test_validation_recall_judges_the_validation_part_at_20() -> None:
-    """30 items scored by row: of rows 2, 18 and 25, with row 0 seen, the first two are among the first 20: 2/3."""
-    cells = np.zeros((3, 30), np.float32)
-    cells[0, 0] = 1
-    cells[1, [2, 18, 25]] = 1
-    cells[2, 0] = 1  # the test part must not matter
-    split = Split(*(csr_matrix(row[None]) for row in cells))
+    """30 items scored by row: of rows 2, 18 and 25, with row 0 seen, the first two are among the first 20: 2/3.
 
-    recall = validation_recall(scored([list(range(30, 0, -1))]), split)
+    The test part does not matter.
+    """
+    split = validation_split(30, known=range(30), wanted=[2, 18, 25], tested=[0, 1])
 
-    assert recall == pytest.approx(2 / 3)
+    assert validation_recall(scored([list(range(30, 0, -1))] * 2), split) == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("tested", [[], [21]])
+def test_new_item_does_not_lower_validation_recall(tested: list[int]) -> None:
+    """Items 1 to 20 fill the list; 21, which nobody has but in the test part, leads by far and stays out of it."""
+    split = validation_split(22, known=range(21), wanted=[20], tested=tested)
+
+    assert validation_recall(scored([[*range(21, 0, -1), 1e9]] * 2), split) == 1
+
+
+@pytest.mark.parametrize(("known", "wanted", "recall"), [(range(22), [20], 0), (range(21), [20, 21], 0.5)])
+def test_item_that_somebody_has_competes_in_validation(known: range, wanted: list[int], recall: float) -> None:
+    """With a training or a validation interaction item 21 takes the first of 20 places, and item 20 loses the last."""
+    split = validation_split(22, known, wanted)
+
+    assert validation_recall(scored([[*range(21, 0, -1), 1e9]] * 2), split) == recall
 
 
 def test_validation_items_are_not_masked_in_the_test() -> None:

@@ -2,7 +2,8 @@
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from itertools import product
+from itertools import pairwise, product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from model_store import HistoryRule
+from model_store import HistoryRule, LeastSquaresRule, ModelStore
 from training.config import TrainConfig
 from training.dataset import Dataset
 from training.errors import ExportRefused
@@ -252,6 +253,24 @@ def test_manifest_tells_what_was_trained(trained: Any) -> None:
     assert one.model_version.endswith("Z-i3mrec")
     assert one.model_version < other.model_version
     assert one.created.utcoffset() is not None
-    assert (one.d, one.modalities, one.history) == (8, MODALITIES, HistoryRule(0.5, 1000))
+    assert (one.d, one.modalities, one.history) == (8, MODALITIES, trained.model.history_rule)
     assert one.training["seed"] == 7
     assert one.metrics == {"all": None}
+
+
+def test_bundle_folds_histories_in_to_the_rows_of_its_users(trained: Any, encoded: bytes, tmp_path: Path) -> None:
+    """From the bundle alone, the manifest's rule turns each user's history into the very row of the user table."""
+    prepared, model = trained.prepared, trained.model
+    indptr, indices = ordered_history(prepared.dataset, prepared.codes)
+    contents = bundle_contents(prepared.dataset, model.embeddings(), indptr, indices)
+    store = ModelStore(tmp_path / "store")
+    manifest = make_manifest(prepared.dataset, model, trained.config, {"all": None}, 8)
+
+    bundle = store.load(store.publish(contents, encoded, manifest).model_version)
+
+    rule, users = bundle.manifest.history, bundle.user_embeddings
+    assert isinstance(rule, LeastSquaresRule)
+    assert bundle.history_embeddings is not None
+    folded = [rule.encode(bundle.history_embeddings[indices[start:stop]]) for start, stop in pairwise(indptr)]
+    np.testing.assert_allclose(folded, users, rtol=0, atol=1e-4)
+    assert np.abs(users).max(axis=1).min() > 0.01

@@ -34,6 +34,34 @@ def test_product_of_a_hand_worked_item() -> None:
     assert posterior.mean[:, 0].tolist() == [0.5, 3, -1.25, 1]
 
 
+def test_weight_scales_an_experts_precision() -> None:
+    """The prior N(1, 1) with half of N(4, 1/2) and a quarter of N(-2, 1/4).
+
+    Precision 1 + 1 + 1 = 3, mean (1 + 4 - 2) / 3; with the first at 3/2 alone 1 + 3 = 4 and (1 + 12) / 4.
+    """
+    means = [torch.full((2, 1), 4.0), torch.full((2, 1), -2.0)]
+    precisions = [torch.full((2, 1), 2.0), torch.full((2, 1), 4.0)]
+
+    weights = torch.tensor([[0.5, 0.25], [1.5, 0.0]])
+    posterior = product_of_experts(means, precisions, weights, torch.tensor([1.0]))
+
+    assert posterior.precision[:, 0].tolist() == [3, 4]
+    assert posterior.mean[:, 0].tolist() == [1, 3.25]
+
+
+def test_weight_one_half_is_half_the_precision_to_the_bit() -> None:
+    """Weighting an expert and asking one that is half as sure are the same; 0 and 1 are absence and presence."""
+    means, precisions = experts(3, b=4, d=5)
+    prior = torch.linspace(-1, 1, 5)
+
+    weighted = product_of_experts(means, precisions, torch.tensor([[0.5, 1.0, 0.0]] * 4), prior)
+    halved = [precisions[0] / 2, *precisions[1:]]
+    unsure = product_of_experts(means, halved, torch.tensor([[True, True, False]] * 4), prior)
+
+    assert torch.equal(weighted.mean, unsure.mean)
+    assert torch.equal(weighted.precision, unsure.precision)
+
+
 @settings(deadline=None)  # torch takes its time on first calls
 @given(
     said=st.floats(-(2.0**60), 2.0**60, width=32),

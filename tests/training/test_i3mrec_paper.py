@@ -12,8 +12,8 @@ from training.dataset import Dataset
 from training.environments import subsets
 from training.models import configure
 from training.models.i3mrec_paper import I3MRecPaper, Settings
+from training.prepared import prepare_data
 from training.sampling import PairBatch
-from training.train import prepare_data
 
 MakeBoard = Callable[..., Dataset]
 MakeModel = Callable[..., I3MRecPaper]

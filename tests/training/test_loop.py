@@ -59,7 +59,7 @@ class Scripted:
         assert features is None
         self.modes.append(("embeddings", self.network.training))
         hits = round(self.recalls[self.age - 1] * N_USERS)
-        users = np.where(np.arange(N_USERS) < hits, 1, -1).astype(np.float32)[:, None]
+        users = np.where(np.arange(N_USERS + 1) < hits, 1, -1).astype(np.float32)[:, None]
         return Embeddings(users, np.eye(N_ITEMS, dtype=np.float32)[:, -1:], None)
 
     def fold_in(self, indptr: NDArray[np.int64], indices: NDArray[np.int32]) -> NDArray[np.float32]:
@@ -80,11 +80,11 @@ class Scripted:
 
 
 def make_split(*, validated: bool = True) -> Split:
-    """Each user validates on the last item; nobody has trained."""
-    val = np.zeros((N_USERS, N_ITEMS), np.float32)
-    val[:, -1] = validated
-    nothing = csr_matrix((N_USERS, N_ITEMS), dtype=np.float32)
-    return Split(nothing, csr_matrix(val), nothing)
+    """Each user validates on the last item; one more has trained on all, so that each item competes."""
+    train, val = (np.zeros((N_USERS + 1, N_ITEMS), np.float32) for _ in range(2))
+    train[-1] = 1
+    val[:-1, -1] = validated
+    return Split(csr_matrix(train), csr_matrix(val), csr_matrix(val.shape, dtype=np.float32))
 
 
 def run(model: Model, *, validated: bool = True, interrupt: int | None = None, **options: Any) -> Outcome:
@@ -114,18 +114,25 @@ def test_model_ends_in_its_best_epoch() -> None:
     assert not model.network.training
 
 
-def test_equally_good_later_epoch_does_not_replace_the_first() -> None:
-    """Of equals the earlier stays."""
-    outcome = run(model := Scripted(0.5, 0.75, 0.75), epochs=3)
+def test_equally_good_later_epoch_replaces_the_earlier() -> None:
+    """Of equals the latest is kept: what validation does not see, new items, has been learned longer."""
+    outcome = run(model := Scripted(0.5, 0.75, 0.75, 0.5), epochs=4)
 
-    assert (outcome.best_epoch, model.age) == (2, 2)
+    assert (outcome.best_epoch, outcome.best_recall, model.age) == (3, 0.75, 3)
+
+
+def test_equally_good_epochs_are_no_loss_of_patience() -> None:
+    """Patience counts from the latest best: 2, which equals 1, and then two worse ones."""
+    outcome = run(Scripted(0.5, 0.5, 0.25, 0.25, 1), epochs=5, patience=2)
+
+    assert (outcome.ended, outcome.best_epoch, len(outcome.history)) == ("patience", 2, 4)
 
 
 def test_model_that_never_hits_is_still_validated() -> None:
-    """A recall of 0 is a recall: the first epoch is the best."""
-    outcome = run(Scripted(0, 0), epochs=2)
+    """A recall of 0 is a recall: of two such epochs the later is the best, not the state before training."""
+    outcome = run(model := Scripted(0, 0), epochs=2)
 
-    assert (outcome.best_epoch, outcome.best_recall) == (1, 0)
+    assert (outcome.best_epoch, outcome.best_recall, model.age) == (2, 0, 2)
 
 
 def test_patience_ends_a_run_that_gets_no_better() -> None:

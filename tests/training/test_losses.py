@@ -1,91 +1,13 @@
 """The terms of the loss against hand-worked numbers."""
 
-import math
-from itertools import combinations
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from training.fusion import Posterior
-from training.losses import bottleneck_kl, risk_variance, sampling_correction, softmax_risk
-
-SCORES = st.lists(st.floats(-5, 5), min_size=2, max_size=6)
-
-
-def test_softmax_risk_of_two_hand_worked_users() -> None:
-    """Scores are logs of 1, 2, 1 (sum 4) and of 1, 1, 2 (sum 4).
-
-    User 0 has the target 1: -log(2/4) = log 2, weight √1. User 1 has 0 and 2: the mean of -log(1/4) and -log(2/4) is
-    1.5 log 2, weight √2. Together (log 2 + √2 · 1.5 log 2) / (1 + √2) = 0.89617.
-    """
-    scores = torch.tensor([[1.0, 2.0, 1.0], [1.0, 1.0, 2.0]]).log()
-    targets = torch.tensor([[False, True, False], [True, False, True]])
-
-    risk = softmax_risk(scores, targets)
-
-    assert risk.item() == pytest.approx((1 + math.sqrt(2) * 1.5) * math.log(2) / (1 + math.sqrt(2)), abs=1e-6)
-    assert risk.item() == pytest.approx(0.89617, abs=1e-5)
-
-
-def test_softmax_risk_leaves_out_what_is_not_allowed() -> None:
-    """Of logs of 1, 5, 3 the 5 does not compete: the target's share is 1/4, the risk log 4."""
-    scores = torch.tensor([[1.0, 5.0, 3.0]]).log()
-
-    risk = softmax_risk(scores, torch.tensor([[True, False, False]]), torch.tensor([[True, False, True]]))
-
-    assert risk.item() == pytest.approx(math.log(4))
-
-
-def test_softmax_risk_gives_what_is_not_allowed_no_gradient() -> None:
-    """The gradient is softmax - target over the allowed: (1/4 - 1, 0, 3/4)."""
-    scores = torch.tensor([[1.0, 5.0, 3.0]]).log().requires_grad_()
-
-    softmax_risk(scores, torch.tensor([[True, False, False]]), torch.tensor([[True, False, True]])).backward()
-
-    torch.testing.assert_close(scores.grad, torch.tensor([[-0.75, 0, 0.75]]))
-
-
-def test_softmax_risk_ignores_users_without_targets() -> None:
-    """Beside a user with a target such a user has weight √0; among themselves the risk is 0, with a gradient of 0."""
-    scores = torch.randn(2, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    targets = torch.tensor([[False, True, False, False], [False] * 4])
-
-    alone = softmax_risk(scores[:1], targets[:1])
-    nothing = softmax_risk(scores, torch.zeros(2, 4, dtype=torch.bool))
-    nothing.backward()
-
-    assert softmax_risk(scores, targets).item() == alone.item()
-    assert nothing.item() == 0
-    assert scores.grad is not None
-    assert not scores.grad.any()
-
-
-def test_softmax_risk_survives_large_scores() -> None:
-    """Logits of ±10,000 neither overflow nor vanish: a target 20,000 below the best costs 20,000."""
-    scores = torch.tensor([[10_000.0, -10_000.0]])
-
-    assert softmax_risk(scores, torch.tensor([[False, True]])).item() == 20_000
-    assert softmax_risk(scores, torch.tensor([[True, False]])).item() == 0
-
-
-@settings(deadline=None)  # torch takes its time on first calls
-@given(scores=SCORES, data=st.data())
-def test_sampled_partition_sum_is_unbiased(scores: list[float], data: st.DataObject) -> None:
-    """Over all C(N, n) samples of n negatives the corrected partition sum is on average that over all N."""
-    n_sampled = data.draw(st.integers(1, len(scores)))
-    correction = sampling_correction(len(scores), n_sampled)
-
-    sums = [math.fsum(math.exp(s + correction) for s in drawn) for drawn in combinations(scores, n_sampled)]
-
-    assert math.fsum(sums) / len(sums) == pytest.approx(math.fsum(map(math.exp, scores)))
-
-
-def test_everything_sampled_needs_no_correction() -> None:
-    """N of N stand for themselves; one of four stands for four, which adds log 4."""
-    assert sampling_correction(7, 7) == 0
-    assert sampling_correction(4, 1) == pytest.approx(math.log(4))
+from training.losses import bottleneck_kl, gradient_penalty, risk_variance
 
 
 @settings(deadline=None)  # torch takes its time on first calls
@@ -115,13 +37,70 @@ def test_risk_variance_has_the_gradient_of_finite_differences(e: int) -> None:
     assert torch.autograd.gradcheck(risk_variance, (risks,))
 
 
-def test_softmax_risk_has_the_gradient_of_finite_differences() -> None:
-    """With several targets, a user without any, and items that do not compete."""
-    scores = torch.randn(3, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64).requires_grad_()
-    targets = torch.tensor([[1, 0, 1, 0, 0], [0, 0, 0, 0, 0], [0, 1, 0, 0, 0]], dtype=torch.bool)
-    allowed = torch.tensor([[1, 1, 1, 0, 1], [1, 1, 1, 1, 1], [0, 1, 1, 1, 0]], dtype=torch.bool)
+def test_gradient_penalty_of_a_hand_worked_environment() -> None:
+    """Means 1, 2, 3 and errors 1, -1, 2: slopes 2, -4, 12; the halves' means 7 and -4 multiply to -28."""
+    means, errors = torch.tensor([[1.0], [2.0], [3.0]]), torch.tensor([[1.0], [-1.0], [2.0]])
 
-    assert torch.autograd.gradcheck(lambda s: softmax_risk(s, targets, allowed), (scores,))
+    assert gradient_penalty([means], [errors]).item() == -28
+
+
+@settings(deadline=None)  # torch takes its time on first calls
+@given(sizes=st.lists(st.integers(2, 9), min_size=1, max_size=4), seed=st.integers(0, 999))
+def test_gradient_penalty_multiplies_the_gradients_of_halves(sizes: list[int], seed: int) -> None:
+    """Of ``mean (w·mean - target)²`` at w = 1, by autograd for every other row and for the rest; mean of products."""
+    generator = torch.Generator().manual_seed(seed)
+    means, targets = ([torch.randn(b, 3, generator=generator, dtype=torch.float64) for b in sizes] for _ in range(2))
+    errors = [mean - target for mean, target in zip(means, targets, strict=True)]
+
+    def gradient(mean: Tensor, target: Tensor) -> float:
+        w = torch.ones((), dtype=torch.float64, requires_grad=True)
+        return float(torch.autograd.grad(((w * mean - target) ** 2).mean(), w)[0])
+
+    products = [
+        gradient(mean[::2], target[::2]) * gradient(mean[1::2], target[1::2])
+        for mean, target in zip(means, targets, strict=True)
+    ]
+    assert gradient_penalty(means, errors).item() == pytest.approx(sum(products) / len(products), abs=1e-9)
+
+
+def test_gradient_penalty_is_zero_where_errors_are_orthogonal() -> None:
+    """Errors that no scaling of the predictions would lessen: nothing to gain for any environment."""
+    means = torch.tensor([[1.0, 2.0], [3.0, -1.0], [0.0, 4.0]])
+    errors = 5 * torch.stack([-means[:, 1], means[:, 0]], dim=1)
+
+    assert gradient_penalty([means, means], [errors, -errors]).item() == 0
+
+
+@pytest.mark.parametrize(("scale", "penalty"), [(1.0, 0.0), (2.0, 256.0)])
+def test_gradient_penalty_is_zero_at_the_best_scale(scale: float, penalty: float) -> None:
+    """Each half has the targets 3 and 1, so that 2 is best: slopes 2·2·(-1) and 2·2·1 cancel.
+
+    At 4 they are 2·4·1 and 2·4·3, mean 16 in either half, product 256.
+    """
+    targets = torch.tensor([[3.0], [3.0], [1.0], [1.0]])
+    means = torch.full((4, 1), 2 * scale)
+
+    assert gradient_penalty([means], [means - targets]).item() == penalty
+
+
+def test_gradient_penalty_of_a_single_row_is_zero_with_a_graph() -> None:
+    """One row has no halves: it adds 0 to the mean, and training can still go back through it."""
+    mean = torch.tensor([[1.0, 2.0]], requires_grad=True)
+
+    penalty = gradient_penalty([mean], [mean - 5])
+    penalty.backward()
+
+    assert penalty.item() == 0
+    assert mean.grad is not None
+    assert not mean.grad.any()
+
+
+def test_gradient_penalty_has_the_gradient_of_finite_differences() -> None:
+    """In float64, environments of several rows and of one together."""
+    generator = torch.Generator().manual_seed(0)
+    means = [torch.randn(b, 2, generator=generator, dtype=torch.float64).requires_grad_() for b in (4, 3, 1)]
+
+    assert torch.autograd.gradcheck(lambda *m: gradient_penalty(list(m), [mean - 1 for mean in m]), means)
 
 
 def test_bottleneck_of_a_hand_worked_posterior() -> None:

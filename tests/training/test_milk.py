@@ -10,8 +10,8 @@ from training.dataset import Dataset
 from training.environments import cyclic_mixup
 from training.models import configure
 from training.models.milk import Milk, Settings
+from training.prepared import prepare_data
 from training.sampling import PairBatch
-from training.train import prepare_data
 
 MakeBoard = Callable[..., Dataset]
 

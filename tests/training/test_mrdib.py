@@ -10,7 +10,7 @@ from torch import Tensor
 from training.dataset import Dataset
 from training.models import configure
 from training.models.mrdib import MRdIB, Settings, fuse
-from training.train import prepare_data
+from training.prepared import prepare_data
 
 MakeBoard = Callable[..., Dataset]
 

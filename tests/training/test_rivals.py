@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model_store import ModelStore
+from model_store import LeastSquaresRule, ModelStore
 from training.calibration import new_item_gain
 from training.commands import main
 from training.config import TrainConfig
@@ -19,7 +19,7 @@ from training.dataset import Dataset
 from training.loop import train
 from training.metrics import ranking_metrics
 from training.models import DEFAULTS, PRESETS, Model, configure
-from training.train import Prepared, prepare_data
+from training.prepared import Prepared, prepare_data
 from training.writing import write_dataset
 
 RIVALS = sorted(set(PRESETS) - {"i3mrec"})
@@ -171,7 +171,7 @@ def test_preset_is_trained_and_published_by_command(preset: str, board: Dataset,
     bundle = ModelStore(tmp_path / "store").load()
     assert status == 0
     assert bundle.manifest.preset == preset
-    assert bundle.manifest.history is None
+    assert isinstance(bundle.manifest.history, LeastSquaresRule)
     assert bundle.manifest.d == 64
     assert (bundle.manifest.training["lr"], bundle.manifest.training["epochs"]) == (1e-3, 2)
 

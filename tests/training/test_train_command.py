@@ -25,8 +25,9 @@ from training.interactions import TEST, TRAIN, VAL
 from training.metrics import ranking_metrics
 from training.models import PRESETS
 from training.models.i3mrec import I3MRec
+from training.prepared import prepare_data
+from training.rehearsal import GAINS
 from training.splits import DROPPED, new_item_rows, split_dataset
-from training.train import prepare_data
 from training.writing import write_dataset
 
 SMALL = ["--d", "8", "--hidden", "16", "--epochs", "4", "--evaluate-every", "2", "--device", "cpu"]
@@ -106,9 +107,9 @@ def test_report_is_complete(published: Published) -> None:
     assert report["protocol"] == "static"
     assert set(report["config"]) == {option.name for option in fields(TrainConfig)}
     assert (report["config"]["d"], report["config"]["epochs"], report["config"]["seed"]) == (8, 4, 0)
-    assert set(report["outcome"]) == {"best_epoch", "best_recall", "ended", "seconds"}
+    assert set(report["outcome"]) == {"best_epoch", "best_recall", "ended", "seconds", "new_item_gain"}
     assert [epoch["epoch"] for epoch in report["epochs"]] == [1, 2, 3, 4]
-    assert set(report["epochs"][0]["losses"]) == {"ranking", "environments", "invariance", "bottleneck"}
+    assert set(report["epochs"][0]["losses"]) == {"risk", "environments", "invariance", "bottleneck"}
     assert report["outcome"]["best_recall"] == max(epoch["recall"] or 0 for epoch in report["epochs"])
     assert {name: (values or {}).get("users") for name, values in report["metrics"].items()} == {
         "all": 30, "warm": 26, "new": 4, "new_among_new": 4
@@ -124,7 +125,8 @@ def test_published_version_is_sound_and_serves(published: Published, capsys: pyt
     manifest = published.bundle.manifest
     assert published.store.current() == published.report["model_version"] == manifest.model_version
     assert dict(manifest.metrics) == published.report["metrics"]
-    assert dict(manifest.training) == published.report["config"]
+    gain = published.report["outcome"]["new_item_gain"]
+    assert dict(manifest.training) == published.report["config"] | {"new_item_gain": gain}
     assert (manifest.n_users, manifest.n_items, manifest.d) == (30, 24, 8)
     assert manifest.modalities == {"image": 8, "text": 12}
     assert published.bundle.metadata(1) == {"community": "1"}
@@ -171,12 +173,9 @@ def test_published_encoder_gives_the_rows_of_new_items(published: Published) -> 
     np.testing.assert_allclose(rows[NEW], bundle.item_embeddings[NEW], rtol=0, atol=1e-4)
     np.testing.assert_allclose(history[NEW], bundle.history_embeddings[NEW], rtol=0, atol=1e-4)
     assert np.abs(rows - bundle.item_embeddings)[2:].max(axis=1).min() > 1e-3
-    assert (
-        np.linalg.norm(rows[2:], axis=1).mean()
-        == pytest.approx(  # the gain: as long as rows that know clicks
-            np.linalg.norm(bundle.item_embeddings[2:], axis=1).mean(), rel=1e-3
-        )
-    )
+    gain = published.report["outcome"]["new_item_gain"]
+    assert gain in GAINS
+    np.testing.assert_allclose(rows, gain * history, rtol=1e-5, atol=1e-6)
     assert confidence[4] == 0
     assert np.isfinite(rows).all()
 
@@ -268,7 +267,8 @@ def test_new_items_protocol_holds_items_out(data: Path, tmp_path: Path) -> None:
         ("lr", "nan"),
         ("seed", "-1"),
         ("seed", "99999999999999999999"),
-        ("alpha", "inf"),
+        ("unobserved", "inf"),
+        ("penalty", "absolute"),
         ("device", "abacus"),
         pytest.param("device", "cuda", marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")),
     ],
@@ -302,13 +302,14 @@ def test_defective_data_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_data_without_anything_to_learn_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Where everyone has one interaction, the data is sound but useless."""
-    (tmp_path / "interactions.tsv").write_text("user\titem\na\t0\nb\t1\n", encoding="utf-8")
+    """Where every interaction is one to be tested by, the data is sound but useless."""
+    rows = "user\titem\tsplit\na\t0\ttest\nb\t1\ttest\n"
+    (tmp_path / "interactions.tsv").write_text(rows, encoding="utf-8")
     np.save(tmp_path / "features_text.npy", np.eye(3, dtype=np.float32))
 
     assert train(tmp_path) == 1
 
-    assert "two training interactions" in errors(capsys)
+    assert "expected at least one training interaction, found none" in errors(capsys)
 
 
 def test_data_without_validation_keeps_the_last_epoch(

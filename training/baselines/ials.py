@@ -10,7 +10,7 @@ Given the items, a user is a ridge regression, ``w_u = (Σ_{i ∈ H(u)} h_i h_i�
 are users that were never trained. Items without interactions have zero rows.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from training import least_squares
 from training.baselines.selection import Validate, select
 from training.features import ModalityFeatures
 from training.graph import interaction_matrix
@@ -25,10 +26,9 @@ from training.models.contract import Embeddings, TrainingData
 
 D = 64
 SWEEPS = 16
-UNOBSERVED = (0.1, 0.03, 0.3)
-RIDGES = (0.01, 0.003, 0.03)
+UNOBSERVED = (0.1, 0.03, 0.01, 0.003, 0.3)
+RIDGES = (0.01, 0.003, 0.02, 0.03, 0.05)
 _INITIAL = 0.1
-_BLOCK_CELLS = 1 << 18  # bounds what is gathered at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,45 +101,5 @@ def half_step(interactions: csr_matrix, factors: NDArray[np.float32], penalty: P
         (n, d) float32; zero for rows without interactions.
     """
     counts = np.diff(interactions.indptr)
-    m, d = factors.shape
-    ridges = penalty.ridge * (counts + penalty.unobserved * m) ** penalty.exponent
-    # In the eigenvectors of the shared Gram matrix, what all rows have in common is diagonal.
-    spectrum, basis = np.linalg.eigh(penalty.unobserved * (factors.T.astype(np.float64) @ factors))
-    rotated = np.concatenate([factors @ basis, np.zeros((1, d))]).astype(np.float32)
-    solved = np.zeros((len(counts), d), np.float32)
-    for rows in _blocks(counts, d):
-        slots = np.arange(counts[rows].max()) < counts[rows, None]
-        columns = np.full(slots.shape, m)
-        columns[slots] = interactions[rows].indices
-        diagonal = (spectrum.clip(min=0) + ridges[rows, None]).astype(np.float32)
-        solved[rows] = _solve(rotated[columns], slots, diagonal)
-    return np.asarray(solved @ basis.T, dtype=np.float32)
-
-
-def _solve(
-    observed: NDArray[np.float32], slots: NDArray[np.bool_], diagonal: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """``(HᵀH + D)⁻¹ Hᵀ1`` for histories H (b, length, d), padded with zeros, and D (b, d): the smaller system of two.
-
-    The other one is ``D⁻¹ Hᵀ (H D⁻¹ Hᵀ + I)⁻¹ 1`` (Woodbury).
-    """
-    _, length, d = observed.shape
-    if length < d:
-        scaled = observed / diagonal[:, None, :]
-        systems = scaled @ observed.transpose(0, 2, 1) + np.eye(length, dtype=np.float32)
-        shares = np.linalg.solve(systems, slots[:, :, None].astype(np.float32))
-        return np.asarray((scaled.transpose(0, 2, 1) @ shares)[:, :, 0], dtype=np.float32)
-    systems = np.asarray(observed.transpose(0, 2, 1) @ observed)
-    systems[:, np.arange(d), np.arange(d)] += diagonal
-    return np.asarray(np.linalg.solve(systems, observed.sum(axis=1)[:, :, None])[:, :, 0], dtype=np.float32)
-
-
-def _blocks(counts: NDArray[np.integer], d: int) -> Iterator[NDArray[np.int64]]:
-    """Rows with interactions, longest first, so that rows of a block are padded little."""
-    order = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
-    start = 0
-    while start < len(order):
-        length = int(counts[order[start]])
-        size = max(1, _BLOCK_CELLS // (max(d, length) * min(d, length)))
-        yield order[start : start + size]
-        start += size
+    ridges = penalty.ridge * (counts + penalty.unobserved * len(factors)) ** penalty.exponent
+    return least_squares.half_step(interactions, factors, penalty.unobserved, ridges)

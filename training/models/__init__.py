@@ -23,6 +23,9 @@ PRESETS: Mapping[str, Build] = {
     "mrdib": MRdIB,
 }
 
+# Presets that train so fast that how far to push new items can be tried out (``training.rehearsal``).
+REHEARSED = frozenset({"i3mrec"})
+
 # The published models share a schedule: Adam, batches of 2,048 pairs, a look at the validation part every 10 epochs, an
 # end after 3 looks without gain. What is a model's own (weights of its terms) are the ``Settings`` in its file.
 _PUBLISHED: Mapping[str, Any] = {"lr": 1e-3, "d": 64, "batch_pairs": 2048, "evaluate_every": 10, "patience": 30}
@@ -47,4 +50,4 @@ def configure(preset: str = "i3mrec", **given: Any) -> TrainConfig:
     return TrainConfig(**{**DEFAULTS[preset], **given, "preset": preset})
 
 
-__all__ = ["DEFAULTS", "PRESETS", "Build", "Embeddings", "Model", "TrainingData", "configure"]
+__all__ = ["DEFAULTS", "PRESETS", "REHEARSED", "Build", "Embeddings", "Model", "TrainingData", "configure"]

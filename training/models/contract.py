@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from model_store import HistoryRule
+from model_store import FoldInRule
 from training.features import ModalityFeatures
 
 
@@ -68,6 +68,19 @@ class Recommender(Protocol):
         ...
 
 
+class Encodes(Protocol):
+    """What an export needs besides tables."""
+
+    @property
+    def history_rule(self) -> FoldInRule | None:
+        """How users are encoded from histories; None where they exist only as rows."""
+        ...
+
+    def encoder(self) -> nn.Module:
+        """The module that places items from their features alone; see ``Model.encoder``."""
+        ...
+
+
 class Model(Recommender, Protocol):
     """A recommender in training."""
 
@@ -77,7 +90,7 @@ class Model(Recommender, Protocol):
         ...
 
     @property
-    def history_rule(self) -> HistoryRule | None:
+    def history_rule(self) -> FoldInRule | None:
         """How users are encoded from histories; None where they exist only as rows."""
         ...
 
@@ -107,5 +120,26 @@ class Model(Recommender, Protocol):
 
         Called as ``encoder(*features, present)`` with features in alphabetical order of the modalities; returns
         (embedding (b, d), history_embedding (b, d) if there is one, confidence (b,)).
+        """
+        ...
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """What a model may add so that a run resumed from a checkpoint is, bit by bit, the one that was not stopped.
+
+    Only needed where epochs follow from more than the network, the optimiser and the loop's generator: generators of
+    its own, estimators that learn beside it, counters.
+    """
+
+    def hidden_state(self) -> dict[str, Any]:
+        """All of that between two epochs: tensors, numbers, text and containers of these."""
+        ...
+
+    def load_hidden_state(self, state: Mapping[str, Any]) -> None:
+        """Puts it back.
+
+        Raises:
+            KeyError: something is missing.
         """
         ...

@@ -39,7 +39,7 @@ its parameters were trained with.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -205,13 +205,16 @@ class _Network(nn.Module):
         nn.init.xavier_uniform_(self.preferences.weight)
         self.graphs: list[csr_matrix] = []
 
-    def get_extra_state(self) -> list[csr_matrix]:
-        """The item graphs; they are replaced, never changed in place."""
-        return list(self.graphs)
+    def get_extra_state(self) -> list[dict[str, Tensor]]:
+        """The item graphs, as tensors that checkpoints can hold; they are replaced, never changed in place."""
+        names = ("data", "indices", "indptr")
+        return [{name: torch.from_numpy(getattr(graph, name)) for name in names} for graph in self.graphs]
 
-    def set_extra_state(self, state: list[csr_matrix]) -> None:
+    def set_extra_state(self, state: list[dict[str, Tensor]]) -> None:
         """Puts the item graphs back."""
-        self.graphs = list(state)
+        shape = (len(self.items), len(self.items))
+        parts = [[graph[name].numpy() for name in ("data", "indices", "indptr")] for graph in state]
+        self.graphs = [csr_matrix(tuple(arrays), shape=shape) for arrays in parts]
 
 
 class _View(NamedTuple):
@@ -337,6 +340,21 @@ class DGMRec:
     def encoder(self) -> nn.Module:
         """Everything about content."""
         return self._encoder
+
+    def hidden_state(self) -> dict[str, Any]:
+        """CLUB's networks, what breaks pairs, and the epochs that refreshes are counted in."""
+        return {
+            "epoch": self._epoch,
+            "generator": self._generator.get_state(),
+            "clubs": [club.state_dict() for club in self._clubs],
+        }
+
+    def load_hidden_state(self, state: Mapping[str, Any]) -> None:
+        """Puts it back."""
+        self._epoch = state["epoch"]
+        self._generator.set_state(state["generator"])
+        for club, kept in zip(self._clubs, state["clubs"], strict=True):
+            club.load_state_dict(kept)
 
     def _look(self, item_graphs: list[Graph], completed: list[Tensor]) -> _View:
         """One pass over all graphs, with the features as completed."""

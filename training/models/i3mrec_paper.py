@@ -33,6 +33,7 @@ Nothing of this needs two modalities: with one there are no variance and no Info
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import torch
@@ -201,6 +202,19 @@ class I3MRecPaper:
     def encoder(self) -> nn.Module:
         """Projections and fusion."""
         return self._encoder
+
+    def hidden_state(self) -> dict[str, Any]:
+        """CLUB's networks, and what drops and breaks pairs."""
+        return {
+            "generator": self._generator.get_state(),
+            "clubs": [club.state_dict() for club in self._clubs],
+        }
+
+    def load_hidden_state(self, state: Mapping[str, Any]) -> None:
+        """Puts it back."""
+        self._generator.set_state(state["generator"])
+        for club, kept in zip(self._clubs, state["clubs"], strict=True):
+            club.load_state_dict(kept)
 
     def _states(self, content: Content) -> States:
         network = self._network

@@ -21,6 +21,7 @@ means alone: all such items tie.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import torch
@@ -172,6 +173,14 @@ class Milk:
     def encoder(self) -> nn.Module:
         """Imputation and extractors."""
         return self._encoder
+
+    def hidden_state(self) -> dict[str, Any]:
+        """What draws the mixtures."""
+        return {"rng": self._rng.bit_generator.state}
+
+    def load_hidden_state(self, state: Mapping[str, Any]) -> None:
+        """Puts it back."""
+        self._rng.bit_generator.state = state["rng"]
 
     @staticmethod
     def _alignment(codes: Tensor, present: Tensor, positives: Tensor) -> Tensor:

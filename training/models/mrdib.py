@@ -26,6 +26,7 @@ Redundancy is what lets text stand in for an image: taking it out is expected to
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import torch
@@ -206,6 +207,19 @@ class MRdIB:
     def encoder(self) -> nn.Module:
         """Projections and code heads."""
         return self._encoder
+
+    def hidden_state(self) -> dict[str, Any]:
+        """The critics, and what draws codes and breaks pairs."""
+        return {
+            "generator": self._generator.get_state(),
+            "critics": [critic.state_dict() for critic in self._critics],
+        }
+
+    def load_hidden_state(self, state: Mapping[str, Any]) -> None:
+        """Puts it back."""
+        self._generator.set_state(state["generator"])
+        for critic, kept in zip(self._critics, state["critics"], strict=True):
+            critic.load_state_dict(kept)
 
     def _states(self, content: Content) -> States:
         network = self._network

@@ -14,7 +14,7 @@ from training.evaluation import validation_recall
 from training.masks import apply_mask
 from training.metrics import ranking_metrics
 from training.models.contract import Recommender
-from training.train import Prepared, prepare_data
+from training.prepared import Prepared, prepare_data
 
 MakeBoard = Callable[..., Dataset]
 

@@ -1,0 +1,116 @@
+"""The content encoder of the default preset: its closed form, and what it sees of an item."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from training.features import ModalityFeatures
+from training.models import i3mrec_encoder
+from training.models.i3mrec_encoder import ContentEncoder, LinearSolver
+
+N_ITEMS = 20
+
+
+@pytest.fixture
+def encoder() -> ContentEncoder:
+    """An encoder of two modalities with parameters at random; its linear part is not solved."""
+    rng = np.random.default_rng(0)
+    features = {
+        name: ModalityFeatures(rng.normal(size=(N_ITEMS, d_m)).astype(np.float32), np.ones(N_ITEMS, np.bool_))
+        for name, d_m in (("image", 3), ("text", 4))
+    }
+    torch.manual_seed(0)
+    return ContentEncoder(features, np.ones(N_ITEMS, np.bool_), d=5, hidden=6)
+
+
+@given(seed=st.integers(0, 999), ridge=st.floats(0.01, 10))
+def test_solver_solves_the_weighted_ridge_regression(seed: int, ridge: float) -> None:
+    """As least squares with a row √λ e_j for each coefficient, the intercept's λ being 1e-3."""
+    rng = np.random.default_rng(seed)
+    x = np.c_[rng.normal(size=(N_ITEMS, 4)), np.ones(N_ITEMS)].astype(np.float32)
+    y = rng.normal(size=(N_ITEMS, 3)).astype(np.float32)
+    weights = rng.random(N_ITEMS) * (rng.random(N_ITEMS) < 0.8)
+
+    solved = LinearSolver(x, weights, ridge).solve(y)
+
+    root, penalty = np.sqrt(weights)[:, None], np.diag(np.sqrt([ridge] * 4 + [1e-3]))
+    expected = np.linalg.lstsq(np.r_[root * x, penalty], np.r_[root * y, np.zeros((5, 3))], rcond=None)[0]
+    np.testing.assert_allclose(solved, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_solver_is_the_same_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows in pieces of 7 give what they give at once, for ever new targets."""
+    rng = np.random.default_rng(0)
+    x, weights = rng.normal(size=(N_ITEMS, 4)).astype(np.float32), rng.random(N_ITEMS)
+    targets = rng.normal(size=(2, N_ITEMS, 3)).astype(np.float32)
+    whole = LinearSolver(x, weights, 0.3)
+    expected = [whole.solve(y) for y in targets]
+
+    monkeypatch.setattr(i3mrec_encoder, "_BLOCK", 7)
+    pieces = LinearSolver(x, weights, 0.3)
+
+    for y, one in zip(targets, expected, strict=True):
+        np.testing.assert_allclose(pieces.solve(y), one, rtol=1e-5, atol=1e-6)
+    assert np.abs(expected[0] - expected[1]).max() > 0.01
+
+
+def test_rows_without_weight_have_no_say() -> None:
+    """Whatever their features and targets."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(N_ITEMS, 4)).astype(np.float32), rng.normal(size=(N_ITEMS, 3)).astype(np.float32)
+    weights = np.r_[np.zeros(5), rng.random(N_ITEMS - 5)]
+    expected = LinearSolver(x[5:], weights[5:], 0.3).solve(y[5:])
+
+    np.testing.assert_allclose(LinearSolver(x, weights, 0.3).solve(y), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_rows_are_of_unit_norm_and_zero_where_absent(encoder: ContentEncoder) -> None:
+    """Direction is what counts of a feature row; the regressors are the rows, what is present, and 1."""
+    torch.manual_seed(1)
+    features = [5 * torch.randn(4, 3), 0.1 * torch.randn(4, 4)]
+    present = torch.tensor([[True, True], [True, False], [False, True], [False, False]])
+
+    rows = encoder.rows(features, present)
+    seen = encoder.regressors(rows, present)
+
+    norms = torch.stack([row.norm(dim=1) for row in rows], dim=1)
+    np.testing.assert_allclose(norms, present.float(), atol=1e-6)
+    assert torch.equal(seen[:, 7:], torch.cat([present.float(), torch.ones(4, 1)], dim=1))
+    assert torch.equal(seen[:, :7], torch.cat(rows, dim=1))
+
+
+def test_code_is_the_mean_of_both_estimates_scaled(encoder: ContentEncoder) -> None:
+    """``spread · ½ (linear + product of experts)``; the embedding is the gain times that, the history row is not."""
+    torch.manual_seed(1)
+    features, present = [torch.randn(4, 3), torch.randn(4, 4)], torch.tensor([[True, True], [True, False]] * 2)
+    with torch.no_grad():
+        encoder.linear.copy_(torch.randn(10, 5))
+        encoder.spread.fill_(3.0)
+        encoder.new_item_gain.fill_(2.0)
+        rows = encoder.rows(features, present)
+        fused = encoder.fuse(encoder.experts(rows), present)
+        linear = encoder.regressors(rows, present) @ encoder.linear
+
+        embedding, history, confidence = encoder(*features, present)
+
+    np.testing.assert_allclose(history, 3 * (linear + fused.mean) / 2, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(embedding, 2 * history, rtol=1e-6)
+    np.testing.assert_allclose(confidence, 1 - (1 / fused.precision).mean(dim=1), rtol=1e-5)
+
+
+def test_shares_weigh_the_experts(encoder: ContentEncoder) -> None:
+    """A share of 1 each is no share; (1, 0) is the first modality alone; absent ones stay absent."""
+    torch.manual_seed(1)
+    present = torch.tensor([[True, True], [False, True]])
+    with torch.no_grad():
+        experts = encoder.experts(encoder.rows([torch.randn(2, 3), torch.randn(2, 4)], present))
+
+        alike = encoder.fuse(experts, present, torch.ones(2))
+        first = encoder.fuse(experts, present, torch.tensor([1.0, 0.0]))
+
+        assert torch.equal(alike.mean, encoder.fuse(experts, present).mean)
+        alone = encoder.fuse(experts, present & torch.tensor([True, False]))
+        assert torch.equal(first.mean, alone.mean)
+        assert not torch.equal(first.mean, alike.mean)
