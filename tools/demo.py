@@ -61,7 +61,9 @@ def main() -> int:
     run_training("prepare", "movielens", "--out", str(DATA), "--hold-back", str(HELD_BACK))
     dataset = read_dataset(DATA)
     say("2  Train I³-MRec without them, and publish")
-    run_training("train", "--data", str(DATA), "--store", str(STORE), "--history", "all", "--promote")
+    run_training(
+        "train", "--data", str(DATA), "--store", str(STORE), "--history", "all", "--new-item-budget", "0.1", "--promote"
+    )
     say("3  Serve")
     port = int(os.environ.get("I3REC_PORT", "8000"))
     with Server(STORE, JOURNAL, port, ROOT / "service.log") as server, httpx.Client(base_url=server.url) as client:

@@ -15,7 +15,11 @@ _WEIGHTS = (*_REGULARISERS, "mixup", "popularity_exponent")
 _RULES: tuple[tuple[tuple[str, ...], str, Callable[[Any], bool]], ...] = (
     (("seed",), "an integer from 0 to 2^63 - 1", lambda value: 0 <= value < 2**63),  # what torch's generators take
     (_COUNTS, "at least 1", lambda value: value >= 1),
-    (("content_weight", "missing_rate", "warmup"), "a share from 0 to 1", lambda value: 0 <= value <= 1),
+    (
+        ("content_weight", "missing_rate", "warmup", "new_item_budget"),
+        "a share from 0 to 1",
+        lambda value: 0 <= value <= 1,
+    ),
     (("dropout",), "a share from 0 to below 1", lambda value: 0 <= value < 1),  # what is kept is scaled up
     (_WEIGHTS, "a finite number of at least 0", lambda value: 0 <= value < math.inf),
     (("lr", "unobserved", "ridge", "content_ridge"), "a finite number above 0", lambda value: 0 < value < math.inf),
@@ -57,6 +61,7 @@ class TrainConfig:
         penalty: "variance" of the risks (V-REx) or "gradient" (IRMv1).
         mixup: concentration of the cyclic mixtures that are environments too; 0 = none.
         warmup: share of ``epochs`` over which the KL and invariance weights rise from 0.
+        new_item_budget: share of validation recall@20 and ndcg@20 over all items that pushing new items may cost.
         device: "cpu", "cuda", or "auto".
     """
 
@@ -86,6 +91,7 @@ class TrainConfig:
     penalty: str = "variance"
     mixup: float = 0.0
     warmup: float = 0.2
+    new_item_budget: float = 0.01
     device: str = "auto"
 
     def __post_init__(self) -> None:

@@ -18,12 +18,11 @@ from training.splits import DROPPED, Split
 
 SHARE = 0.2
 GAINS = tuple(float(gain) for gain in np.round(np.geomspace(0.5, 4, 31), 3))
-_KEPT = 0.99
 _SEED_OFFSET = 1000
 
 
-def rehearsed_gain(prepared: Prepared, seed: int, train: Callable[[Prepared], Model]) -> float:
-    """The largest gain of ``GAINS`` that keeps 99 % of the best recall@20 and 99 % of the best ndcg@20.
+def rehearsed_gain(prepared: Prepared, seed: int, train: Callable[[Prepared], Model], budget: float = 0.01) -> float:
+    """The largest gain of ``GAINS`` that costs at most ``budget`` of the best recall@20 and of the best ndcg@20.
 
     Both are those of the validation part over all items. Recall alone would let new items crowd the top of the lists.
 
@@ -31,6 +30,7 @@ def rehearsed_gain(prepared: Prepared, seed: int, train: Callable[[Prepared], Mo
         prepared: what the model to be calibrated was trained on.
         seed: draws the items that play new.
         train: trains a model of the same configuration on other data.
+        budget: the share of either metric that showing new items may cost.
     """
     stage = without_some_items(prepared, np.random.default_rng(seed + _SEED_OFFSET))
     model = train(stage)
@@ -42,7 +42,7 @@ def rehearsed_gain(prepared: Prepared, seed: int, train: Callable[[Prepared], Mo
     scores = np.array([_scores(tables, new, gain, stage.split, judged) for gain in GAINS])
     if not scores.max(axis=0).all():  # nobody finds anything: there is nothing to choose by
         return 1.0
-    enough = (scores >= _KEPT * scores.max(axis=0)).all(axis=1)
+    enough = (scores >= (1 - budget) * scores.max(axis=0)).all(axis=1)
     # There may be no gain that serves both: then the one whose worse share of its best is best.
     shares = (scores / scores.max(axis=0)).min(axis=1)
     chosen = np.flatnonzero(enough)[-1] if enough.any() else shares.argmax()

@@ -126,7 +126,7 @@ def _rehearse(prepared: Prepared, config: TrainConfig, device: torch.device, epo
         return model
 
     try:
-        gain = rehearsed_gain(prepared, config.seed, rehearse)
+        gain = rehearsed_gain(prepared, config.seed, rehearse, config.new_item_budget)
     except KeyboardInterrupt:
         return None
     return None if "interrupted" in ends else gain

@@ -8,7 +8,7 @@ import pytest
 from training.config import TrainConfig
 from training.errors import ConfigError
 
-SHARES = ("content_weight", "missing_rate", "warmup")
+SHARES = ("content_weight", "missing_rate", "new_item_budget", "warmup")
 WEIGHTS = ("kl_weight", "free_bits", "environment_weight", "invariance_weight", "mixup", "popularity_exponent")
 POSITIVE = ("lr", "unobserved", "ridge", "content_ridge")
 
