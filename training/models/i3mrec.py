@@ -114,9 +114,7 @@ class I3MRec:
         users = fold_in(self._data.indptr, self._data.indices, known, self.history_rule)
         rows, present = (self._rows, self._present) if features is None else self._rows_of(features)
         if features is not None:
-            items = self._factors.items(
-                self._factors.users(known), self._numpy(self._content.predict_linear, rows, present)
-            )
+            items = items + self._moved_by(rows, present)
         codes = self._encode(rows, present)
         history = np.where(self._warm[:, None], items, codes)
         gains = np.where(self._warm, 1, float(self._content.new_item_gain)).astype(np.float32)
@@ -169,6 +167,14 @@ class I3MRec:
             n = present.shape[1]
             for shares in n * cyclic_mixup(n, self._config.mixup, self._draws)[1:].to(self._device):
                 yield self._content.fuse(experts, present, shares).mean, present
+
+    def _moved_by(self, rows: list[Tensor], present: Tensor) -> Factors:
+        """What another prior adds to the item factors, (n_items, d): zero where content is as it was in training."""
+        users = self._factors.users(self._items())
+        seen, given = (
+            self._numpy(self._content.predict_linear, *x) for x in ((self._rows, self._present), (rows, present))
+        )
+        return self._factors.items(users, given) - self._factors.items(users, seen)
 
     def _make_solver(self) -> LinearSolver:
         popularity = self._factors.popularity
