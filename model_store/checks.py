@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 
 from model_store.contents import BundleContents
 from model_store.errors import CorruptBundle
-from model_store.history import LeastSquaresRule
-from model_store.manifest import Manifest
+from model_store.manifest import Manifest, check_rule
 
 
 def check_contents(directory: Path, contents: BundleContents, manifest: Manifest) -> None:
@@ -30,9 +29,7 @@ def check_contents(directory: Path, contents: BundleContents, manifest: Manifest
     }
     if (manifest.history is None) != (contents.history_embeddings is None):
         raise CorruptBundle(directory, "history embeddings and a history rule belong together")
-    rule = manifest.history
-    if isinstance(rule, LeastSquaresRule) and len(rule.diagonal) != d:
-        raise CorruptBundle(directory, f"history: expected a diagonal of {d} numbers, found {len(rule.diagonal)}")
+    check_rule(directory, manifest)
     if set(contents.features) != set(manifest.modalities):
         raise CorruptBundle(
             directory, f"expected features of {sorted(manifest.modalities)}, found {sorted(contents.features)}"

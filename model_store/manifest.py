@@ -161,6 +161,17 @@ def _check_names(path: Path, manifest: Manifest) -> None:
             raise CorruptBundle(path, f"file {name!r} lies outside the bundle")
 
 
+def check_rule(path: Path, manifest: Manifest) -> None:
+    """Checks that the history rule is one of this embedding size.
+
+    Raises:
+        CorruptBundle: it is not.
+    """
+    rule = manifest.history
+    if isinstance(rule, LeastSquaresRule) and len(rule.diagonal) != manifest.d:
+        raise CorruptBundle(path, f"history: expected a diagonal of {manifest.d} numbers, found {len(rule.diagonal)}")
+
+
 def _check_facts(path: Path, manifest: Manifest) -> None:
     sizes = {"d": manifest.d, **{f"modalities.{name}": d_m for name, d_m in manifest.modalities.items()}}
     counts = {name: getattr(manifest, name) for name in ("n_users", "n_items", "journal_watermark")}
@@ -171,8 +182,6 @@ def _check_facts(path: Path, manifest: Manifest) -> None:
     for name in ("metrics", "training", "checksums"):
         if not isinstance(getattr(manifest, name), Mapping):
             raise CorruptBundle(path, f"{name}: expected an object")
-    rule = manifest.history
-    if isinstance(rule, LeastSquaresRule) and len(rule.diagonal) != manifest.d:
-        raise CorruptBundle(path, f"history: expected a diagonal of {manifest.d} numbers, found {len(rule.diagonal)}")
+    check_rule(path, manifest)
     if manifest.created.utcoffset() is None:
         raise CorruptBundle(path, f"created_at: expected a time zone, found {manifest.created_at!r}")

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from training.features import ModalityFeatures
@@ -42,6 +42,18 @@ def unit_rows(features: list[Tensor], present: Tensor) -> list[Tensor]:
     """
     shown = [torch.where(present[:, m : m + 1], raw, 0.0) for m, raw in enumerate(features)]
     return [normalize(x, dim=1) for x in shown]
+
+
+@torch.no_grad()
+def encode(encoder: nn.Module, content: Content) -> NDArray[np.float32]:
+    """Every item as an encoder (``Model.encoder``) places it from its features alone, (n_items, d)."""
+    return np.asarray(encoder(*content.features, content.present)[0].cpu().numpy())
+
+
+def set_gain(gain: nn.Parameter, value: float) -> None:
+    """Sets the factor by which an encoder pushes new items."""
+    with torch.no_grad():
+        gain.fill_(value)
 
 
 def share_present(present: Tensor) -> Tensor:

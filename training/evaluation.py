@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from training.metrics import ranking_metrics
 from training.models.contract import Embeddings
@@ -14,12 +15,20 @@ KS = (10, 20, 50)
 def validation_recall(embeddings: Embeddings, split: Split) -> float:
     """Recall@20 on the validation part: the number that selects models, epochs and hyper-parameters.
 
-    Items without any training or validation interaction stay out of the lists: nobody can want them there, so a model
-    would be chosen for placing them badly.
+    Only ``validated_items`` compete.
     """
-    judged = np.flatnonzero(split.train.getnnz(axis=0) + split.val.getnnz(axis=0))
+    judged = validated_items(split)
     result = ranking_metrics(embeddings.users, embeddings.items, split.val, split.train, (20,), judged)
     return result.mean()["recall@20"]
+
+
+def validated_items(split: Split) -> NDArray[np.int64]:
+    """Rows of the items with a training or validation interaction.
+
+    Others stay out of validation's lists: nobody can want them there, so a model would be chosen for placing them
+    badly.
+    """
+    return np.flatnonzero(split.train.getnnz(axis=0) + split.val.getnnz(axis=0))
 
 
 def evaluate(embeddings: Embeddings, split: Split) -> dict[str, dict[str, Any] | None]:

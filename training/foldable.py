@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from model_store import FoldInRule, LeastSquaresRule
-from training.foldin import CONFIDENCE, RIDGE
+from training.foldin import row_axes
 from training.models.contract import Embeddings, Model
 
 
@@ -39,10 +39,8 @@ def exported(model: Model, embeddings: Embeddings) -> Exported:
     """
     if model.history_rule is not None or not np.any(embeddings.items):
         return Exported(embeddings, model.encoder(), model.history_rule)
-    table = embeddings.items.astype(np.float64)
-    spectrum, axes = np.linalg.eigh(table.T @ table)
-    diagonal = (spectrum.clip(min=0) + RIDGE * spectrum.mean()) / CONFIDENCE
-    items = np.asarray(table @ axes, dtype=np.float32)
+    diagonal, axes = row_axes(embeddings.items)
+    items = np.asarray(embeddings.items @ axes, dtype=np.float32)
     users = np.asarray(embeddings.users @ axes, dtype=np.float32)
     network = _Turned(model.encoder().cpu(), torch.from_numpy(axes.astype(np.float32)))
     return Exported(Embeddings(users, items, items), network, LeastSquaresRule(tuple(diagonal.tolist())))

@@ -1,17 +1,14 @@
 """Users encoded from their histories, all at once."""
 
-from collections.abc import Iterator
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from model_store import FoldInRule, LeastSquaresRule
-from training.least_squares import solve_rows
+from training.least_squares import shared_spectrum, solve_rows
 
 CONFIDENCE = 10.0  # how much an interaction counts for where users have no history rule
 RIDGE = 0.1
-_BLOCK_CELLS = 1 << 23  # bounds the outer products held at once
 
 
 def fold_in(
@@ -78,32 +75,18 @@ def ridge_fold_in(
     Returns:
         (n_users, d) float32; zero rows for users without a history.
     """
-    table = items.astype(np.float64)
-    d = table.shape[1]
-    gram = table.T @ table
-    scale = np.trace(gram) / d
-    if not scale:
-        return np.zeros((len(indptr) - 1, d), np.float32)
-    gram += ridge * scale * np.eye(d)
-    shape = (len(indptr) - 1, len(table))
+    if not np.any(items):
+        return np.zeros((len(indptr) - 1, items.shape[1]), np.float32)
+    diagonal, axes = row_axes(items, confidence=confidence, ridge=ridge)
+    shape = (len(indptr) - 1, len(items))
     histories = csr_matrix((np.ones(len(indices)), indices, indptr), shape=shape)
-    sums = (1 + confidence) * (histories @ table)
-    users = np.zeros(sums.shape, np.float32)
-    for rows in _blocks(indptr, max(1, _BLOCK_CELLS // d**2)):
-        owned = table[indices[indptr[rows.start] : indptr[rows.stop]]]
-        outer = owned[:, :, None] * owned[:, None, :]
-        filled = rows.start + np.flatnonzero(np.diff(indptr[rows.start : rows.stop + 1]))
-        own = np.add.reduceat(outer, indptr[filled] - indptr[rows.start], axis=0)
-        users[filled] = np.linalg.solve(gram + confidence * own, sums[filled, :, None])[:, :, 0]
-    return users
+    users = solve_rows(histories, items @ axes, diagonal, np.zeros(len(indptr) - 1))
+    return np.asarray((1 + confidence) / confidence * (users @ axes.T), dtype=np.float32)
 
 
-def _blocks(indptr: NDArray[np.int64], entries: int) -> Iterator[slice]:
-    """Slices of consecutive users that have something; at most ``entries`` each, or one user with more."""
-    start, n_users = 0, len(indptr) - 1
-    while start < n_users:
-        stop = int(np.searchsorted(indptr, indptr[start] + entries, side="right")) - 1
-        stop = min(max(stop, start + 1), n_users)
-        if indptr[stop] > indptr[start]:
-            yield slice(start, stop)
-        start = stop
+def row_axes(
+    items: NDArray[np.float32], *, confidence: float = CONFIDENCE, ridge: float = RIDGE
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The diagonal (d,) of ``(ZᵀZ + λI) / c``, see ``ridge_fold_in``, and the axes (d, d) in which it is one."""
+    spectrum, axes = shared_spectrum(items, 1.0)
+    return (spectrum + ridge * spectrum.mean()) / confidence, axes

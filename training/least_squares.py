@@ -10,10 +10,13 @@ Gaussian.
 """
 
 from collections.abc import Iterator
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
+
+Real = TypeVar("Real", np.float32, np.float64)
 
 _BLOCK_CELLS = 1 << 18  # bounds what is gathered at once
 
@@ -52,16 +55,17 @@ def shared_spectrum(factors: NDArray[np.float32], unobserved: float) -> tuple[ND
 
 def solve_rows(
     interactions: csr_matrix,
-    factors: NDArray[np.float32],
+    factors: NDArray[Real],
     spectrum: NDArray[np.floating],
     ridges: NDArray[np.floating],
-    prior: NDArray[np.float32] | None = None,
-) -> NDArray[np.float32]:
-    """``half_step`` where ``α₀ HᵀH`` is diagonal: (n, d) for its diagonal ``spectrum`` (d,)."""
+    prior: NDArray[Real] | None = None,
+) -> NDArray[Real]:
+    """``half_step`` where ``α₀ HᵀH`` is diagonal: (n, d) for its diagonal ``spectrum`` (d,), precise as ``factors``."""
+    real = factors.dtype
     counts = np.diff(interactions.indptr)
     m, d = factors.shape
-    padded = np.concatenate([factors, np.zeros((1, d), np.float32)])
-    solved = np.zeros((len(counts), d), np.float32)
+    padded = np.concatenate([factors, np.zeros((1, d), real)])
+    solved = np.zeros((len(counts), d), real)
     for rows in _blocks(counts, d):
         slots = np.arange(counts[rows].max()) < counts[rows, None]
         columns = np.full(slots.shape, m)
@@ -69,14 +73,12 @@ def solve_rows(
         observed = padded[columns]
         wanted = observed.sum(axis=1)
         if prior is not None:
-            wanted += (ridges[rows, None] * prior[rows]).astype(np.float32)
-        solved[rows] = _solve((spectrum + ridges[rows, None]).astype(np.float32), observed, wanted)
+            wanted += (ridges[rows, None] * prior[rows]).astype(real)
+        solved[rows] = _solve((spectrum + ridges[rows, None]).astype(real), observed, wanted)
     return solved
 
 
-def _solve(
-    diagonal: NDArray[np.float32], observed: NDArray[np.float32], wanted: NDArray[np.float32]
-) -> NDArray[np.float32]:
+def _solve(diagonal: NDArray[Real], observed: NDArray[Real], wanted: NDArray[Real]) -> NDArray[Real]:
     """``(D + HᵀH)⁻¹ b`` for each of n systems, by the smaller of two: of size d, or of the number of observations.
 
     The latter is ``D⁻¹b - D⁻¹Hᵀ (I + H D⁻¹ Hᵀ)⁻¹ H D⁻¹b`` (Woodbury).
@@ -93,7 +95,7 @@ def _solve(
     if length < d:
         scaled = observed / diagonal[:, None, :]
         plain = wanted / diagonal
-        systems = scaled @ observed.transpose(0, 2, 1) + np.eye(length, dtype=np.float32)
+        systems = scaled @ observed.transpose(0, 2, 1) + np.eye(length, dtype=observed.dtype)
         shares = np.linalg.solve(systems, observed @ plain[:, :, None])
         return np.asarray(plain - (scaled.transpose(0, 2, 1) @ shares)[:, :, 0])
     systems = np.asarray(observed.transpose(0, 2, 1) @ observed)

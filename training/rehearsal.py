@@ -10,6 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from training.evaluation import validated_items
 from training.interactions import TRAIN
 from training.metrics import ranking_metrics
 from training.models.contract import Embeddings, Model
@@ -36,9 +37,8 @@ def rehearsed_gain(prepared: Prepared, seed: int, train: Callable[[Prepared], Mo
     model = train(stage)
     model.calibrate(1.0)
     tables = model.embeddings()
-    new = np.diff(stage.split.train.tocsc().indptr) == 0
-    split = prepared.split
-    judged = np.flatnonzero(split.train.getnnz(axis=0) + split.val.getnnz(axis=0))  # others nobody can want here
+    new = stage.data.popularity() == 0
+    judged = validated_items(prepared.split)
     scores = np.array([_scores(tables, new, gain, stage.split, judged) for gain in GAINS])
     if not scores.max(axis=0).all():  # nobody finds anything: there is nothing to choose by
         return 1.0

@@ -23,7 +23,7 @@ from training.foldable import exported
 from training.foldin import fold_in
 from training.interactions import TEST, TRAIN, VAL
 from training.loop import Outcome, Progress, train
-from training.models import DEFAULTS, PRESETS, REHEARSED, Model, configure
+from training.models import DEFAULTS, PRESETS, REHEARSED, Embeddings, Model, configure
 from training.prepared import Prepared, prepare_data
 from training.progress import display_for
 from training.rehearsal import rehearsed_gain
@@ -156,7 +156,7 @@ def run(args: argparse.Namespace) -> int:
     report = _report(args, config, outcome, metrics)
     if args.store:
         history = args.history if args.history != "auto" else _natural_history(dataset)
-        manifest = _publish(prepared, model, outcome, config, args, history, metrics)
+        manifest = _publish(prepared, model, embeddings, outcome, config, args, history, metrics)
         report |= {"model_version": manifest.model_version, "history": history}
         state = "published and promoted" if args.promote else "published"
         console.print(f"{manifest.model_version}: {state} in {args.store}", highlight=False, soft_wrap=True)
@@ -179,6 +179,7 @@ def _leave(console: Console, checkpoint: Path, outcome: Outcome) -> None:
 def _publish(
     prepared: Prepared,
     model: Model,
+    embeddings: Embeddings,
     outcome: Outcome,
     config: TrainConfig,
     args: argparse.Namespace,
@@ -187,7 +188,6 @@ def _publish(
 ) -> Manifest:
     """Publishes the tables with users encoded from the chosen histories."""
     dataset = prepared.dataset
-    embeddings = model.embeddings()
     indptr, indices = ordered_history(dataset, prepared.codes, _HISTORIES[history])
     if model.history_rule is not None and embeddings.history is not None:
         users = fold_in(indptr, indices, embeddings.history, model.history_rule)

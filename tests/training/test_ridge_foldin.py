@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from training import foldin
+from training import least_squares
 from training.foldin import ridge_fold_in
 
 
@@ -45,7 +45,7 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     histories = csr([], [0, 1], [], [2], [3, 4, 5, 6, 7, 8], [1], [], [])
     whole = ridge_fold_in(*histories, items)
 
-    monkeypatch.setattr(foldin, "_BLOCK_CELLS", 18)
+    monkeypatch.setattr(least_squares, "_BLOCK_CELLS", 18)
 
     np.testing.assert_allclose(ridge_fold_in(*histories, items), whole, rtol=1e-6)
     assert whole.any(axis=1).tolist() == [False, True, False, True, True, True, False, False]

@@ -77,21 +77,20 @@ class Encodes(Protocol):
         ...
 
     def encoder(self) -> nn.Module:
-        """The module that places items from their features alone; see ``Model.encoder``."""
+        """The module that places items from their features alone, in evaluation mode; what ``encoder.onnx`` becomes.
+
+        Called as ``encoder(*features, present)`` with features in alphabetical order of the modalities; returns
+        (embedding (b, d), history_embedding (b, d) if there is one, confidence (b,)).
+        """
         ...
 
 
-class Model(Recommender, Protocol):
+class Model(Recommender, Encodes, Protocol):
     """A recommender in training."""
 
     @property
     def network(self) -> nn.Module:
         """Everything that is learned."""
-        ...
-
-    @property
-    def history_rule(self) -> FoldInRule | None:
-        """How users are encoded from histories; None where they exist only as rows."""
         ...
 
     def batches(self, rng: np.random.Generator) -> Iterator[Any]:
@@ -113,14 +112,6 @@ class Model(Recommender, Protocol):
 
     def calibrate(self, gain: float) -> None:
         """Scales the item rows that the encoder gives, and with them those of items without interactions."""
-        ...
-
-    def encoder(self) -> nn.Module:
-        """The module that places items from their features alone, in evaluation mode; what ``encoder.onnx`` becomes.
-
-        Called as ``encoder(*features, present)`` with features in alphabetical order of the modalities; returns
-        (embedding (b, d), history_embedding (b, d) if there is one, confidence (b,)).
-        """
         ...
 
 

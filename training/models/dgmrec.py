@@ -48,7 +48,7 @@ from scipy.sparse import csr_matrix, diags
 from torch import Tensor, nn
 
 from training.config import TrainConfig
-from training.content import Content, content_of, share_present, standardisation
+from training.content import Content, content_of, encode, set_gain, share_present, standardisation
 from training.critics import ClubEstimator
 from training.features import ModalityFeatures
 from training.foldin import ridge_fold_in
@@ -319,7 +319,7 @@ class DGMRec:
         with torch.no_grad():
             view = self._look(*self._prepare(content))
             users, items = (table.cpu().numpy() for table in view.tables())
-            items[~self._warm] = self._encoder(*content.features, content.present)[0].cpu().numpy()[~self._warm]
+        items[~self._warm] = encode(self._encoder, content)[~self._warm]
         return Embeddings(users, items, None)
 
     def fold_in(self, indptr: NDArray[np.int64], indices: NDArray[np.int32]) -> NDArray[np.float32]:
@@ -328,14 +328,11 @@ class DGMRec:
 
     def as_new(self) -> NDArray[np.float32]:
         """Every item from its features alone, (n_items, d)."""
-        with torch.no_grad():
-            embedding, _ = self._encoder(*self._content.features, self._content.present)
-        return np.asarray(embedding.cpu().numpy())
+        return encode(self._encoder, self._content)
 
     def calibrate(self, gain: float) -> None:
         """Sets the factor by which new items are pushed."""
-        with torch.no_grad():
-            self._encoder.new_item_gain.fill_(gain)
+        set_gain(self._encoder.new_item_gain, gain)
 
     def encoder(self) -> nn.Module:
         """Everything about content."""

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from model_store import LeastSquaresRule
 from training.config import TrainConfig
-from training.content import content_of
+from training.content import content_of, set_gain
 from training.environments import cyclic_mixup, simulate_missing, single_modality
 from training.errors import NothingToLearn
 from training.features import ModalityFeatures
@@ -131,8 +131,7 @@ class I3MRec:
 
     def calibrate(self, gain: float) -> None:
         """Sets the factor by which new items are pushed."""
-        with torch.no_grad():
-            self._content.new_item_gain.fill_(gain)
+        set_gain(self._content.new_item_gain, gain)
 
     def encoder(self) -> nn.Module:
         """The content encoder."""

@@ -41,7 +41,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from training.config import TrainConfig
-from training.content import Content, content_of, share_present, unit_rows
+from training.content import Content, content_of, encode, set_gain, share_present, unit_rows
 from training.critics import ClubEstimator
 from training.environments import subsets
 from training.features import ModalityFeatures
@@ -181,7 +181,7 @@ class I3MRecPaper:
             states = self._states(content)
             items = self._fuse(states.items.mean(dim=0)).cpu().numpy()
             users = (self._network.users + states.users.mean(dim=0)).cpu().numpy()
-            items[~self._warm] = self._encoder(*content.features, content.present)[0].cpu().numpy()[~self._warm]
+        items[~self._warm] = encode(self._encoder, content)[~self._warm]
         return Embeddings(users, items, None)
 
     def fold_in(self, indptr: NDArray[np.int64], indices: NDArray[np.int32]) -> NDArray[np.float32]:
@@ -190,14 +190,11 @@ class I3MRecPaper:
 
     def as_new(self) -> NDArray[np.float32]:
         """Every item as a node without edges, (n_items, d)."""
-        with torch.no_grad():
-            embedding, _ = self._encoder(*self._content.features, self._content.present)
-        return np.asarray(embedding.cpu().numpy())
+        return encode(self._encoder, self._content)
 
     def calibrate(self, gain: float) -> None:
         """Sets the factor by which new items are pushed."""
-        with torch.no_grad():
-            self._encoder.new_item_gain.fill_(gain)
+        set_gain(self._encoder.new_item_gain, gain)
 
     def encoder(self) -> nn.Module:
         """Projections and fusion."""

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from training.config import TrainConfig
-from training.content import content_of, share_present, standardisation
+from training.content import content_of, encode, set_gain, share_present, standardisation
 from training.environments import cyclic_mixup
 from training.features import ModalityFeatures
 from training.foldin import ridge_fold_in
@@ -161,14 +161,11 @@ class Milk:
 
     def as_new(self) -> NDArray[np.float32]:
         """Every item as the encoder places it, (n_items, d)."""
-        with torch.no_grad():
-            embedding, _ = self._encoder(*self._content.features, self._content.present)
-        return np.asarray(embedding.cpu().numpy())
+        return encode(self._encoder, self._content)
 
     def calibrate(self, gain: float) -> None:
         """Sets the factor by which new items are pushed; 1 is right, as warm items are placed in the same way."""
-        with torch.no_grad():
-            self._encoder.new_item_gain.fill_(gain)
+        set_gain(self._encoder.new_item_gain, gain)
 
     def encoder(self) -> nn.Module:
         """Imputation and extractors."""
