@@ -1,7 +1,18 @@
-"""How far new items are pushed: one number."""
+"""How far new items are pushed: one number, by norms or by what it costs."""
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from training.metrics import result_of_hits, top_items
+from training.models.contract import Embeddings
+from training.splits import Split
+
+GAINS = tuple(float(gain) for gain in np.round(np.geomspace(0.5, 4, 91), 4))
+_K = 20
+_BLOCK_CELLS = 1 << 23  # bounds the scores held at once
 
 
 def new_item_gain(items: NDArray[np.float32], as_new: NDArray[np.float32], warm: NDArray[np.bool_]) -> float:
@@ -20,3 +31,78 @@ def new_item_gain(items: NDArray[np.float32], as_new: NDArray[np.float32], warm:
     """
     known, content = (float(np.linalg.norm(table[warm], axis=1).mean()) for table in (items, as_new))
     return known / content if known and content else 1.0
+
+
+def gain_within_budget(
+    tables: Embeddings, new: NDArray[np.bool_], split: Split, judged: NDArray[np.int64], budget: float
+) -> float:
+    """The largest of ``GAINS`` that costs at most ``budget`` of the best recall@20 and of the best ndcg@20.
+
+    Both are those of the validation part over the ``judged`` items. Recall alone would let new items crowd the top of
+    the lists.
+
+    Args:
+        tables: with new items' rows of gain 1.
+        new: (n_items,), whose rows a gain would scale.
+        split: validation positives are to be found, train positives are left out.
+        judged: rows of the items that compete.
+        budget: a share.
+    """
+    scores = _scores(tables, new, split, judged)
+    if not scores.max(axis=0).all():  # nobody finds anything: there is nothing to choose by
+        return 1.0
+    enough = (scores >= (1 - budget) * scores.max(axis=0)).all(axis=1)
+    # There may be no gain that serves both: then the one whose worse share of its best is best.
+    shares = (scores / scores.max(axis=0)).min(axis=1)
+    chosen = np.flatnonzero(enough)[-1] if enough.any() else shares.argmax()
+    return GAINS[int(chosen)]
+
+
+class _Lists(NamedTuple):
+    """The best new and the best known items of each user: all that can stand in a list, whatever the gain.
+
+    Attributes:
+        scores: (m, 2·_K) float32 with gain 1, in the order of the items' rows; -inf where a list is short.
+        pushed, wanted: (m, 2·_K) bool, whether the item plays new and whether it was held out.
+    """
+
+    scores: NDArray[np.float32]
+    pushed: NDArray[np.bool_]
+    wanted: NDArray[np.bool_]
+
+
+def _scores(tables: Embeddings, new: NDArray[np.bool_], split: Split, judged: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Recall@20 and ndcg@20 over the ``judged`` items for each of ``GAINS``, (n_gains, 2)."""
+    held_out, seen = split.val[:, judged], split.train[:, judged]
+    users = np.flatnonzero(np.diff(held_out.indptr))
+    step = max(1, _BLOCK_CELLS // max(len(judged), 1))
+    blocks = [users[start : start + step] for start in range(0, len(users), step)]
+    parts = [
+        _best_of_both(tables.users[block] @ tables.items[judged].T, new[judged], held_out[block], seen[block])
+        for block in blocks
+    ]
+    lists = _Lists(*(np.concatenate(column) for column in zip(*parts, strict=True))) if parts else None
+    sizes = np.diff(held_out.indptr)[users]
+    hits = [np.zeros((0, _K), bool) if lists is None else _hits(lists, gain) for gain in GAINS]
+    means = [result_of_hits((_K,), users, hit, sizes).mean() for hit in hits]
+    return np.array([(mean[f"recall@{_K}"], mean[f"ndcg@{_K}"]) for mean in means])
+
+
+def _best_of_both(
+    scores: NDArray[np.float32], new: NDArray[np.bool_], held_out: csr_matrix, seen: csr_matrix
+) -> _Lists:
+    """The two best lists of each user, from scores (b, n)."""
+    best = [top_items(np.where(side, scores, -np.inf), seen, _K) for side in (new, ~new)]
+    found = np.concatenate(best, axis=1)
+    found = np.sort(np.where(found < 0, len(new), found), axis=1)  # ties go to the lower row, gaps to the end
+    gap, found = found == len(new), np.minimum(found, len(new) - 1)
+    wanted = np.take_along_axis(held_out.toarray() > 0, found, axis=1)
+    kept = np.where(gap, np.float32(-np.inf), np.take_along_axis(scores, found, axis=1))
+    return _Lists(kept, new[found], wanted)
+
+
+def _hits(lists: _Lists, gain: float) -> NDArray[np.bool_]:
+    """Where the lists for a gain, which moves new items among known ones but keeps their order, have a hit."""
+    scores = np.where(lists.pushed, np.float32(gain) * lists.scores, lists.scores)
+    top = top_items(scores, csr_matrix(scores.shape), _K)
+    return np.take_along_axis(lists.wanted, np.maximum(top, 0), axis=1) & (top >= 0)

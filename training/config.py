@@ -16,7 +16,7 @@ _RULES: tuple[tuple[tuple[str, ...], str, Callable[[Any], bool]], ...] = (
     (("seed",), "an integer from 0 to 2^63 - 1", lambda value: 0 <= value < 2**63),  # what torch's generators take
     (_COUNTS, "at least 1", lambda value: value >= 1),
     (
-        ("content_weight", "missing_rate", "warmup", "new_item_budget"),
+        ("content_weight", "missing_rate", "warmup", "new_item_evenness", "new_item_budget"),
         "a share from 0 to 1",
         lambda value: 0 <= value <= 1,
     ),
@@ -61,6 +61,7 @@ class TrainConfig:
         penalty: "variance" of the risks (V-REx) or "gradient" (IRMv1).
         mixup: concentration of the cyclic mixtures that are environments too; 0 = none.
         warmup: share of ``epochs`` over which the KL and invariance weights rise from 0.
+        new_item_evenness: by which power the norms of new items are brought together; 0 = none, 1 = they are all alike.
         new_item_budget: share of validation recall@20 and ndcg@20 over all items that pushing new items may cost.
         device: "cpu", "cuda", or "auto".
     """
@@ -91,6 +92,7 @@ class TrainConfig:
     penalty: str = "variance"
     mixup: float = 0.0
     warmup: float = 0.2
+    new_item_evenness: float = 0.5
     new_item_budget: float = 0.01
     device: str = "auto"
 

@@ -9,11 +9,11 @@ from training.baselines import BASELINES
 from training.config import TrainConfig
 from training.errors import ConfigError, Untrained
 from training.evaluation import validation_recall
+from training.fitting import fit
 from training.loop import Progress
 from training.models import PRESETS, configure
 from training.models.contract import Recommender
 from training.prepared import Prepared
-from training.train import fit
 
 # Baselines that look at no features: one training serves all missing rates.
 _WITHOUT_CONTENT = frozenset({"ease", "ials", "lightgcn", "popularity", "rp3beta", "spectral"})
@@ -76,7 +76,7 @@ class Contestant:
 
         Raises:
             KeyboardInterrupt: Ctrl-C; what was learned so far is not what was asked for.
-            TrainingError: as from ``training.train.fit``.
+            TrainingError: as from ``training.fitting.fit``.
         """
         started = time.monotonic()
         if self.kind == "preset":

@@ -22,10 +22,6 @@ class Posterior(NamedTuple):
         noise = torch.randn(self.mean.shape, generator=generator, device=self.mean.device)
         return self.mean + noise * self.precision.rsqrt()
 
-    def confidence(self) -> Tensor:
-        """How much of the prior's variance the present modalities removed, (b,) in [0, 1); 0 with none present."""
-        return 1 - self.precision.reciprocal().mean(dim=1)
-
 
 def product_of_experts(means: list[Tensor], precisions: list[Tensor], present: Tensor, prior_mean: Tensor) -> Posterior:
     """Fuses one expert per modality with a prior expert N(prior_mean, I) (Hinton 2002; Wu & Goodman 2018).

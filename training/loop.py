@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from training.checkpoint import Checkpoint
+from training.confidence import Confidence
 from training.config import TrainConfig
 from training.errors import Diverged
 from training.evaluation import validation_recall
@@ -61,6 +62,7 @@ class Outcome:
         seconds: of training, validations included.
         history: one entry per epoch.
         new_item_gain: by how much new items are pushed, where the model was calibrated since.
+        confidence: how its confidence was calibrated, where it was.
     """
 
     best_epoch: int
@@ -69,6 +71,7 @@ class Outcome:
     seconds: float
     history: list[Progress] = field(default_factory=list)
     new_item_gain: float = 1.0
+    confidence: Confidence | None = None
 
 
 def train(

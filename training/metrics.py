@@ -86,7 +86,7 @@ def ranking_metrics(
         chosen = users[start : start + step]
         scores = user_embeddings[chosen].astype(np.float32, copy=False) @ items
         hits[start : start + step] = _hits(scores, held_out[chosen], seen[chosen], max(ks))
-    return _result(tuple(ks), users, hits, np.diff(held_out.indptr)[users])
+    return result_of_hits(ks, users, hits, np.diff(held_out.indptr)[users])
 
 
 def top_items(scores: NDArray[np.float32], seen: csr_matrix, k: int) -> NDArray[np.int64]:
@@ -123,16 +123,24 @@ def _hits(scores: NDArray[np.float32], held_out: csr_matrix, seen: csr_matrix, k
     return np.take_along_axis(relevant, np.maximum(top, 0), axis=1) & (top >= 0)
 
 
-def _result(
-    ks: tuple[int, ...], users: NDArray[np.int64], hits: NDArray[np.bool_], sizes: NDArray[np.integer]
+def result_of_hits(
+    ks: Sequence[int], users: NDArray[np.int64], hits: NDArray[np.bool_], sizes: NDArray[np.integer]
 ) -> RankingResult:
+    """The metrics of lists.
+
+    Args:
+        ks: list lengths.
+        users: (m,) rows of the users.
+        hits: (m, max(ks)), whether what stands there in a user's list was held out.
+        sizes: (m,) how many were held out, at least 1.
+    """
     cut = np.asarray(ks) - 1
     discounts = 1 / np.log2(np.arange(2, max(ks) + 2))
     found = np.cumsum(hits, axis=1)[:, cut]
     gain = np.cumsum(hits * discounts, axis=1)[:, cut]
     reachable = np.minimum(sizes[:, None], np.asarray(ks))
     ideal = np.cumsum(discounts)[reachable - 1]
-    return RankingResult(ks, users, found / sizes[:, None], gain / ideal, found / reachable)
+    return RankingResult(tuple(ks), users, found / sizes[:, None], gain / ideal, found / reachable)
 
 
 def _binary(matrix: csr_matrix) -> csr_matrix:

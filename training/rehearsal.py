@@ -1,4 +1,4 @@
-"""How far new items are pushed, found by rehearsal: some known items play new from before training on.
+"""How new items are to be placed, found by rehearsal: some known items play new from before training on.
 
 Items whose clicks the encoder has learned from are placed better than new ones, so asking them would understate what
 new ones need. The rehearsal therefore trains the preset once more without the training interactions of a fifth of the
@@ -6,47 +6,82 @@ known items, and looks at the validation part, in which these items are wanted l
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from training.calibration import gain_within_budget
+from training.confidence import Confidence, agreement, calibrated_confidence, sampled
 from training.evaluation import validated_items
 from training.interactions import TRAIN
-from training.metrics import ranking_metrics
-from training.models.contract import Embeddings, Model
+from training.masks import apply_mask
+from training.models.contract import CalibratesConfidence, Embeddings, Model
 from training.prepared import Prepared, prepare_codes
-from training.splits import DROPPED, Split
+from training.splits import DROPPED
 
 SHARE = 0.2
-GAINS = tuple(float(gain) for gain in np.round(np.geomspace(0.5, 4, 31), 3))
+_HIDDEN = (0.0, 0.5)  # shares of the modalities that are hidden when confidence is calibrated
 _SEED_OFFSET = 1000
 
 
-def rehearsed_gain(prepared: Prepared, seed: int, train: Callable[[Prepared], Model], budget: float = 0.01) -> float:
-    """The largest gain of ``GAINS`` that costs at most ``budget`` of the best recall@20 and of the best ndcg@20.
+class Rehearsed(NamedTuple):
+    """What a rehearsal found.
 
-    Both are those of the validation part over all items. Recall alone would let new items crowd the top of the lists.
+    Attributes:
+        gain: how far new items are pushed.
+        confidence: how far what is said of them is to be trusted; None where the model cannot be asked.
+    """
+
+    gain: float
+    confidence: Confidence | None
+
+
+def rehearse(prepared: Prepared, seed: int, train: Callable[[Prepared], Model], budget: float = 0.01) -> Rehearsed:
+    """Trains without some items and looks at what becomes of them.
 
     Args:
         prepared: what the model to be calibrated was trained on.
         seed: draws the items that play new.
         train: trains a model of the same configuration on other data.
-        budget: the share of either metric that showing new items may cost.
+        budget: the share of recall@20 and of ndcg@20 that showing new items may cost.
     """
-    stage = without_some_items(prepared, np.random.default_rng(seed + _SEED_OFFSET))
+    rng = np.random.default_rng(seed + _SEED_OFFSET)
+    stage = without_some_items(prepared, rng)
     model = train(stage)
     model.calibrate(1.0)
+    new, judged = stage.data.popularity() == 0, validated_items(prepared.split)
     tables = model.embeddings()
-    new = stage.data.popularity() == 0
-    judged = validated_items(prepared.split)
-    scores = np.array([_scores(tables, new, gain, stage.split, judged) for gain in GAINS])
-    if not scores.max(axis=0).all():  # nobody finds anything: there is nothing to choose by
-        return 1.0
-    enough = (scores >= (1 - budget) * scores.max(axis=0)).all(axis=1)
-    # There may be no gain that serves both: then the one whose worse share of its best is best.
-    shares = (scores / scores.max(axis=0)).min(axis=1)
-    chosen = np.flatnonzero(enough)[-1] if enough.any() else shares.argmax()
-    return GAINS[int(chosen)]
+    gain = gain_within_budget(tables, new, stage.split, judged, budget)
+    if not isinstance(model, CalibratesConfidence):
+        return Rehearsed(gain, None)
+    return Rehearsed(gain, _confidence(prepared, stage, tables, model, rng))
+
+
+def _confidence(
+    prepared: Prepared, stage: Prepared, tables: Embeddings, model: CalibratesConfidence, rng: np.random.Generator
+) -> Confidence | None:
+    """Calibrated by the clicks that were hidden, with items as complete as they are and with modalities hidden."""
+    popularity = stage.data.popularity()
+    playing = np.flatnonzero((popularity == 0) & (prepared.data.popularity() > 0))
+    users, chosen = sampled(prepared.split.train[:, playing], rng)
+    items = playing[chosen]
+    clicks = prepared.split.train[users][:, items]
+    activity = np.diff(prepared.split.train.indptr)[users]
+    shape = (stage.dataset.n_items, len(stage.data.features))
+    distances, found = [], []
+    for rate in _HIDDEN:
+        masked = apply_mask(stage.data.features, rng.random(shape) < rate)
+        deviations = model.deviations(masked)[items]
+        distances.append(np.linalg.norm(deviations, axis=1))
+        found.append(agreement(tables.users[users], deviations, clicks, activity))
+    weights = np.tile(clicks.getnnz(axis=0), len(_HIDDEN))
+    known = np.linalg.norm(tables.items[popularity > 0], axis=1).mean()
+    told = np.concatenate(distances) > 0  # of others it is known that nothing is known
+    if not (told & (weights > 0)).any():
+        return None
+    return calibrated_confidence(
+        np.concatenate(distances)[told], np.nan_to_num(np.concatenate(found))[told], weights[told], float(known)
+    )
 
 
 def without_some_items(prepared: Prepared, rng: np.random.Generator) -> Prepared:
@@ -56,11 +91,3 @@ def without_some_items(prepared: Prepared, rng: np.random.Generator) -> Prepared
     playing_new = rng.choice(known, int(SHARE * len(known)), replace=False)
     dropped = (prepared.codes == TRAIN) & np.isin(interactions.items, playing_new)
     return prepare_codes(prepared.dataset, np.where(dropped, np.int8(DROPPED), prepared.codes))
-
-
-def _scores(
-    tables: Embeddings, new: NDArray[np.bool_], gain: float, split: Split, judged: NDArray[np.int64]
-) -> tuple[float, float]:
-    items = tables.items * np.where(new, gain, 1)[:, None].astype(np.float32)
-    means = ranking_metrics(tables.users, items, split.val, split.train, (20,), judged).mean()
-    return means["recall@20"], means["ndcg@20"]

@@ -2,31 +2,27 @@
 
 import argparse
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import MISSING, asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 from rich.table import Table
 
 from model_store import Manifest, ModelStore
-from training.calibration import new_item_gain
-from training.checkpoint import Checkpoint, identity_of
 from training.config import TrainConfig
 from training.dataset import Dataset, read_dataset
-from training.errors import ConfigError, Untrained
 from training.evaluation import KS, evaluate
 from training.export import bundle_contents, export_encoder, make_manifest
+from training.fitting import fit
 from training.foldable import exported
 from training.foldin import fold_in
 from training.interactions import TEST, TRAIN, VAL
-from training.loop import Outcome, Progress, train
-from training.models import DEFAULTS, PRESETS, REHEARSED, Embeddings, Model, configure
+from training.loop import Outcome
+from training.models import DEFAULTS, PRESETS, Embeddings, Model, configure
 from training.prepared import Prepared, prepare_data
 from training.progress import display_for
-from training.rehearsal import rehearsed_gain
 from training.splits import ordered_history
 
 _TABLE_WIDTH = 140
@@ -81,55 +77,6 @@ def add_config_arguments(group: argparse._ArgumentGroup, *, without: Collection[
 def given_options(args: argparse.Namespace) -> dict[str, Any]:
     """The fields of ``TrainConfig`` that were given as flags."""
     return {option.name: getattr(args, option.name) for option in fields(TrainConfig) if hasattr(args, option.name)}
-
-
-def fit(
-    prepared: Prepared, config: TrainConfig, report: Callable[[Progress], None], checkpoint: Path | None = None
-) -> tuple[Model, Outcome]:
-    """Trains a preset to its best validated state and calibrates it.
-
-    Args:
-        prepared: what it learns from and is selected by.
-        config: names the preset; its schedule and settings.
-        report: called after each epoch.
-        checkpoint: the file to save the run in and to go on from.
-
-    Raises:
-        Untrained: interrupted before the first validation.
-        UnusableCheckpoint: the checkpoint is damaged or of another run.
-        TrainingError: nothing to learn from, a device that is not there, or a loss that is no longer finite.
-    """
-    device = _device(config)
-    model = PRESETS[config.preset](prepared.data, config, device)
-    kept = Checkpoint(checkpoint, identity_of(model, config, prepared.data, prepared.split)) if checkpoint else None
-    outcome = train(model, prepared.split, config, report, checkpoint=kept)
-    if not outcome.best_epoch:
-        raise Untrained("interrupted before the first validation: there is no model yet, and nothing was published")
-    gain = None
-    if config.preset in REHEARSED and prepared.split.val.nnz and outcome.ended != "interrupted":
-        gain = _rehearse(prepared, config, device, outcome.best_epoch)
-        outcome = outcome if gain is not None else replace(outcome, ended="interrupted")
-    if gain is None:
-        gain = new_item_gain(model.embeddings().items, model.as_new(), prepared.data.popularity() > 0)
-    model.calibrate(gain)
-    return model, replace(outcome, new_item_gain=gain)
-
-
-def _rehearse(prepared: Prepared, config: TrainConfig, device: torch.device, epochs: int) -> float | None:
-    """How far new items are to be pushed, after a rehearsal of so many epochs; None where Ctrl-C ended it."""
-    config = replace(config, epochs=epochs, evaluate_every=epochs)
-    ends = []
-
-    def rehearse(stage: Prepared) -> Model:
-        model = PRESETS[config.preset](stage.data, config, device)
-        ends.append(train(model, stage.split, config, lambda _: None).ended)
-        return model
-
-    try:
-        gain = rehearsed_gain(prepared, config.seed, rehearse, config.new_item_budget)
-    except KeyboardInterrupt:
-        return None
-    return None if "interrupted" in ends else gain
 
 
 def run(args: argparse.Namespace) -> int:
@@ -195,7 +142,11 @@ def _publish(
     export = exported(model, embeddings)
     contents = bundle_contents(dataset, export.embeddings, indptr, indices)
     encoder = export_encoder(export, dataset)
-    training = {**asdict(config), "new_item_gain": outcome.new_item_gain}
+    calibration = {"new_item_gain": outcome.new_item_gain}
+    if outcome.confidence:
+        calibration["confidence_scale"] = outcome.confidence.scale
+        calibration["confidence_ceiling"] = outcome.confidence.ceiling
+    training = {**asdict(config), **calibration}
     manifest = make_manifest(dataset, export, config, metrics, embeddings.items.shape[1])
     manifest = replace(manifest, training=training)
     store = ModelStore(args.store)
@@ -213,14 +164,6 @@ def _default(name: str, usual: object) -> str:
 
 def _natural_history(dataset: Dataset) -> str:
     return "all" if dataset.interactions.split is None else "train"
-
-
-def _device(config: TrainConfig) -> torch.device:
-    if config.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device", "cpu or auto, as torch finds no CUDA device", config.device)
-    return torch.device(config.device)
 
 
 def _introduce(console: Console, prepared: Prepared) -> None:

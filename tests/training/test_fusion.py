@@ -97,14 +97,13 @@ def test_absent_modality_is_as_if_it_did_not_exist() -> None:
 
 
 def test_nothing_present_is_the_prior() -> None:
-    """An item without any modality has the prior's mean, variance 1 and confidence 0."""
+    """An item without any modality has the prior's mean, variance 1."""
     prior = torch.linspace(-2, 2, 5)
 
     posterior = product_of_experts(*experts(3, b=2, d=5), torch.zeros(2, 3, dtype=torch.bool), prior)
 
     assert torch.equal(posterior.mean, prior.expand(2, -1))
     assert torch.equal(posterior.precision, torch.ones(2, 5))
-    assert posterior.confidence().tolist() == [0, 0]
 
 
 @settings(deadline=None)  # torch takes its time on first calls
@@ -120,29 +119,6 @@ def test_order_of_modalities_does_not_matter(order: list[int], seed: int) -> Non
 
     torch.testing.assert_close(permuted.mean, given_order.mean)
     torch.testing.assert_close(permuted.precision, given_order.precision)
-
-
-@settings(deadline=None)  # torch takes its time on first calls
-@given(seed=st.integers(0, 999))
-def test_confidence_grows_with_each_modality(seed: int) -> None:
-    """It lies in [0, 1) and rises strictly as an item gains its modalities one by one."""
-    means, precisions = experts(4, b=1, d=8, seed=seed)
-    present = torch.ones(5, 4, dtype=torch.bool).tril(-1)  # row n has the first n modalities
-
-    confidence = product_of_experts(
-        [mean.expand(5, -1) for mean in means], [p.expand(5, -1) for p in precisions], present, torch.zeros(8)
-    ).confidence()
-
-    assert confidence[0] == 0
-    assert (confidence.diff() > 0).all()
-    assert confidence[-1] < 1
-
-
-def test_confidence_of_a_hand_worked_posterior() -> None:
-    """Precisions 2 and 4 leave 1/2 and 1/4 of the prior's variance, on average 3/8; 5/8 are removed."""
-    posterior = Posterior(torch.zeros(1, 2), torch.tensor([[2.0, 4.0]]))
-
-    assert posterior.confidence().tolist() == [0.625]
 
 
 def test_samples_have_the_posteriors_moments() -> None:

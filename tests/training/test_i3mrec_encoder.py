@@ -6,6 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from training.confidence import Confidence
 from training.features import ModalityFeatures
 from training.models import i3mrec_encoder
 from training.models.i3mrec_encoder import ContentEncoder, LinearSolver
@@ -22,7 +23,7 @@ def encoder() -> ContentEncoder:
         for name, d_m in (("image", 3), ("text", 4))
     }
     torch.manual_seed(0)
-    return ContentEncoder(features, np.ones(N_ITEMS, np.bool_), d=5, hidden=6)
+    return ContentEncoder(features, np.ones(N_ITEMS, np.bool_), d=5, hidden=6, evenness=0.0)
 
 
 @given(seed=st.integers(0, 999), ridge=st.floats(0.01, 10))
@@ -82,22 +83,59 @@ def test_rows_are_of_unit_norm_and_zero_where_absent(encoder: ContentEncoder) ->
 
 
 def test_code_is_the_mean_of_both_estimates_scaled(encoder: ContentEncoder) -> None:
-    """``spread · ½ (linear + product of experts)``; the embedding is the gain times that, the history row is not."""
+    """``spread · ½ (linear + product of experts)``; the embedding is the gain times that, the history row is not.
+
+    Confidence follows from the distance to the code of an item without anything.
+    """
     torch.manual_seed(1)
     features, present = [torch.randn(4, 3), torch.randn(4, 4)], torch.tensor([[True, True], [True, False]] * 2)
     with torch.no_grad():
         encoder.linear.copy_(torch.randn(10, 5))
         encoder.spread.fill_(3.0)
         encoder.new_item_gain.fill_(2.0)
+        encoder.confidence_scale.fill_(4.0)
+        encoder.confidence_ceiling.fill_(0.9)
         rows = encoder.rows(features, present)
         fused = encoder.fuse(encoder.experts(rows), present)
         linear = encoder.regressors(rows, present) @ encoder.linear
 
         embedding, history, confidence = encoder(*features, present)
+        unknown = encoder(*features, torch.zeros(4, 2, dtype=torch.bool))[1]
 
     np.testing.assert_allclose(history, 3 * (linear + fused.mean) / 2, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(embedding, 2 * history, rtol=1e-6)
-    np.testing.assert_allclose(confidence, 1 - (1 / fused.precision).mean(dim=1), rtol=1e-5)
+    distances = (history - unknown).norm(dim=1)
+    np.testing.assert_allclose(confidence, Confidence(4.0, 0.9).of(distances.numpy()), rtol=1e-4)
+
+
+@given(evenness=st.floats(0, 1), gain=st.floats(0.5, 4))
+def test_evenness_brings_norms_together(evenness: float, gain: float) -> None:
+    """Codes of norms 1, 2 and 8 where known items have 2: their ratio to it shrinks to that power of 1 - evenness."""
+    encoder = ContentEncoder({}, np.ones(1, np.bool_), d=4, hidden=2, evenness=evenness)
+    codes = torch.tensor([[1.0, 0, 0, 0], [0, 2.0, 0, 0], [0, 0, -8.0, 0], [0, 0, 0, 0]])
+    with torch.no_grad():
+        encoder.norm.fill_(2.0)
+        encoder.new_item_gain.fill_(gain)
+
+        placed = encoder.place(codes)
+
+    expected = gain * 2 * np.array([0.5, 1, 4]) ** (1 - evenness)
+    np.testing.assert_allclose(placed[:3].norm(dim=1), expected, rtol=1e-5)
+    assert torch.equal(placed[:3].sign(), codes[:3].sign())
+    assert not placed[3].any()
+
+
+def test_nothing_present_gives_no_confidence_to_the_bit(encoder: ContentEncoder) -> None:
+    """Whatever the code; and the unknown item's code is the one it gets."""
+    with torch.no_grad():
+        encoder.linear.copy_(torch.randn(10, 5))
+        features, absent = [torch.randn(3, 3), torch.randn(3, 4)], torch.zeros(3, 2, dtype=torch.bool)
+
+        _, code, confidence = encoder(*features, absent)
+
+        np.testing.assert_allclose(code, encoder.unknown().expand(3, -1), rtol=1e-6)
+        assert confidence.tolist() == [0, 0, 0]
+        assert encoder.confidence(code + 5, absent).tolist() == [0, 0, 0]
 
 
 def test_shares_weigh_the_experts(encoder: ContentEncoder) -> None:

@@ -14,6 +14,7 @@ from training.config import TrainConfig
 from training.dataset import Dataset
 from training.errors import ConfigError, DatasetError
 from training.features import ModalityFeatures
+from training.fitting import fit
 from training.interactions import TEST, TRAIN, VAL, Interactions
 from training.models import Embeddings
 from training.protocols import (
@@ -27,7 +28,6 @@ from training.protocols import (
     withheld_user_rows,
 )
 from training.splits import new_item_rows
-from training.train import fit
 
 N_USERS, N_ITEMS = 20, 30
 NEW = set(np.random.default_rng(11).permutation(N_ITEMS)[:6].tolist())  # as the table of protocols has it

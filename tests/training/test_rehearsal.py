@@ -1,6 +1,7 @@
 """How far new items are pushed: what the rehearsal hides, and what it chooses."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,18 +10,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from training.calibration import new_item_gain
+from training.calibration import GAINS, new_item_gain
 from training.config import TrainConfig
 from training.dataset import Dataset
 from training.features import ModalityFeatures
+from training.fitting import fit
 from training.interactions import TEST, TRAIN, VAL
 from training.loop import Progress
-from training.models import PRESETS, Embeddings
+from training.models import PRESETS, Embeddings, Model
 from training.models.i3mrec import I3MRec
 from training.prepared import Prepared, prepare_codes, prepare_data
-from training.rehearsal import GAINS, rehearsed_gain, without_some_items
+from training.rehearsal import rehearse, without_some_items
 from training.splits import DROPPED
-from training.train import fit
 
 MakeBoard = Callable[..., Dataset]
 NOBODYS = range(30)  # more than a list of 20 holds
@@ -89,6 +90,13 @@ class Placed:
         raise NotImplementedError
 
 
+def rehearsed_gain(prepared: Prepared, seed: int, train: Callable[[Prepared], Model]) -> float:
+    """The gain that a rehearsal finds."""
+    found = rehearse(prepared, seed, train)
+    assert found.confidence is None  # ``Placed`` has no codes to ask
+    return found.gain
+
+
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_fifth_of_the_known_items_play_new(with_nobodys: Prepared, seed: int) -> None:
     """Of 80 known items 16 lose their training interactions, all of them; validation and test stay."""
@@ -133,9 +141,9 @@ def test_items_placed_right_but_too_weakly_are_pushed(prepared: Prepared, streng
 
 def test_items_placed_wrong_are_not_pushed(prepared: Prepared) -> None:
     """New items that only the wrong users like would stand before known ones at any gain but the smallest."""
-    gain = rehearsed_gain(prepared, 0, lambda stage: Placed(stage, -3.9, 3.9))
+    gain = rehearsed_gain(prepared, 0, lambda stage: Placed(stage, -3.95, 3.95))
 
-    assert 3.9 * (1 - WARM_ELSEWHERE) * GAINS[0] < 1 < 3.9 * (1 - WARM_ELSEWHERE) * GAINS[1]
+    assert 3.95 * (1 - WARM_ELSEWHERE) * GAINS[0] < 1 < 3.95 * (1 - WARM_ELSEWHERE) * GAINS[1]
     assert gain == GAINS[0]
 
 
@@ -193,6 +201,26 @@ def test_with_validation_the_gain_is_rehearsed(make_board: MakeBoard) -> None:
 
     assert min(abs(found - gain) for gain in GAINS) < 1e-6
     assert found != pytest.approx(matching, rel=1e-5)
+
+
+@pytest.mark.parametrize("telling", [True, False])
+def test_confidence_is_what_content_was_worth(make_board: MakeBoard, telling: bool) -> None:
+    """Where content tells the community of an item the encoder may be sure; where it is noise, it may not."""
+    board = make_board(60, 60, validation=True)
+    if not telling:
+        rng = np.random.default_rng(0)
+        noise = {name: rng.permutation(feature.matrix) for name, feature in board.features.items()}
+        features = {name: replace(board.features[name], matrix=matrix) for name, matrix in noise.items()}
+        board = replace(board, features=features)
+    config = TrainConfig(d=8, hidden=8, sweeps=4, epochs=20, evaluate_every=20, device="cpu")
+
+    model, outcome = fit(prepare_data(board, 0), config, lambda _: None)
+
+    found, encoder = outcome.confidence, model.encoder()
+    assert found is not None
+    assert float(encoder.confidence_scale) == pytest.approx(found.scale)
+    assert float(encoder.confidence_ceiling) == pytest.approx(found.ceiling)
+    assert (found.ceiling > 0.6) == telling
 
 
 def test_run_that_was_stopped_is_not_rehearsed_for_longer(

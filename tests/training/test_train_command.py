@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from model_store import Bundle, ModelStore
 from model_store.__main__ import main as store_main
+from training.calibration import GAINS
 from training.commands import main
 from training.config import TrainConfig
 from training.dataset import Dataset, read_dataset
@@ -26,7 +27,6 @@ from training.metrics import ranking_metrics
 from training.models import PRESETS
 from training.models.i3mrec import I3MRec
 from training.prepared import prepare_data
-from training.rehearsal import GAINS
 from training.splits import DROPPED, new_item_rows, split_dataset
 from training.writing import write_dataset
 
@@ -107,7 +107,7 @@ def test_report_is_complete(published: Published) -> None:
     assert report["protocol"] == "static"
     assert set(report["config"]) == {option.name for option in fields(TrainConfig)}
     assert (report["config"]["d"], report["config"]["epochs"], report["config"]["seed"]) == (8, 4, 0)
-    assert set(report["outcome"]) == {"best_epoch", "best_recall", "ended", "seconds", "new_item_gain"}
+    assert set(report["outcome"]) == {"best_epoch", "best_recall", "ended", "seconds", "new_item_gain", "confidence"}
     assert [epoch["epoch"] for epoch in report["epochs"]] == [1, 2, 3, 4]
     assert set(report["epochs"][0]["losses"]) == {"risk", "environments", "invariance", "bottleneck"}
     assert report["outcome"]["best_recall"] == max(epoch["recall"] or 0 for epoch in report["epochs"])
@@ -125,8 +125,12 @@ def test_published_version_is_sound_and_serves(published: Published, capsys: pyt
     manifest = published.bundle.manifest
     assert published.store.current() == published.report["model_version"] == manifest.model_version
     assert dict(manifest.metrics) == published.report["metrics"]
-    gain = published.report["outcome"]["new_item_gain"]
-    assert dict(manifest.training) == published.report["config"] | {"new_item_gain": gain}
+    outcome = published.report["outcome"]
+    assert dict(manifest.training) == published.report["config"] | {
+        "new_item_gain": outcome["new_item_gain"],
+        "confidence_scale": outcome["confidence"]["scale"],
+        "confidence_ceiling": outcome["confidence"]["ceiling"],
+    }
     assert (manifest.n_users, manifest.n_items, manifest.d) == (30, 24, 8)
     assert manifest.modalities == {"image": 8, "text": 12}
     assert published.bundle.metadata(1) == {"community": "1"}
@@ -175,7 +179,11 @@ def test_published_encoder_gives_the_rows_of_new_items(published: Published) -> 
     assert np.abs(rows - bundle.item_embeddings)[2:].max(axis=1).min() > 1e-3
     gain = published.report["outcome"]["new_item_gain"]
     assert gain in GAINS
-    np.testing.assert_allclose(rows, gain * history, rtol=1e-5, atol=1e-6)
+    along = np.linalg.norm(rows, axis=1) / np.linalg.norm(history, axis=1)
+    np.testing.assert_allclose(rows, along[:, None] * history, rtol=1e-5, atol=1e-6)
+    known = np.linalg.norm(np.delete(bundle.item_embeddings, NEW, axis=0), axis=1).mean()
+    matching = (known / np.linalg.norm(history, axis=1)) ** published.report["config"]["new_item_evenness"]
+    np.testing.assert_allclose(along, gain * matching, rtol=1e-4)
     assert confidence[4] == 0
     assert np.isfinite(rows).all()
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from model_store import FoldInRule
+from training.confidence import Confidence
 from training.features import ModalityFeatures
 
 
@@ -112,6 +113,19 @@ class Model(Recommender, Encodes, Protocol):
 
     def calibrate(self, gain: float) -> None:
         """Scales the item rows that the encoder gives, and with them those of items without interactions."""
+        ...
+
+
+@runtime_checkable
+class CalibratesConfidence(Protocol):
+    """What a model may add whose codes say how much they know."""
+
+    def deviations(self, features: Mapping[str, ModalityFeatures]) -> NDArray[np.float32]:
+        """Codes of all items by these features, less the code of an item of which nothing is known, (n_items, d)."""
+        ...
+
+    def calibrate_confidence(self, confidence: Confidence) -> None:
+        """Sets how confidence follows from the norm of a deviation."""
         ...
 
 

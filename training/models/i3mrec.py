@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from model_store import LeastSquaresRule
+from training.confidence import Confidence
 from training.config import TrainConfig
 from training.content import content_of, set_gain
 from training.environments import cyclic_mixup, simulate_missing, single_modality
@@ -63,11 +64,17 @@ class I3MRec:
         self._draws = np.random.default_rng(config.seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            self._content = ContentEncoder(data.features, self._warm, config.d, config.hidden).to(device)
+            self._content = ContentEncoder(
+                data.features, self._warm, config.d, config.hidden, config.new_item_evenness
+            ).to(device)
         self._rows, self._present = self._rows_of(data.features)
         self._solver = self._make_solver()
         items = self._factors.solve(self._predict_linear, self._draws)
         self._predict_linear(items)
+        norm = max(float(np.linalg.norm(items[self._warm], axis=1).mean()), 1e-12)
+        with torch.no_grad():
+            self._content.norm.fill_(norm)
+            self._content.confidence_scale.fill_(norm)
         self._network = _Network(self._content, items).to(device)
 
     @property
@@ -117,8 +124,7 @@ class I3MRec:
             items = items + self._moved_by(rows, present)
         codes = self._encode(rows, present)
         history = np.where(self._warm[:, None], items, codes)
-        gains = np.where(self._warm, 1, float(self._content.new_item_gain)).astype(np.float32)
-        return Embeddings(users, gains[:, None] * history, history)
+        return Embeddings(users, np.where(self._warm[:, None], items, self._place(codes)), history)
 
     def fold_in(self, indptr: NDArray[np.int64], indices: NDArray[np.int32]) -> NDArray[np.float32]:
         """Users by the history rule, exactly as the model was trained."""
@@ -127,11 +133,22 @@ class I3MRec:
 
     def as_new(self) -> NDArray[np.float32]:
         """Every item as the encoder alone places it, (n_items, d)."""
-        return float(self._content.new_item_gain) * self._encode(self._rows, self._present)
+        return self._place(self._encode(self._rows, self._present))
 
     def calibrate(self, gain: float) -> None:
         """Sets the factor by which new items are pushed."""
         set_gain(self._content.new_item_gain, gain)
+
+    def deviations(self, features: Mapping[str, ModalityFeatures]) -> Factors:
+        """See ``training.models.contract.CalibratesConfidence``."""
+        unknown: Factors = self._content.unknown().detach().cpu().numpy()
+        return self._encode(*self._rows_of(features)) - unknown
+
+    def calibrate_confidence(self, confidence: Confidence) -> None:
+        """Sets how confidence follows from the distance to an unknown item's code."""
+        with torch.no_grad():
+            self._content.confidence_scale.fill_(confidence.scale)
+            self._content.confidence_ceiling.fill_(confidence.ceiling)
 
     def encoder(self) -> nn.Module:
         """The content encoder."""
@@ -198,7 +215,12 @@ class I3MRec:
 
     def _encode(self, rows: list[Tensor], present: Tensor) -> Factors:
         """What the encoder says of all items, gain 1, (n_items, d)."""
-        return self._numpy(lambda *given: self._content.encode(*given)[0], rows, present)
+        return self._numpy(self._content.encode, rows, present)
+
+    @torch.no_grad()
+    def _place(self, codes: Factors) -> Factors:
+        """Rows of new items with these codes, (n, d)."""
+        return np.asarray(self._content.place(torch.from_numpy(codes).to(self._device)).cpu().numpy())
 
     @torch.no_grad()
     def _numpy(self, function: Any, rows: list[Tensor], present: Tensor) -> Factors:

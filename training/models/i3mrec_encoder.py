@@ -16,6 +16,7 @@ from training.fusion import Posterior, product_of_experts
 _GAIN = 4.0  # rows of unit norm are scaled up to where the experts' activations are not all linear
 _LOG_PRECISION = (-6.0, 4.0)
 _INTERCEPT_RIDGE = 1e-3
+_LEAST_NORM = 1e-12
 _BLOCK = 8192
 
 Drop = Callable[[Tensor], Tensor]
@@ -37,11 +38,15 @@ class ContentEncoder(nn.Module):
 
     ``code(x, a) = spread · ½ (Wᵀ[a⊙x, a, 1] + μ_PoE(x, a))``. W is solved in closed form and strong where little varies
     with content; the experts, one network per modality, are learned and know how to go on when modalities are missing.
-    Confidence is the product's: the share of the prior's variance that the modalities present have removed.
+    Confidence grows with the code's distance from that of an item of which nothing is known
+    (``training.confidence.Confidence``).
     """
 
-    def __init__(self, features: Mapping[str, ModalityFeatures], warm: NDArray[np.bool_], d: int, hidden: int) -> None:
+    def __init__(
+        self, features: Mapping[str, ModalityFeatures], warm: NDArray[np.bool_], d: int, hidden: int, evenness: float
+    ) -> None:
         super().__init__()
+        self.evenness = evenness
         self.center, self.scale = nn.ParameterList(), nn.ParameterList()
         for modality in features.values():
             center, scale = standardisation(modality, warm)
@@ -54,7 +59,10 @@ class ContentEncoder(nn.Module):
         self.log_precision = nn.ModuleList([nn.Linear(hidden, d) for _ in dims])
         self.prior_mean = nn.Parameter(torch.zeros(d))
         self.spread = nn.Parameter(torch.ones(()), requires_grad=False)
+        self.norm = nn.Parameter(torch.ones(()), requires_grad=False)
         self.new_item_gain = nn.Parameter(torch.ones(()), requires_grad=False)
+        self.confidence_scale = nn.Parameter(torch.ones(()), requires_grad=False)
+        self.confidence_ceiling = nn.Parameter(torch.ones(()), requires_grad=False)
 
     def rows(self, features: list[Tensor], present: Tensor) -> list[Tensor]:
         """Standardised rows of unit norm per modality; zero, whatever stands there, where it is absent."""
@@ -92,17 +100,36 @@ class ContentEncoder(nn.Module):
         """The linear estimate, (b, d)."""
         return self.spread * (self.regressors(rows, present) @ self.linear)
 
-    def encode(self, rows: list[Tensor], present: Tensor) -> tuple[Tensor, Tensor]:
-        """Code (b, d) and confidence (b,)."""
+    def encode(self, rows: list[Tensor], present: Tensor) -> Tensor:
+        """Code (b, d)."""
         posterior = self.fuse(self.experts(rows), present)
-        code = 0.5 * (self.predict_linear(rows, present) + self.spread * posterior.mean)
-        return code, posterior.confidence()
+        return 0.5 * (self.predict_linear(rows, present) + self.spread * posterior.mean)
+
+    def unknown(self) -> Tensor:
+        """The code of an item without any modality, (d,)."""
+        return 0.5 * self.spread * (self.linear[-1] + self.prior_mean)
+
+    def confidence(self, code: Tensor, present: Tensor) -> Tensor:
+        """How far codes (b, d) are to be trusted, (b,) in [0, 1]; exactly 0 with nothing present."""
+        distances = torch.linalg.vector_norm(code - self.unknown(), dim=1)
+        risen = -torch.expm1(-(distances / self.confidence_scale).square())
+        return self.confidence_ceiling * torch.where(present.any(dim=1), risen, 0.0)
+
+    def place(self, code: Tensor) -> Tensor:
+        """Rows of new items (b, d) for their codes: ``gain · (norm / ‖code‖)^evenness · code``.
+
+        The norm of a prediction grows with what is known of the item, and so would its share of all lists: without
+        evenness few new items, those with every modality, would stand for all.
+        """
+        norms = torch.linalg.vector_norm(code, dim=1, keepdim=True).clamp(min=_LEAST_NORM)
+        placed: Tensor = self.new_item_gain * (self.norm / norms) ** self.evenness * code
+        return placed
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(features (b, d_m) of each modality…, present (b, n_modalities)) → embedding, history row, confidence."""
         *features, present = inputs
-        code, confidence = self.encode(self.rows(list(features), present), present)
-        return self.new_item_gain * code, code, confidence
+        code = self.encode(self.rows(list(features), present), present)
+        return self.place(code), code, self.confidence(code, present)
 
 
 class LinearSolver:

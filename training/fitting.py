@@ -1,0 +1,77 @@
+"""Training a preset from data to a calibrated model."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from training.calibration import new_item_gain
+from training.checkpoint import Checkpoint, identity_of
+from training.config import TrainConfig
+from training.errors import ConfigError, Untrained
+from training.loop import Outcome, Progress, train
+from training.models import PRESETS, REHEARSED, Model
+from training.models.contract import CalibratesConfidence
+from training.prepared import Prepared
+from training.rehearsal import Rehearsed, rehearse
+
+
+def fit(
+    prepared: Prepared, config: TrainConfig, report: Callable[[Progress], None], checkpoint: Path | None = None
+) -> tuple[Model, Outcome]:
+    """Trains a preset to its best validated state and calibrates it.
+
+    Args:
+        prepared: what it learns from and is selected by.
+        config: names the preset; its schedule and settings.
+        report: called after each epoch.
+        checkpoint: the file to save the run in and to go on from.
+
+    Raises:
+        Untrained: interrupted before the first validation.
+        UnusableCheckpoint: the checkpoint is damaged or of another run.
+        TrainingError: nothing to learn from, a device that is not there, or a loss that is no longer finite.
+    """
+    device = _device(config)
+    model = PRESETS[config.preset](prepared.data, config, device)
+    kept = Checkpoint(checkpoint, identity_of(model, config, prepared.data, prepared.split)) if checkpoint else None
+    outcome = train(model, prepared.split, config, report, checkpoint=kept)
+    if not outcome.best_epoch:
+        raise Untrained("interrupted before the first validation: there is no model yet, and nothing was published")
+    found = None
+    if config.preset in REHEARSED and prepared.split.val.nnz and outcome.ended != "interrupted":
+        found = _rehearse(prepared, config, device, outcome.best_epoch)
+        outcome = outcome if found else replace(outcome, ended="interrupted")
+    if not found:
+        gain = new_item_gain(model.embeddings().items, model.as_new(), prepared.data.popularity() > 0)
+        found = Rehearsed(gain, confidence=None)
+    model.calibrate(found.gain)
+    if found.confidence and isinstance(model, CalibratesConfidence):
+        model.calibrate_confidence(found.confidence)
+    return model, replace(outcome, new_item_gain=found.gain, confidence=found.confidence)
+
+
+def _rehearse(prepared: Prepared, config: TrainConfig, device: torch.device, epochs: int) -> Rehearsed | None:
+    """How new items are to be placed, after a rehearsal of so many epochs; None where Ctrl-C ended it."""
+    config = replace(config, epochs=epochs, evaluate_every=epochs)
+    ends = []
+
+    def play(stage: Prepared) -> Model:
+        model = PRESETS[config.preset](stage.data, config, device)
+        ends.append(train(model, stage.split, config, lambda _: None).ended)
+        return model
+
+    try:
+        found = rehearse(prepared, config.seed, play, config.new_item_budget)
+    except KeyboardInterrupt:
+        return None
+    return None if "interrupted" in ends else found
+
+
+def _device(config: TrainConfig) -> torch.device:
+    if config.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device", "cpu or auto, as torch finds no CUDA device", config.device)
+    return torch.device(config.device)
