@@ -1,8 +1,8 @@
 """The configuration of a training run: flags in, saved in the manifest."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from training.errors import ConfigError
@@ -10,7 +10,7 @@ from training.errors import ConfigError
 _SCHEDULE = ("epochs", "patience", "evaluate_every", "batch_pairs")
 _COUNTS = (*_SCHEDULE, "batch_items", "d", "hidden", "max_history", "sweeps")
 _REGULARISERS = ("kl_weight", "free_bits", "environment_weight", "invariance_weight")
-_WEIGHTS = (*_REGULARISERS, "mixup", "popularity_exponent")
+_WEIGHTS = (*_REGULARISERS, "mixup", "popularity_exponent", "unobserved", "ridge")
 # Fields, what is expected of them, and whether a value is that; NaN never is.
 _RULES: tuple[tuple[tuple[str, ...], str, Callable[[Any], bool]], ...] = (
     (("seed",), "an integer from 0 to 2^63 - 1", lambda value: 0 <= value < 2**63),  # what torch's generators take
@@ -22,7 +22,7 @@ _RULES: tuple[tuple[tuple[str, ...], str, Callable[[Any], bool]], ...] = (
     ),
     (("dropout",), "a share from 0 to below 1", lambda value: 0 <= value < 1),  # what is kept is scaled up
     (_WEIGHTS, "a finite number of at least 0", lambda value: 0 <= value < math.inf),
-    (("lr", "unobserved", "ridge", "content_ridge"), "a finite number above 0", lambda value: 0 < value < math.inf),
+    (("lr", "content_ridge"), "a finite number above 0", lambda value: 0 < value < math.inf),
     (("penalty",), "variance or gradient", lambda value: value in {"variance", "gradient"}),
     (("device",), "auto, cpu or cuda", lambda value: value in {"auto", "cpu", "cuda"}),
 )
@@ -46,8 +46,10 @@ class TrainConfig:
         d: embedding size.
         hidden: width of each modality's expert network.
         dropout: of the features and hidden units of the experts.
-        unobserved: what all items that a user has not touched weigh together, an interaction weighing 1.
-        ridge: regularisation of users and items, for each of their interactions and each unit of ``unobserved``.
+        unobserved: what all items that a user has not touched weigh together, an interaction weighing 1; 0 = chosen by
+            validation (``training.selection``).
+        ridge: regularisation of users and items, for each of their interactions and each unit of ``unobserved``; 0 = so
+            that its product with ``unobserved`` is 2.45.
         popularity_exponent: by which power of its popularity an item is regularised more.
         sweeps: alternations between users and items.
         content_weight: share of what content predicts of an item that is the prior of its factor.
@@ -64,6 +66,7 @@ class TrainConfig:
         new_item_evenness: by which power the norms of new items are brought together; 0 = none, 1 = they are all alike.
         new_item_budget: share of validation recall@20 and ndcg@20 over all items that pushing new items may cost.
         device: "cpu", "cuda", or "auto".
+        settings: of a published model's own, by name, in place of its defaults (the ``Settings`` in its file).
     """
 
     preset: str = "i3mrec"
@@ -77,8 +80,8 @@ class TrainConfig:
     d: int = 256
     hidden: int = 256
     dropout: float = 0.2
-    unobserved: float = 70.0
-    ridge: float = 0.035
+    unobserved: float = 0.0
+    ridge: float = 0.0
     popularity_exponent: float = 0.35
     sweeps: int = 8
     content_weight: float = 0.6
@@ -95,6 +98,7 @@ class TrainConfig:
     new_item_evenness: float = 0.5
     new_item_budget: float = 0.01
     device: str = "auto"
+    settings: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuses values that cannot be meant.

@@ -14,6 +14,7 @@ from training.loop import Progress
 from training.models import PRESETS, configure
 from training.models.contract import Recommender
 from training.prepared import Prepared
+from training.selection import selected
 
 # Baselines that look at no features: one training serves all missing rates.
 _WITHOUT_CONTENT = frozenset({"ease", "ials", "lightgcn", "popularity", "rp3beta", "spectral"})
@@ -33,6 +34,7 @@ class Fitted(NamedTuple):
         ended: why training ended; None for baselines.
         encoder_parameters: numbers in the encoder that places new items; None for baselines.
         seconds: of training.
+        chosen: what the configuration had left open.
     """
 
     recommender: Recommender
@@ -41,6 +43,7 @@ class Fitted(NamedTuple):
     ended: str | None
     encoder_parameters: int | None
     seconds: float
+    chosen: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +92,17 @@ class Contestant:
 
     def _train(self, prepared: Prepared, seed: int, report: Report, started: float) -> Fitted:
         try:
-            model, outcome = fit(prepared, self._train_config(seed), report)
+            asked = self._train_config(seed)
+            config = selected(prepared, asked)
+            model, outcome = fit(prepared, config, report)
         except Untrained as exc:
             raise KeyboardInterrupt from exc
         if outcome.ended == "interrupted":
             raise KeyboardInterrupt
         parameters = sum(p.numel() for p in model.encoder().parameters())
         seconds = time.monotonic() - started
-        return Fitted(model, outcome.best_recall, outcome.best_epoch, outcome.ended, parameters, seconds)
+        chosen = {name: value for name, value in asdict(config).items() if value != getattr(asked, name)}
+        return Fitted(model, outcome.best_recall, outcome.best_epoch, outcome.ended, parameters, seconds, chosen)
 
     def _train_config(self, seed: int) -> TrainConfig:
         return configure(**{**self.overrides, "preset": self.name, "seed": seed})

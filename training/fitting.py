@@ -33,7 +33,7 @@ def fit(
         UnusableCheckpoint: the checkpoint is damaged or of another run.
         TrainingError: nothing to learn from, a device that is not there, or a loss that is no longer finite.
     """
-    device = _device(config)
+    device = device_of(config)
     model = PRESETS[config.preset](prepared.data, config, device)
     kept = Checkpoint(checkpoint, identity_of(model, config, prepared.data, prepared.split)) if checkpoint else None
     outcome = train(model, prepared.split, config, report, checkpoint=kept)
@@ -69,7 +69,12 @@ def _rehearse(prepared: Prepared, config: TrainConfig, device: torch.device, epo
     return None if "interrupted" in ends else found
 
 
-def _device(config: TrainConfig) -> torch.device:
+def device_of(config: TrainConfig) -> torch.device:
+    """The device that is asked for.
+
+    Raises:
+        ConfigError: there is none.
+    """
     if config.device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if config.device == "cuda" and not torch.cuda.is_available():

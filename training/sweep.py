@@ -254,6 +254,7 @@ def _facts(fitted: Fitted) -> dict[str, Any]:
         "validation_recall@20": fitted.validation,
         "d": int(fitted.recommender.embeddings().items.shape[1]),
         "encoder_parameters": fitted.encoder_parameters,
+        "chosen": dict(fitted.chosen),
     }
 
 

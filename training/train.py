@@ -23,7 +23,9 @@ from training.loop import Outcome
 from training.models import DEFAULTS, PRESETS, Embeddings, Model, configure
 from training.prepared import Prepared, prepare_data
 from training.progress import display_for
+from training.selection import selected
 from training.splits import ordered_history
+from training.tuning import Trial, tune
 
 _TABLE_WIDTH = 140
 _HISTORIES = {"train": (TRAIN,), "all": (TRAIN, VAL, TEST)}
@@ -54,6 +56,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--new-items", action="store_true", help="hold out all training interactions of 20 %% of the items (protocol)"
     )
+    parser.add_argument(
+        "--tune",
+        type=int,
+        metavar="N",
+        help="first look for a configuration: the one given and N - 1 others are tried, and the best by validation "
+        "recall@20 is trained. Ctrl-C ends the search, not the run",
+    )
     add_config_arguments(parser.add_argument_group("model and schedule"))
 
 
@@ -72,6 +81,28 @@ def add_config_arguments(group: argparse._ArgumentGroup, *, without: Collection[
             choices=sorted(PRESETS) if option.name == "preset" else None,
             help=_default(option.name, option.default),
         )
+    group.add_argument(
+        "--setting",
+        dest="settings",
+        action=_Settings,
+        default=argparse.SUPPRESS,
+        metavar="NAME=NUMBER",
+        help="a published model's own setting (the Settings in its file in training/models), may be given repeatedly",
+    )
+
+
+class _Settings(argparse.Action):
+    """Collects NAME=NUMBER flags into a mapping."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, value: Any, option: str | None = None
+    ) -> None:
+        name, _, number = str(value).partition("=")
+        try:
+            chosen = {**getattr(namespace, self.dest, {}), name: float(number)}
+        except ValueError:
+            parser.error(f"{option}: expected NAME=NUMBER, found {value!r}")
+        setattr(namespace, self.dest, chosen)
 
 
 def given_options(args: argparse.Namespace) -> dict[str, Any]:
@@ -95,6 +126,9 @@ def run(args: argparse.Namespace) -> int:
     _introduce(console, prepared)
     if args.checkpoint and args.checkpoint.exists():
         console.print(f"{args.checkpoint}: is there; the run in it goes on", highlight=False, soft_wrap=True)
+    if args.tune is not None:
+        config = _tune(console, prepared, config, args.tune)
+    config = selected(prepared, config)
     with display_for(console, config.epochs) as display:
         model, outcome = fit(prepared, config, display, args.checkpoint)
     embeddings = model.embeddings()
@@ -113,6 +147,22 @@ def run(args: argparse.Namespace) -> int:
     if args.checkpoint:
         _leave(console, args.checkpoint, outcome)
     return 0
+
+
+def _tune(console: Console, prepared: Prepared, config: TrainConfig, trials: int) -> TrainConfig:
+    """The best of some configurations; says which."""
+
+    def say(trial: Trial) -> None:
+        recall = "given up" if trial.recall is None else f"{trial.recall:.4f}"
+        line = f"trial {trial.number}/{trials}  validation recall@20 {recall} (best {trial.best:.4f})"
+        console.print(line, highlight=False, soft_wrap=True)
+
+    found = tune(prepared, config, trials, say)
+    mine, its = asdict(config), asdict(found)
+    changed = {name: value for name, value in its.items() if mine[name] != value}
+    what = ", ".join(f"{name} {value}" for name, value in changed.items()) or "what was given"
+    console.print(f"best: {what}", highlight=False, soft_wrap=True)
+    return found
 
 
 def _leave(console: Console, checkpoint: Path, outcome: Outcome) -> None:

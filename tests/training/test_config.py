@@ -8,9 +8,18 @@ import pytest
 from training.config import TrainConfig
 from training.errors import ConfigError
 
-SHARES = ("content_weight", "missing_rate", "new_item_budget", "warmup")
-WEIGHTS = ("kl_weight", "free_bits", "environment_weight", "invariance_weight", "mixup", "popularity_exponent")
-POSITIVE = ("lr", "unobserved", "ridge", "content_ridge")
+SHARES = ("content_weight", "missing_rate", "new_item_budget", "new_item_evenness", "warmup")
+WEIGHTS = (
+    "kl_weight",
+    "free_bits",
+    "environment_weight",
+    "invariance_weight",
+    "mixup",
+    "popularity_exponent",
+    "unobserved",
+    "ridge",
+)
+POSITIVE = ("lr", "content_ridge")
 
 
 def test_defaults_can_be_meant() -> None:
@@ -18,6 +27,7 @@ def test_defaults_can_be_meant() -> None:
     values = asdict(TrainConfig())
 
     assert set(values) == {option.name for option in fields(TrainConfig)}
+    assert values.pop("settings") == {}
     assert {type(value) for value in values.values()} <= {int, float, str}
 
 

@@ -9,6 +9,7 @@ from training.config import TrainConfig
 from training.models.contract import Embeddings, Model, TrainingData
 from training.models.dgmrec import DGMRec
 from training.models.i3mrec import I3MRec
+from training.models.i3mrec_factors import candidates
 from training.models.i3mrec_paper import I3MRecPaper
 from training.models.milk import Milk
 from training.models.mrdib import MRdIB
@@ -25,6 +26,9 @@ PRESETS: Mapping[str, Build] = {
 
 # Presets that train so fast that how far to push new items can be tried out (``training.rehearsal``).
 REHEARSED = frozenset({"i3mrec"})
+
+# Presets that leave some of their configuration open, and what there is to choose from (``training.selection``).
+CANDIDATES: Mapping[str, Callable[[TrainConfig], list[TrainConfig]]] = {"i3mrec": candidates}
 
 # The published models share a schedule: Adam, batches of 2,048 pairs, a look at the validation part every 10 epochs, an
 # end after 3 looks without gain. What is a model's own (weights of its terms) are the ``Settings`` in its file.
@@ -50,4 +54,14 @@ def configure(preset: str = "i3mrec", **given: Any) -> TrainConfig:
     return TrainConfig(**{**DEFAULTS[preset], **given, "preset": preset})
 
 
-__all__ = ["DEFAULTS", "PRESETS", "REHEARSED", "Build", "Embeddings", "Model", "TrainingData", "configure"]
+__all__ = [
+    "CANDIDATES",
+    "DEFAULTS",
+    "PRESETS",
+    "REHEARSED",
+    "Build",
+    "Embeddings",
+    "Model",
+    "TrainingData",
+    "configure",
+]

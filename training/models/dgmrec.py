@@ -55,6 +55,7 @@ from training.foldin import ridge_fold_in
 from training.graph import normalised_adjacency
 from training.losses import alignment, bpr_risk, mean_square_norm, mutual_info_nce
 from training.models.contract import Embeddings, TrainingData
+from training.models.settings import chosen_settings
 from training.neighbours import neighbour_graph
 from training.propagation import Graph, graph_of, mean_of_layers
 from training.sampling import PairBatch, PairSampler
@@ -247,7 +248,7 @@ class DGMRec:
     def __init__(
         self, data: TrainingData, config: TrainConfig, device: torch.device, settings: Settings | None = None
     ) -> None:
-        self._settings = settings = settings or Settings()
+        self._settings = settings = settings or chosen_settings(Settings, config.settings)
         self._data, self._device = data, device
         self._warm = data.popularity() > 0
         self._content = content_of(data.features, device)

@@ -17,6 +17,7 @@ The factors come in closed form before the first epoch; an epoch is one pass ove
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -36,10 +37,16 @@ from training.losses import bottleneck_kl, gradient_penalty, risk_variance
 from training.models.contract import Embeddings, TrainingData
 from training.models.i3mrec_encoder import ContentEncoder, Experts, LinearSolver
 from training.models.i3mrec_factors import Factorisation, Factors
+from training.models.settings import chosen_settings
 
 _BLOCK = 16384
 _RELIABLE = 5.0  # clicks at which half of an item's factor counts as known
 _LEAST_STEPS = 8  # about so many steps at least make an epoch, also where there are few items
+
+
+@dataclass(frozen=True, slots=True)
+class _NoSettings:
+    """All that shapes this preset are fields of ``TrainConfig``."""
 
 
 class _Network(nn.Module):
@@ -57,6 +64,7 @@ class I3MRec:
     def __init__(self, data: TrainingData, config: TrainConfig, device: torch.device) -> None:
         if not len(data.indices):
             raise NothingToLearn("expected at least one training interaction, found none")
+        chosen_settings(_NoSettings, config.settings)
         self._data, self._config, self._device = data, config, device
         self._factors = Factorisation(data, config)
         self._warm = self._factors.popularity > 0

@@ -36,6 +36,7 @@ from training.features import ModalityFeatures
 from training.foldin import ridge_fold_in
 from training.losses import alignment, bpr_risk, mean_square_norm, risk_variance
 from training.models.contract import Embeddings, TrainingData
+from training.models.settings import chosen_settings
 from training.sampling import PairBatch, PairSampler
 
 _USER_SCALE = 0.1
@@ -97,7 +98,7 @@ class Milk:
     def __init__(
         self, data: TrainingData, config: TrainConfig, device: torch.device, settings: Settings | None = None
     ) -> None:
-        self._settings = settings or Settings()
+        self._settings = settings or chosen_settings(Settings, config.settings)
         self._data, self._device = data, device
         self._warm = data.popularity() > 0
         self._content = content_of(data.features, device)

@@ -43,6 +43,7 @@ from training.graph import normalised_adjacency
 from training.losses import bottleneck_kl, bpr_risk, mean_square_norm
 from training.models.contract import Embeddings, TrainingData
 from training.models.modality_graph import Projections, States, propagate, user_table
+from training.models.settings import chosen_settings
 from training.propagation import Graph
 from training.sampling import PairBatch, PairSampler
 
@@ -123,7 +124,7 @@ class MRdIB:
     def __init__(
         self, data: TrainingData, config: TrainConfig, device: torch.device, settings: Settings | None = None
     ) -> None:
-        self._settings = settings = settings or Settings()
+        self._settings = settings = settings or chosen_settings(Settings, config.settings)
         self._data, self._device = data, device
         self._warm = data.popularity() > 0
         self._content = content_of(data.features, device)

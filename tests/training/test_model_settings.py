@@ -1,0 +1,57 @@
+"""Settings of the published models, by name."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from training.dataset import Dataset
+from training.errors import ConfigError
+from training.models import PRESETS, configure
+from training.models.settings import chosen_settings
+from training.prepared import prepare_data
+
+
+@dataclass(frozen=True, slots=True)
+class Knobs:
+    """Two settings."""
+
+    layers: int = 3
+    weight: float = 0.5
+
+
+def test_given_ones_replace_defaults() -> None:
+    """Whole numbers come out whole."""
+    assert chosen_settings(Knobs, {}) == Knobs()
+    chosen = chosen_settings(Knobs, {"layers": 2.0, "weight": 1})
+    assert chosen == Knobs(2, 1.0)
+    assert [type(chosen.layers), type(chosen.weight)] == [int, float]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"depth": 1.0}, "setting depth: expected one of layers, weight, found 'depth'"),
+        ({"layers": 1.5}, "setting layers: expected a whole number of at least 0, found 1.5"),
+        ({"weight": -1.0}, "setting weight: expected a finite number of at least 0, found -1.0"),
+        ({"weight": math.nan}, "setting weight: expected a finite number of at least 0, found nan"),
+        ({"layers": math.inf}, "setting layers: expected a whole number of at least 0, found inf"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(given: dict[str, float], expected: str) -> None:
+    """With the setting, what was expected and what was found."""
+    with pytest.raises(ConfigError) as caught:
+        chosen_settings(Knobs, given)
+
+    assert str(caught.value) == expected
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_refuses_unknown_settings(preset: str, make_board: Callable[..., Dataset]) -> None:
+    """Before anything is trained; also the one that has none."""
+    data = prepare_data(make_board(12, 10), 0).data
+
+    with pytest.raises(ConfigError, match="setting charm"):
+        PRESETS[preset](data, configure(preset, d=4, settings={"charm": 1.0}), torch.device("cpu"))
