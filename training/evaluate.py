@@ -12,13 +12,13 @@ from rich.console import Console
 from training.contestants import contestants, known_names
 from training.dataset import Dataset, read_dataset
 from training.errors import ConfigError
+from training.flags import add_config_arguments, given_options
 from training.interactions import SPLIT_NAMES
 from training.plots import recall_vs_missing
 from training.protocols import PROTOCOLS, Pattern, base_codes, check_targets, rate_pattern, read_pattern
 from training.results import Results, as_json, collect, markdown
 from training.sweep import Run, RunStore, carry_out, fingerprint, plan, write_text
 from training.sweep_display import sweep_display
-from training.train import add_config_arguments, given_options
 
 _INTERRUPTED = 130  # what a shell reports of a program that Ctrl-C ended
 

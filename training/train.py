@@ -2,8 +2,7 @@
 
 import argparse
 import json
-from collections.abc import Collection
-from dataclasses import MISSING, asdict, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,12 @@ from training.dataset import Dataset, read_dataset
 from training.evaluation import KS, evaluate
 from training.export import bundle_contents, export_encoder, make_manifest
 from training.fitting import fit
+from training.flags import add_config_arguments, given_options
 from training.foldable import exported
 from training.foldin import fold_in
 from training.interactions import TEST, TRAIN, VAL
 from training.loop import Outcome
-from training.models import DEFAULTS, PRESETS, Embeddings, Model, configure
+from training.models import Embeddings, Model, configure
 from training.prepared import Prepared, prepare_data
 from training.progress import display_for
 from training.selection import selected
@@ -64,50 +64,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "recall@20 is trained. Ctrl-C ends the search, not the run",
     )
     add_config_arguments(parser.add_argument_group("model and schedule"))
-
-
-def add_config_arguments(group: argparse._ArgumentGroup, *, without: Collection[str] = ()) -> None:
-    """Adds a flag for each field of ``TrainConfig`` but those in ``without``; one not given is absent from the result.
-
-    What is absent has the preset's default (``configure``); so a command can tell what was asked for.
-    """
-    for option in fields(TrainConfig):
-        if option.default is MISSING or option.name in without:
-            continue
-        group.add_argument(
-            "--" + option.name.replace("_", "-"),
-            type=type(option.default),
-            default=argparse.SUPPRESS,
-            choices=sorted(PRESETS) if option.name == "preset" else None,
-            help=_default(option.name, option.default),
-        )
-    group.add_argument(
-        "--setting",
-        dest="settings",
-        action=_Settings,
-        default=argparse.SUPPRESS,
-        metavar="NAME=NUMBER",
-        help="a published model's own setting (the Settings in its file in training/models), may be given repeatedly",
-    )
-
-
-class _Settings(argparse.Action):
-    """Collects NAME=NUMBER flags into a mapping."""
-
-    def __call__(
-        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, value: Any, option: str | None = None
-    ) -> None:
-        name, _, number = str(value).partition("=")
-        try:
-            chosen = {**getattr(namespace, self.dest, {}), name: float(number)}
-        except ValueError:
-            parser.error(f"{option}: expected NAME=NUMBER, found {value!r}")
-        setattr(namespace, self.dest, chosen)
-
-
-def given_options(args: argparse.Namespace) -> dict[str, Any]:
-    """The fields of ``TrainConfig`` that were given as flags."""
-    return {option.name: getattr(args, option.name) for option in fields(TrainConfig) if hasattr(args, option.name)}
 
 
 def run(args: argparse.Namespace) -> int:
@@ -204,12 +160,6 @@ def _publish(
     if args.promote:
         store.promote(published.model_version)
     return published
-
-
-def _default(name: str, usual: object) -> str:
-    """What a flag's help says: the default, and the presets that have another one."""
-    others = [f"{preset}: {own[name]}" for preset, own in DEFAULTS.items() if own.get(name, usual) != usual]
-    return f"default {usual}" + (f" ({', '.join(others)})" if others else "")
 
 
 def _natural_history(dataset: Dataset) -> str:

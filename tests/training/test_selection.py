@@ -68,7 +68,7 @@ def test_nothing_open_is_nothing_to_choose(prepared: Prepared, monkeypatch: pyte
     """A given weight stays, with the ridge that goes with it or the one given; other presets leave nothing open."""
     monkeypatch.setattr(selection, "PRESETS", {})  # whatever is built would fail
 
-    assert selected(prepared, configure(unobserved=5.0)) == configure(unobserved=5.0, ridge=0.49)
+    assert selected(prepared, configure(unobserved=2.45)) == configure(unobserved=2.45, ridge=1.0)
     assert selected(prepared, configure(unobserved=10.0, ridge=0.5)) == configure(unobserved=10.0, ridge=0.5)
     assert selected(prepared, configure("milk")) == configure("milk")
 
