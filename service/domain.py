@@ -1,4 +1,4 @@
-"""What the service speaks about: frozen values without behaviour, all ids external."""
+"""What the service speaks about: frozen values, all ids external."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -94,16 +94,58 @@ class DeleteItem:
     item_id: str
 
 
-Entry = PutItem | DeleteItem
+@dataclass(frozen=True, slots=True)
+class Interact:
+    """Journal entry: a user took to an item (implicit feedback).
+
+    Attributes:
+        kind: what the user did, in the client's words; kept for training, not interpreted when serving.
+        at: when, by the client's clock; None = when it was written.
+        event_id: a client's name for this event, unique for all time: the same one again changes nothing.
+    """
+
+    user_id: str
+    item_id: str
+    kind: str = "interaction"
+    at: datetime | None = None
+    event_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EraseUser:
+    """Journal entry: all interactions of the user written before are erased, from the disk as well."""
+
+    user_id: str
+
+
+ItemEntry = PutItem | DeleteItem
+UserEntry = Interact | EraseUser
+Entry = ItemEntry | UserEntry
+
+
+def item_of(entry: Entry) -> str | None:
+    """The item whose state an entry changes; None for one about a user."""
+    match entry:
+        case PutItem(item):
+            return item.item_id
+        case DeleteItem(item_id):
+            return item_id
+        case _:
+            return None
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A journal entry with its place in the order of all entries (``seq`` ≥ 1) and its time of writing."""
+    """A journal entry with its place in the order of all entries (``seq`` ≥ 1) and its time of writing.
+
+    Attributes:
+        repeated: whether it had been written before, under the same event id.
+    """
 
     seq: int
     at: datetime
     entry: Entry
+    repeated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,11 @@ class Journal(Protocol):
         ...
 
     def append(self, entry: Entry) -> Future[Record]:
-        """Writes an entry. The future resolves once it is on disk, or raises StorageUnavailable and wrote nothing."""
+        """Writes an entry. The future resolves once it is on disk, or raises StorageUnavailable and wrote nothing.
+
+        An interaction whose event id is known already is not written again; its first record, ``repeated``, is the
+        answer.
+        """
         ...
 
     def read(self, after: int = 0) -> Iterator[Record]:
@@ -76,7 +80,25 @@ class Journal(Protocol):
     def latest(self) -> Iterator[Record]:
         """The latest record of every item ever written, ordered by ``seq``: enough to rebuild the catalogue.
 
+        Interactions are not among them.
+
         Where others write meanwhile, an item may come twice; the later record is the one that holds.
+
+        Raises:
+            StorageUnavailable: the journal cannot be read.
+        """
+        ...
+
+    def find(self, item_id: str) -> Record | None:
+        """The latest record of an item, its features included; None where it was never written.
+
+        Raises:
+            StorageUnavailable: the journal cannot be read.
+        """
+        ...
+
+    def history(self, user_id: str, limit: int) -> list[str]:
+        """The items of a user's latest interactions, at most ``limit``, oldest first; an item may come repeatedly.
 
         Raises:
             StorageUnavailable: the journal cannot be read.

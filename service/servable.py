@@ -12,7 +12,7 @@ import anyio
 import numpy as np
 
 from model_store import Bundle
-from service.domain import CatalogItem, DeleteItem, Encoding, EncodingReport, Item, Record
+from service.domain import CatalogItem, Encoding, EncodingReport, Item, PutItem, Record, Vector, item_of
 from service.errors import ModelUnavailable
 from service.ports import Encoder, VectorIndex
 
@@ -83,7 +83,7 @@ class Servable:
     def needs_encoding(self, record: Record) -> bool:
         """Whether a record can only be applied together with an encoding."""
         entry = record.entry
-        if isinstance(entry, DeleteItem):
+        if not isinstance(entry, PutItem):
             return False
         return record.seq > self.watermark or entry.item.item_id not in self.bundle.items
 
@@ -92,14 +92,18 @@ class Servable:
         return self.apply_many([(record, encoding)])[0]
 
     def apply_many(self, changes: Sequence[tuple[Record, Encoding | None]]) -> list[bool]:
-        """Makes records hold; returns for each whether its item existed just before."""
+        """Makes records hold; returns for each whether its item existed just before.
+
+        Records about users change nothing here but the ``seq`` that is known.
+        """
         with self._lock:
             existed, touched = [], set()
             for record, encoding in changes:
-                item_id = record.entry.item_id if isinstance(record.entry, DeleteItem) else record.entry.item.item_id
-                existed.append(item_id in self)
-                if self._note(item_id, record, encoding):
+                item_id = item_of(record.entry)
+                existed.append(item_id is not None and item_id in self)
+                if item_id is not None and self._note(item_id, record, encoding):
                     touched.add(item_id)
+                self._index_seq = max(self._index_seq, record.seq)
             self._update_index(sorted(touched))
         return existed
 
@@ -107,13 +111,12 @@ class Servable:
         before = self._online.get(item_id)
         if before and record.seq <= before.seq:
             return False
-        item = None if isinstance(record.entry, DeleteItem) else replace(record.entry.item, modalities={})
+        item = replace(record.entry.item, modalities={}) if isinstance(record.entry, PutItem) else None
         if not self.needs_encoding(record):
             encoding = None
         elif encoding is None or encoding.model_version != self.version:
             raise ValueError(f"record {record.seq}: expected an encoding by {self.version}, found {encoding}")
         after = self._online[item_id] = _Online(record.seq, item, encoding)
-        self._index_seq = max(self._index_seq, record.seq)
         self._online_items += (after.item is not None) - (before is not None and before.item is not None)
         if item_id not in self.bundle.items:
             if before and before.item:
@@ -194,6 +197,28 @@ class Servable:
             return None
         report = report_of(state.encoding) if state.encoding else self._trained_report(self.bundle.items.row(item_id))
         return CatalogItem(state.item, report, state.seq)
+
+    def vector(self, item_id: str) -> Vector | None:
+        """The vector an item is found by, (d,) float32; None where there is no such item."""
+        state = self._online.get(item_id)
+        if state and state.encoding:
+            return state.encoding.embedding
+        row = self.bundle.items.get(item_id)
+        gone = state is not None and state.item is None
+        return None if gone or row is None else np.array(self.bundle.item_embeddings[row])
+
+    def history_row(self, item_id: str) -> Vector | None:
+        """What an item adds to the histories it stands in, (d,) float32; None where it adds nothing.
+
+        Items of the bundle add what they do in training, also when they were deleted or described anew since: what a
+        user liked does not change with it.
+        """
+        row = self.bundle.items.get(item_id)
+        if row is not None:
+            table = self.bundle.history_embeddings
+            return None if table is None else np.array(table[row])
+        state = self._online.get(item_id)
+        return state.encoding.history_embedding if state and state.encoding else None
 
     def _trained_report(self, row: int) -> EncodingReport:
         names = self.bundle.manifest.modality_names

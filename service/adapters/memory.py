@@ -5,12 +5,23 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
 
 from service.adapters.ranking import best, exact_scores
-from service.domain import DeleteItem, Encoding, Entry, Hit, Matrix, Record, Vector
+from service.domain import (
+    Encoding,
+    Entry,
+    EraseUser,
+    Hit,
+    Interact,
+    Matrix,
+    Record,
+    Vector,
+    item_of,
+)
 from service.errors import StorageUnavailable
 
 
@@ -62,6 +73,7 @@ class MemoryJournal:
     def __init__(self) -> None:
         self._identity = uuid.uuid4().hex
         self._records: list[Record] = []
+        self._last_seq = 0
         self._lock = threading.Lock()
         self._closed = False
 
@@ -77,27 +89,52 @@ class MemoryJournal:
             if self._closed:
                 future.set_exception(StorageUnavailable("the journal is closed"))
                 return future
-            record = Record(len(self._records) + 1, datetime.now(UTC), entry)
-            self._records.append(record)
+            record = self._known(entry) or self._write(entry)
         future.set_result(record)
         return future
+
+    def _known(self, entry: Entry) -> Record | None:
+        if not isinstance(entry, Interact) or entry.event_id is None:
+            return None
+        same = (r for r in self._records if isinstance(r.entry, Interact) and r.entry.event_id == entry.event_id)
+        return next((replace(record, repeated=True) for record in same), None)
+
+    def _write(self, entry: Entry) -> Record:
+        if isinstance(entry, EraseUser):
+            mine = [r for r in self._records if isinstance(r.entry, Interact) and r.entry.user_id == entry.user_id]
+            self._records = [record for record in self._records if record not in mine]
+        self._last_seq += 1
+        record = Record(self._last_seq, datetime.now(UTC), entry)
+        self._records.append(record)
+        return record
 
     def read(self, after: int = 0) -> Iterator[Record]:
         """All records with ``seq > after``, in order."""
         with self._lock:
-            return iter(self._records[max(after, 0) :])
+            return iter([record for record in self._records if record.seq > after])
 
     def latest(self) -> Iterator[Record]:
         """The latest record of every item, ordered by ``seq``."""
         latest: dict[str, Record] = {}
         for record in self.read():
-            item_id = record.entry.item_id if isinstance(record.entry, DeleteItem) else record.entry.item.item_id
-            latest[item_id] = record
+            item_id = item_of(record.entry)
+            if item_id is not None:
+                latest[item_id] = record
         return iter(sorted(latest.values(), key=lambda record: record.seq))
+
+    def find(self, item_id: str) -> Record | None:
+        """The latest record of an item."""
+        return next((record for record in self.latest() if item_of(record.entry) == item_id), None)
+
+    def history(self, user_id: str, limit: int) -> list[str]:
+        """The items of a user's latest interactions, oldest first."""
+        entries = [record.entry for record in self.read()]
+        mine = [entry.item_id for entry in entries if isinstance(entry, Interact) and entry.user_id == user_id]
+        return mine[-limit:] if limit else []
 
     def last_seq(self) -> int:
         """The highest ``seq``; 0 for an empty journal."""
-        return len(self._records)
+        return self._last_seq
 
     def close(self) -> None:
         """Refuses writes from now on."""

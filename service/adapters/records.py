@@ -2,32 +2,42 @@
 
 import base64
 import binascii
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 import numpy as np
 import orjson
 
-from service.domain import DeleteItem, Entry, Item, PutItem, Vector
+from service.domain import DeleteItem, Entry, EraseUser, Interact, Item, PutItem, Vector
 from service.errors import StorageUnavailable
 
-PUT, DELETE = "put", "delete"
+PUT, DELETE, INTERACT, ERASE = "put", "delete", "interact", "erase"
 _FORMAT = 1
 _LITTLE_ENDIAN = np.dtype("<f4")
 
 
-def kind_of(entry: Entry) -> str:
-    """The name an entry's kind is stored under."""
-    return DELETE if isinstance(entry, DeleteItem) else PUT
+def columns_of(entry: Entry) -> dict[str, str | None]:
+    """The kind of an entry, the item and the user it is about, and its event id, as they are stored."""
+    match entry:
+        case PutItem(item):
+            return _columns(PUT, item_id=item.item_id)
+        case DeleteItem(item_id):
+            return _columns(DELETE, item_id=item_id)
+        case Interact(user_id, item_id, event_id=event_id):
+            return _columns(INTERACT, item_id=item_id, user_id=user_id, event_id=event_id)
+        case EraseUser(user_id):
+            return _columns(ERASE, user_id=user_id)
 
 
-def item_of(entry: Entry) -> str:
-    """The item an entry is about."""
-    return entry.item_id if isinstance(entry, DeleteItem) else entry.item.item_id
+def _columns(
+    kind: str, *, item_id: str | None = None, user_id: str | None = None, event_id: str | None = None
+) -> dict[str, str | None]:
+    return {"kind": kind, "item_id": item_id, "user_id": user_id, "event_id": event_id}
 
 
 def encode_payload(entry: Entry) -> str:
-    """What is stored of an entry beside its kind and item id."""
+    """What is stored of an entry beside its columns."""
     facts: dict[str, Any] = {"format": _FORMAT}
     if isinstance(entry, PutItem):
         item = entry.item
@@ -40,10 +50,12 @@ def encode_payload(entry: Entry) -> str:
             "hidden": item.hidden,
             "expires_at": item.expires_at.isoformat() if item.expires_at else None,
         }
+    elif isinstance(entry, Interact):
+        facts |= {"kind": entry.kind, "at": entry.at.isoformat() if entry.at else None}
     return orjson.dumps(facts).decode()
 
 
-def decode_entry(seq: int, kind: str, item_id: str, payload: str) -> Entry:
+def decode_entry(seq: int, columns: Mapping[str, Any], payload: str) -> Entry:
     """The entry of a stored row.
 
     Raises:
@@ -51,11 +63,25 @@ def decode_entry(seq: int, kind: str, item_id: str, payload: str) -> Entry:
     """
     try:
         facts = orjson.loads(payload)
-        if facts["format"] != _FORMAT or kind not in {PUT, DELETE}:
-            raise ValueError(f"expected format {_FORMAT} and put or delete, found {facts['format']!r} and {kind!r}")
-        return DeleteItem(item_id) if kind == DELETE else PutItem(_item(item_id, facts))
+        if facts["format"] != _FORMAT:
+            raise ValueError(f"expected format {_FORMAT}, found {facts['format']!r}")
+        return _entry(columns, facts)
     except (ValueError, KeyError, TypeError, AttributeError) as exc:
         raise StorageUnavailable(f"journal record {seq} is unreadable: {exc!r}") from exc
+
+
+def _entry(columns: Mapping[str, Any], facts: dict[str, Any]) -> Entry:
+    kind, item_id, user_id = columns["kind"], columns["item_id"], columns["user_id"]
+    if kind == PUT:
+        return PutItem(_item(item_id, facts))
+    if kind == DELETE:
+        return DeleteItem(item_id)
+    if kind == INTERACT:
+        at = datetime.fromisoformat(facts["at"]) if facts["at"] else None
+        return Interact(user_id, item_id, facts["kind"], at, columns["event_id"])
+    if kind == ERASE:
+        return EraseUser(user_id)
+    raise ValueError(f"expected one of {PUT}, {DELETE}, {INTERACT}, {ERASE}, found {kind!r}")
 
 
 def _item(item_id: str, facts: dict[str, Any]) -> Item:

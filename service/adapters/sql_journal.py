@@ -9,7 +9,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.adapters.records import decode_entry, encode_payload, item_of, kind_of
-from service.domain import Entry, Record
+from service.adapters.records import INTERACT, columns_of, decode_entry, encode_payload
+from service.domain import Entry, EraseUser, Record
 from service.errors import StorageUnavailable
 
 logger = logging.getLogger(__name__)
@@ -34,11 +34,22 @@ _journal = sa.Table(
     sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True, autoincrement=True),
     sa.Column("at", sa.String(40), nullable=False),
     sa.Column("kind", sa.String(16), nullable=False),
-    sa.Column("item_id", sa.String(256), nullable=False),
+    # Items have an item, erasures a user, interactions both. Each index holds one kind of them only.
+    sa.Column("item_id", sa.String(256)),
+    sa.Column("user_id", sa.String(256)),
+    sa.Column("event_id", sa.String(256)),
     sa.Column("payload", sa.Text, nullable=False),
-    sa.Index("journal_by_item", "item_id", "seq"),
     sqlite_autoincrement=True,
 )
+_ABOUT_ITEMS = _journal.c.user_id.is_(None)
+for _name, _columns, _where, _unique in (
+    ("journal_by_item", ("item_id", "seq"), _ABOUT_ITEMS, False),
+    ("journal_by_user", ("user_id", "seq"), ~_ABOUT_ITEMS, False),
+    ("journal_by_event", ("event_id",), _journal.c.event_id.is_not(None), True),
+):
+    sa.Index(
+        _name, *(_journal.c[name] for name in _columns), unique=_unique, sqlite_where=_where, postgresql_where=_where
+    )
 _facts = sa.Table(
     "journal_facts",
     _metadata,
@@ -52,7 +63,7 @@ class _Write:
     """An entry on its way to disk."""
 
     entry: Entry
-    row: dict[str, str]
+    row: dict[str, str | None]
     done: Future[Record] = field(default_factory=Future)
 
 
@@ -89,7 +100,7 @@ class SqlJournal:
 
     def append(self, entry: Entry) -> Future[Record]:
         """Writes an entry; the future resolves once it is on disk."""
-        row = {"kind": kind_of(entry), "item_id": item_of(entry), "payload": encode_payload(entry)}
+        row = {**columns_of(entry), "payload": encode_payload(entry)}
         write = _Write(entry, row)
         with self._closing:
             if self._closed:
@@ -105,8 +116,20 @@ class SqlJournal:
     def latest(self) -> Iterator[Record]:
         """The latest record of every item, ordered by ``seq``."""
         later = _journal.alias("later")
-        newer = sa.exists().where(later.c.item_id == _journal.c.item_id, later.c.seq > _journal.c.seq)
-        return self._pages(sa.select(_journal).where(~newer), 0)
+        same = (later.c.user_id.is_(None), later.c.item_id == _journal.c.item_id)
+        newer = sa.exists().where(*same, later.c.seq > _journal.c.seq)
+        return self._pages(sa.select(_journal).where(_ABOUT_ITEMS, ~newer), 0)
+
+    def find(self, item_id: str) -> Record | None:
+        """The latest record of an item."""
+        mine = sa.select(_journal).where(_ABOUT_ITEMS, _journal.c.item_id == item_id)
+        rows = self._fetch(mine.order_by(_journal.c.seq.desc()).limit(1))
+        return _record(rows[0]) if rows else None
+
+    def history(self, user_id: str, limit: int) -> list[str]:
+        """The items of a user's latest interactions, oldest first."""
+        mine = sa.select(_journal.c.item_id).where(_journal.c.user_id == user_id, _journal.c.kind == INTERACT)
+        return [row.item_id for row in reversed(self._fetch(mine.order_by(_journal.c.seq.desc()).limit(limit)))]
 
     def last_seq(self) -> int:
         """The highest ``seq`` on disk; 0 for an empty journal."""
@@ -124,6 +147,8 @@ class SqlJournal:
 
     def _prepare(self) -> str:
         with self._engine.begin() as connection:
+            if not _fits(connection):
+                raise StorageUnavailable("the journal was made by an older version, which knew no interactions")
             for table in _metadata.sorted_tables:
                 connection.execute(sa.schema.CreateTable(table, if_not_exists=True))
                 for index in table.indexes:
@@ -136,9 +161,7 @@ class SqlJournal:
     def _pages(self, query: sa.Select[Any], after: int) -> Iterator[Record]:
         # Page by page, so that no transaction stays open (and holds the WAL) while the caller works.
         while rows := self._fetch(query.where(_journal.c.seq > after).order_by(_journal.c.seq).limit(_PAGE)):
-            for row in rows:
-                entry = decode_entry(row.seq, row.kind, row.item_id, row.payload)
-                yield Record(row.seq, _time(row.seq, row.at), entry)
+            yield from map(_record, rows)
             after = rows[-1].seq
 
     def _fetch(self, query: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
@@ -177,8 +200,7 @@ class SqlJournal:
         now = datetime.now(UTC)
         try:
             with self._engine.begin() as connection:
-                rows = [{**write.row, "at": now.isoformat()} for write in batch]
-                seqs = [_inserted(connection.execute(_journal.insert().values(row))) for row in rows]
+                records = [_insert(connection, write, now) for write in batch]
         except Exception as exc:  # whatever it is: a dead writer would leave every later write waiting forever
             logger.exception("journal_write_failed", extra={"records": len(batch)})
             for write in batch:
@@ -187,8 +209,35 @@ class SqlJournal:
                 write.done.set_exception(refusal)
             return
         self._on_batch(len(batch))
-        for write, seq in zip(batch, seqs, strict=True):
-            write.done.set_result(Record(seq, now, write.entry))
+        for write, record in zip(batch, records, strict=True):
+            write.done.set_result(record)
+
+
+def _fits(connection: sa.Connection) -> bool:
+    """Whether the database has no journal yet, or one with our columns."""
+    inspector = sa.inspect(connection)
+    if not inspector.has_table(_journal.name):
+        return True
+    return {column.name for column in _journal.c} <= {column["name"] for column in inspector.get_columns(_journal.name)}
+
+
+def _insert(connection: sa.Connection, write: _Write, now: datetime) -> Record:
+    event_id = write.row["event_id"]
+    if event_id is not None:
+        known = connection.execute(sa.select(_journal).where(_journal.c.event_id == event_id)).first()
+        if known:
+            return replace(_record(known), repeated=True)
+    if isinstance(write.entry, EraseUser):
+        connection.execute(
+            _journal.delete().where(_journal.c.user_id == write.entry.user_id, _journal.c.kind == INTERACT)
+        )
+    seq = _inserted(connection.execute(_journal.insert().values({**write.row, "at": now.isoformat()})))
+    return Record(seq, now, write.entry)
+
+
+def _record(row: sa.Row[Any]) -> Record:
+    columns = {"kind": row.kind, "item_id": row.item_id, "user_id": row.user_id, "event_id": row.event_id}
+    return Record(row.seq, _time(row.seq, row.at), decode_entry(row.seq, columns, row.payload))
 
 
 def _open_sqlite(url: sa.URL, timeout_s: float) -> sa.Engine:
