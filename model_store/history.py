@@ -34,6 +34,10 @@ class HistoryRule:
         scale = max(len(kept), 1) ** -self.alpha
         return np.asarray(kept.sum(axis=0, dtype=np.float64) * scale, dtype=np.float32)
 
+    def parts(self, rows: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+        """What each of at most ``max_items`` rows (n, d) gives to the user vector, (n, d) float32: they add up to it."""
+        return np.asarray(rows * max(len(rows), 1) ** -self.alpha, dtype=np.float32)
+
 
 @dataclass(frozen=True, slots=True)
 class LeastSquaresRule:
@@ -75,6 +79,16 @@ class LeastSquaresRule:
             shares = np.linalg.solve(scaled @ kept.T + np.eye(len(kept)), np.ones(len(kept)))
             return np.asarray(shares @ scaled, dtype=np.float32)
         return np.asarray(np.linalg.solve(np.diag(diagonal) + kept.T @ kept, kept.sum(axis=0)), dtype=np.float32)
+
+    def parts(self, rows: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+        """What each of at most ``max_items`` rows (n, d) gives to the user vector, (n, d) float32: they add up to it.
+
+        As ``(D + HᵀH) u = Hᵀ1``, ``u = D⁻¹ Σ (1 - ⟨h_i, u⟩) h_i``: an item counts for what the others leave unsaid.
+        """
+        exact = np.asarray(rows, dtype=np.float64)
+        diagonal = np.asarray(self.diagonal) + self.ridge * len(exact)
+        unsaid = 1 - exact @ self.encode(rows).astype(np.float64)
+        return np.asarray(unsaid[:, None] * exact / diagonal, dtype=np.float32)
 
 
 FoldInRule = HistoryRule | LeastSquaresRule

@@ -18,14 +18,17 @@ from service.adapters.memory import MemoryCache
 from service.adapters.onnx_encoder import OnnxEncoder
 from service.adapters.redis_cache import RedisCache
 from service.adapters.sql_journal import SqlJournal
-from service.api import health, items, problems, recommend
-from service.api.openapi import DESCRIPTION, add_problem_schema
+from service.api import batch, guard, health, idempotency, items, models, problems, recommend, users
+from service.api.openapi import DESCRIPTION, complete
 from service.api.state import Services, State
+from service.bulk import Bulk
 from service.catalog import Catalog, WriteLimits
 from service.errors import RecommenderError
+from service.feedback import Feedback
+from service.models import Models
 from service.observability import Metrics, RequestContext
 from service.ports import Encoder, FeatureCache, Journal
-from service.recommend import Recommender
+from service.recommend import Reading, Recommender
 from service.servable import ServableHandle
 from service.settings import Settings
 from service.sync import Engines, ModelFollower
@@ -105,7 +108,7 @@ def create_app(settings: Settings, backends: Backends | None = None) -> FastAPI:
             async with anyio.create_task_group() as tasks:
                 await follower.refresh()
                 tasks.start_soon(follower.run, settings.model_poll_s)
-                yield {"services": _wire(settings, handle, used, metrics)}
+                yield {"services": _wire(settings, handle, used, metrics, follower)}
                 tasks.cancel_scope.cancel()
         finally:
             with anyio.CancelScope(shield=True):
@@ -121,8 +124,13 @@ def create_app(settings: Settings, backends: Backends | None = None) -> FastAPI:
         redoc_url=None,
         middleware=[
             Middleware(RequestContext, metrics=metrics, serving=lambda: handle.peek.version if handle.peek else None),
+            Middleware(guard.KeyGuard, keys=_keys(settings)),
+            Middleware(guard.RateLimit, per_second=settings.rate_per_s, burst=settings.rate_burst),
             Middleware(problems.ErrorBoundary),
-            Middleware(problems.BodyLimit, max_bytes=settings.max_body_bytes),
+            Middleware(guard.SoundPaths),
+            Middleware(guard.Deadline, seconds=settings.deadline_s),
+            Middleware(problems.BodyLimit, max_bytes=settings.max_body_bytes, streams=batch.is_stream),
+            Middleware(idempotency.Idempotency),
         ],
         exception_handlers={
             RecommenderError: problems.refuse_recommender_error,
@@ -130,22 +138,43 @@ def create_app(settings: Settings, backends: Backends | None = None) -> FastAPI:
             RequestValidationError: problems.refuse_invalid_request,
         },
     )
-    for module in (items, recommend, health):
+    # What ends in a fixed word comes before the items' own greedy paths.
+    for module in (recommend, batch, items, users, models, health):
         app.include_router(module.router)
-    add_problem_schema(app)
+    complete(app)
     return app
 
 
-def _wire(settings: Settings, handle: ServableHandle, backends: Backends, metrics: Metrics) -> Services:
+def _keys(settings: Settings) -> dict[str, guard.Access]:
+    """Every key and what it may do; one that stands in several lists may do the most of them."""
+    lists = (
+        (settings.read_keys, guard.Access.READ),
+        (settings.write_keys, guard.Access.WRITE),
+        (settings.admin_keys, guard.Access.ADMIN),
+    )
+    return {key.get_secret_value(): access for keys, access in lists for key in keys}
+
+
+def _wire(
+    settings: Settings, handle: ServableHandle, backends: Backends, metrics: Metrics, follower: ModelFollower
+) -> Services:
     journal, cache = backends.journal, backends.cache
     limits = WriteLimits(CapacityLimiter(settings.encode_threads), CapacityLimiter(settings.write_threads))
-    searches = CapacityLimiter(settings.search_threads)
+    reading = Reading(
+        CapacityLimiter(settings.search_threads),
+        explore_every=settings.explore_every,
+        max_shown=settings.max_cursor,
+        max_history=settings.max_history,
+    )
     _watch(metrics, handle, cache)
     return Services(
         settings,
         handle,
         Catalog(handle, journal, cache, metrics, limits),
-        Recommender(handle, cache, metrics, searches, explore_every=settings.explore_every),
+        Bulk(handle, journal, cache, metrics, limits),
+        Recommender(handle, journal, cache, metrics, reading),
+        Feedback(journal, metrics),
+        Models(ModelStore(settings.model_store), follower.refresh),
         cache,
         metrics,
     )

@@ -1,18 +1,64 @@
-"""The write use cases: add or replace an item, look at it, delete it."""
+"""The write use cases: add or replace an item, merge into it, look at it, delete it."""
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import anyio
 import numpy as np
 from anyio import CapacityLimiter, to_thread
 
 from service.domain import CatalogItem, DeleteItem, Encoding, EncodingReport, Entry, Item, PutItem, Record, Vector
-from service.errors import DimensionMismatch, NotFinite, UnknownItem, UnknownModality, json_pointer
+from service.errors import (
+    DimensionMismatch,
+    NotFinite,
+    PreconditionFailed,
+    UnknownItem,
+    UnknownModality,
+    json_pointer,
+)
 from service.observability import Metrics
 from service.ports import FeatureCache, Journal
 from service.servable import Servable, ServableHandle, report_of
+
+Seqs = frozenset[int] | Literal["any"]
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What a caller expects of an item, by the ``seq`` of its latest record (0 where only the model knows it).
+
+    Attributes:
+        among: the item is there, at one of these; None = nothing is expected.
+        not_among: the item is not there at one of these, with "any" not at all; None = nothing is expected.
+    """
+
+    among: Seqs | None = None
+    not_among: Seqs | None = None
+
+    def holds(self, seq: int | None) -> bool:
+        """Whether an item at ``seq`` is as expected; None = there is no such item."""
+
+        def is_in(seqs: Seqs) -> bool:
+            return seq is not None and (seqs == "any" or seq in seqs)
+
+        return (self.among is None or is_in(self.among)) and (self.not_among is None or not is_in(self.not_among))
+
+    def check(self, item_id: str, found: CatalogItem | None) -> None:
+        """Checks an item.
+
+        Raises:
+            PreconditionFailed: it is not as expected.
+        """
+        seq = found.seq if found else None
+        if not self.holds(seq):
+            raise PreconditionFailed(item_id, seq)
+
+
+ALWAYS = Condition()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +76,51 @@ class Written:
     seq: int
 
 
+class ItemLocks:
+    """A lock for each item that is being written, in the order of asking; none for the others. On the event loop."""
+
+    def __init__(self) -> None:
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._users: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._locks)
+
+    @asynccontextmanager
+    async def hold(self, item_ids: Collection[str]) -> AsyncIterator[None]:
+        """Keeps others from writing these items meanwhile. Hold them before ``ServableHandle.writing()``."""
+        held = []
+        try:
+            for item_id in sorted(set(item_ids)):  # one order for all, so that no two wait for each other
+                await self._acquire(item_id)
+                held.append(item_id)
+            yield
+        finally:
+            for item_id in held:
+                self._locks[item_id].release()
+                self._leave(item_id)
+
+    async def _acquire(self, item_id: str) -> None:
+        self._users[item_id] += 1
+        try:
+            await self._locks.setdefault(item_id, asyncio.Lock()).acquire()
+        except BaseException:
+            self._leave(item_id)
+            raise
+
+    def _leave(self, item_id: str) -> None:
+        self._users[item_id] -= 1
+        if not self._users[item_id]:
+            del self._users[item_id], self._locks[item_id]
+
+
 @dataclass(frozen=True, slots=True)
 class WriteLimits:
-    """How much may run at the same time on worker threads."""
+    """How much may run at the same time: on worker threads; and for each item one write, among all who share this."""
 
     encode: CapacityLimiter
     apply: CapacityLimiter
+    items: ItemLocks = field(default_factory=ItemLocks)
 
 
 class Catalog:
@@ -50,26 +135,57 @@ class Catalog:
         self._metrics = metrics
         self._limits = limits
 
-    async def put(self, item: Item) -> Written:
+    async def put(self, item: Item, condition: Condition = ALWAYS) -> Written:
         """Adds or replaces an item.
 
         Raises:
             InvalidItem: the item contradicts the model.
+            PreconditionFailed: the item is not as expected; nothing was changed.
             EncodingFailed: the encoder failed; nothing was changed.
             ModelUnavailable: nothing serves.
             StorageUnavailable: the journal takes no records; nothing was changed.
         """
         while True:
             servable = self._handle.current
+            check_modalities(item.modalities, servable.bundle.manifest.modalities)
             encoding = await self._encode(servable, item)
-            async with self._handle.writing():
+            async with self._limits.items.hold((item.item_id,)), self._handle.writing():
                 # The version can no longer move. Where it moved while we encoded, the new one has its say first.
                 if self._handle.peek is servable:
+                    condition.check(item.item_id, servable.get(item.item_id))
                     record, existed = await self._write(servable, PutItem(item), encoding)
                     break
-        self._metrics.count_item(encoding.present, encoding.missing)
-        await self._cache.put_many({(item.item_id, record.seq): encoding})
-        return Written(item.item_id, not existed, report_of(encoding), record.seq)
+        return await self._note(item.item_id, record, encoding, created=not existed)
+
+    async def patch(self, item_id: str, change: Callable[[Item], Item], condition: Condition = ALWAYS) -> Written:
+        """Makes of an item what ``change`` makes of it; nothing is written where that is the very same object.
+
+        No other write of the item comes between reading and writing it. Modalities the current model does not know
+        are kept: the next model may.
+
+        Raises:
+            UnknownItem: there is none.
+            InvalidItem: a modality that is new contradicts the model, or ``change`` refuses.
+            PreconditionFailed: the item is not as expected; nothing was changed.
+            EncodingFailed: the encoder failed; nothing was changed.
+            ModelUnavailable: nothing serves.
+            StorageUnavailable: the journal gives or takes no records; nothing was changed.
+        """
+        async with self._limits.items.hold((item_id,)):
+            while True:
+                servable = self._handle.current
+                found = _find(servable, item_id)
+                condition.check(item_id, found)
+                before = await to_thread.run_sync(self._read, servable, found, limiter=self._limits.apply)
+                after = change(before)
+                if after is before:
+                    return Written(item_id, created=False, report=found.report, seq=found.seq)
+                encoding = await self._encode(servable, _usable(servable, before, after))
+                async with self._handle.writing():
+                    if self._handle.peek is servable:
+                        record, _ = await self._write(servable, PutItem(after), encoding)
+                        break
+        return await self._note(item_id, record, encoding, created=False)
 
     def get(self, item_id: str) -> CatalogItem:
         """An item as it stands, shown or not.
@@ -78,29 +194,33 @@ class Catalog:
             UnknownItem: there is none.
             ModelUnavailable: nothing serves.
         """
-        found = self._handle.current.get(item_id)
-        if found is None:
-            raise UnknownItem(item_id)
-        return found
+        return _find(self._handle.current, item_id)
 
-    async def delete(self, item_id: str) -> int:
+    async def delete(self, item_id: str, condition: Condition = ALWAYS) -> int:
         """Deletes an item and returns the record's ``seq``; it is never shown again unless it is put again.
 
         Raises:
             UnknownItem: there is none.
+            PreconditionFailed: the item is not as expected; nothing was changed.
             ModelUnavailable: nothing serves.
             StorageUnavailable: the journal takes no records; nothing was changed.
         """
-        async with self._handle.writing():
+        async with self._limits.items.hold((item_id,)), self._handle.writing():
             servable = self._handle.current
-            if item_id not in servable:
-                raise UnknownItem(item_id)
+            condition.check(item_id, _find(servable, item_id))
             record, _ = await self._write(servable, DeleteItem(item_id), None)
         return record.seq
 
-    async def _encode(self, servable: Servable, item: Item) -> Encoding:
-        check_modalities(item.modalities, servable.bundle.manifest.modalities)
+    def _read(self, servable: Servable, found: CatalogItem) -> Item:
+        """An item with its features: from the journal, or from the bundle where it was never written."""
+        if not found.seq:
+            return replace(found.item, modalities=_trained_features(servable, found.item.item_id))
+        record = self._journal.find(found.item.item_id)
+        if record is None or not isinstance(record.entry, PutItem):
+            raise UnknownItem(found.item.item_id)
+        return record.entry.item
 
+    async def _encode(self, servable: Servable, item: Item) -> Encoding:
         def encode() -> Encoding:
             with self._metrics.stage("encode"):
                 return servable.encoder.encode([item.modalities])[0]
@@ -119,6 +239,33 @@ class Catalog:
 
             existed = await to_thread.run_sync(apply, limiter=self._limits.apply)
         return record, existed
+
+    async def _note(self, item_id: str, record: Record, encoding: Encoding, *, created: bool) -> Written:
+        self._metrics.count_item(encoding.present, encoding.missing)
+        await self._cache.put_many({(item_id, record.seq): encoding})
+        return Written(item_id, created, report_of(encoding), record.seq)
+
+
+def _find(servable: Servable, item_id: str) -> CatalogItem:
+    found = servable.get(item_id)
+    if found is None:
+        raise UnknownItem(item_id)
+    return found
+
+
+def _trained_features(servable: Servable, item_id: str) -> dict[str, Vector]:
+    row = servable.bundle.items.row(item_id)
+    rows = {name: np.array(table[row], dtype=np.float32) for name, table in servable.bundle.features.items()}
+    return {name: vector for name, vector in rows.items() if not np.isnan(vector).any()}
+
+
+def _usable(servable: Servable, before: Item, after: Item) -> Item:
+    """What the model can encode of an item; what is new in it must fit, what was there before may not."""
+    known = servable.bundle.manifest.modalities
+    old = before.modalities
+    check_modalities({n: vector for n, vector in after.modalities.items() if vector is not old.get(n)}, known)
+    usable = {n: vector for n, vector in after.modalities.items() if n in known and vector.shape == (known[n],)}
+    return replace(after, modalities=usable)
 
 
 def check_modalities(modalities: Mapping[str, Vector], known: Mapping[str, int]) -> None:

@@ -38,7 +38,7 @@ class Encoding:
     Attributes:
         embedding: (d,) float32; score = inner product with a user vector.
         history_embedding: (d,) float32, the item's row on the user side; None where the model has none.
-        confidence: in [0, 1]; falls as modalities go missing, 0 with none.
+        confidence: in [0, 1]; 0 with none present, and as a rule lower as modalities go missing.
         present: names of the modalities that were used, alphabetical.
         missing: names of the model's modalities that were not there, alphabetical.
         model_version: the version that encoded.
@@ -157,21 +157,50 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
+class LikedItem:
+    """An item of the history, and what it gives to a score."""
+
+    item_id: str
+    title: str | None
+    contribution: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reasons:
+    """Why an item stands in a list.
+
+    Attributes:
+        liked: items of the history that give most to its score, the most first.
+        modalities: by how much its score falls without each modality; None where it stands by clicks, not by content.
+    """
+
+    liked: tuple[LikedItem, ...]
+    modalities: Mapping[str, float] | None
+
+
+@dataclass(frozen=True, slots=True)
 class Suggestion:
-    """One place in a recommendation."""
+    """One place in a recommendation; ``reasons`` only where they were asked for."""
 
     item_id: str
     score: float
     title: str | None
+    reasons: Reasons | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Recommendation:
-    """The answer to "what for this user?", best first; scores never rise from one place to the next."""
+    """A list, best first; scores never rise from one place to the next.
 
-    user_id: str
+    Attributes:
+        user_id: whom it is for; None for a session.
+        next_cursor: asks for what follows; None where nothing does.
+    """
+
+    user_id: str | None
     strategy: Strategy
     model_version: str
     index_seq: int
     items: Sequence[Suggestion]
     degraded: tuple[str, ...] = ()
+    next_cursor: str | None = None

@@ -3,10 +3,14 @@
 RecommenderError
 ├── UnknownItem              no such item, or deleted
 ├── UnknownUser              no such user, and the caller insisted on a known one
+├── UnknownModel             no such model version in the model store
+├── NoOlderModel             nothing was promoted before the current version
+├── InvalidCursor            a cursor that was never given
 ├── InvalidItem              an item the current model cannot take
 │   ├── UnknownModality      the model has no modality of this name
 │   ├── DimensionMismatch    a vector of another length than the model's d_m
 │   └── NotFinite            NaN or infinity in a vector
+├── PreconditionFailed       the item is not as the caller expects it
 ├── ModelUnavailable         nothing is promoted, or the promoted version cannot be loaded
 ├── EncodingFailed           the encoder refused a sound item
 └── StorageUnavailable       the journal cannot take or give records now
@@ -42,6 +46,29 @@ class UnknownUser(RecommenderError):
         super().__init__(f"no user {user_id!r}")
 
 
+class UnknownModel(RecommenderError):
+    """The model store holds no such version."""
+
+    def __init__(self, version: str) -> None:
+        self.version = version
+        super().__init__(f"no model version {version!r}")
+
+
+class NoOlderModel(RecommenderError):
+    """Nothing was promoted before the current version."""
+
+    def __init__(self) -> None:
+        super().__init__("no version was promoted before the current one")
+
+
+class InvalidCursor(RecommenderError):
+    """A cursor that this service never gave; ``reason`` says what was expected."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
 class InvalidItem(RecommenderError):
     """An item that contradicts the current model; ``pointer`` is the JSON pointer of the offending part."""
 
@@ -74,6 +101,16 @@ class NotFinite(InvalidItem):
 
     def __init__(self, pointer: str) -> None:
         super().__init__(pointer, "expected finite float32 numbers")
+
+
+class PreconditionFailed(RecommenderError):
+    """The item is not as the caller expects it; ``seq`` is that of its latest record, None where there is no item."""
+
+    def __init__(self, item_id: str, seq: int | None) -> None:
+        self.item_id = item_id
+        self.seq = seq
+        found = "there is no such item" if seq is None else f"its latest record is {seq}"
+        super().__init__(f"item {item_id!r} is not as expected: {found}")
 
 
 class ModelUnavailable(RecommenderError):

@@ -1,6 +1,6 @@
 """The one place that decides what a request may be shown."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,18 +13,38 @@ class Filter:
 
     Attributes:
         blocked: ids kept from this request alone: seen by the user, or excluded by the caller.
+        only: where given, the ids to choose from, such as those of a category.
     """
 
     servable: Servable
     blocked: frozenset[str]
     now: datetime
+    only: Collection[str] | None = None
 
     def allows(self, item_id: str) -> bool:
         """Whether the item may be shown: not blocked, and not hidden, unavailable, expired or deleted."""
-        return item_id not in self.blocked and self.servable.visible(item_id, self.now)
+        if item_id in self.blocked or (self.only is not None and item_id not in self.only):
+            return False
+        return self.servable.visible(item_id, self.now)
 
 
-def make_filter(servable: Servable, *, seen: Iterable[str], exclude: Iterable[str], now: datetime) -> Filter:
-    """The filter of one request; takes what has expired by ``now`` out of the index."""
+def make_filter(
+    servable: Servable,
+    *,
+    seen: Iterable[str],
+    exclude: Iterable[str],
+    now: datetime,
+    categories: Collection[str] = (),
+) -> Filter:
+    """The filter of one request; takes what has expired by ``now`` out of the index.
+
+    Args:
+        servable: the model version that serves.
+        seen: ids the user has interacted with.
+        exclude: ids the caller does not want.
+        now: the time of the request.
+        categories: items must be of one of these at least; none = all items.
+    """
     servable.expire(now)
-    return Filter(servable, frozenset(seen) | frozenset(exclude), now)
+    only = servable.in_categories(categories) if categories else None
+    return Filter(servable, frozenset(seen) | frozenset(exclude), now, only)

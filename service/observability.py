@@ -5,8 +5,8 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
@@ -19,6 +19,10 @@ logger = logging.getLogger(__name__)
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 model_version: ContextVar[str | None] = ContextVar("model_version", default=None)
 
+stages: ContextVar[dict[str, float] | None] = ContextVar("stages", default=None)
+trace_id: ContextVar[str | None] = ContextVar("trace_id", default=None)
+
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?P<trace>(?!0{32})[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
 _SANE_REQUEST_ID = re.compile(r"[\x20-\x7e]{1,128}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -50,6 +54,7 @@ class Metrics:
         self.recommendations = Counter(
             "i3rec_recommendations", "Lists served, by strategy.", ("strategy",), registry=registry
         )
+        self.interactions = Counter("i3rec_interactions", "Interactions written.", registry=registry)
         self.stage_seconds = Histogram(
             "i3rec_stage_seconds", "Time in one stage.", ("stage",), registry=registry, buckets=_STAGE_SECONDS
         )
@@ -70,9 +75,18 @@ class Metrics:
         self.index_seq = Gauge("i3rec_index_seq", "Highest journal record that is searchable.", registry=registry)
         self.cache_healthy = Gauge("i3rec_cache_healthy", "1 while the feature cache answers.", registry=registry)
 
-    def stage(self, name: str) -> AbstractContextManager[object]:
-        """Times one stage: ``with metrics.stage("encode"): ...``."""
-        return self.stage_seconds.labels(name).time()
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Times one stage, for the metrics and for this request's own answer: ``with metrics.stage("encode"): ...``."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            seconds = time.perf_counter() - started
+            self.stage_seconds.labels(name).observe(seconds)
+            spent = stages.get()
+            if spent is not None:
+                spent[name] = spent.get(name, 0.0) + seconds
 
     def count_item(self, present: Sequence[str], missing: Sequence[str]) -> None:
         """Counts a written item under its pattern; a model of many modalities is counted by their number alone."""
@@ -104,6 +118,9 @@ class RequestContext:
             return
         identity = _sane(Headers(scope=scope).get("x-request-id")) or uuid.uuid4().hex
         request_id.set(identity)
+        trace_id.set(_trace(Headers(scope=scope).get("traceparent", "")))
+        spent: dict[str, float] = {}
+        stages.set(spent)
         model_version.set(self._serving())
         status = 500
         started = time.perf_counter()
@@ -112,7 +129,9 @@ class RequestContext:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-Id"] = identity
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-Id"] = identity
+                headers["Server-Timing"] = _server_timing(spent, time.perf_counter() - started)
             await send(message)
 
         try:
@@ -133,6 +152,16 @@ def _sane(value: str | None) -> str | None:
     return value if value and _SANE_REQUEST_ID.fullmatch(value) else None
 
 
+def _trace(traceparent: str) -> str | None:
+    """The trace id of a W3C ``traceparent``; None where it is none."""
+    match = _TRACEPARENT.fullmatch(traceparent)
+    return match["trace"] if match else None
+
+
+def _server_timing(spent: Mapping[str, float], total: float) -> str:
+    return ", ".join(f"{name};dur={seconds * 1000:.3f}" for name, seconds in {**spent, "total": total}.items())
+
+
 class JsonFormatter(logging.Formatter):
     """One JSON object a line: time, level, logger, event, request id, model version, and the event's own facts."""
 
@@ -144,6 +173,7 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "event": record.getMessage(),
             "request_id": request_id.get(),
+            "trace_id": trace_id.get(),
             "model_version": model_version.get(),
         }
         facts |= {name: value for name, value in vars(record).items() if name not in _LOG_FIELDS}

@@ -1,46 +1,25 @@
-"""The read use case: what for this user?
+"""The read use cases: what for this user, for this session, beside this item?"""
 
-Whom the model knows is served personally: the items of highest inner product with their vector, ties by id.
-
-Everyone else, users without a history included, is served the popular list: items of the model by their popularity in
-the training data, ties by id, where every ``explore_every``-th place goes to an item the model was not trained on, the
-latest written first, as long as there is one. Such an item has no popularity yet: its score is that of the trained item
-before it (where it leads the list, of the one after it; 0 where there is none), so scores never rise along the list.
-When the trained items are used up, the remaining new ones follow. A list is always the beginning of the longer list.
-"""
-
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from itertools import islice
 
 from anyio import CapacityLimiter, to_thread
 
-from service.domain import Hit, Recommendation, Strategy, Suggestion, Vector
-from service.errors import UnknownUser
-from service.filters import Filter, make_filter
+from service.domain import Recommendation, Strategy, Suggestion
+from service.errors import StorageUnavailable, UnknownItem, UnknownUser
+from service.explain import Explainer
+from service.filters import make_filter
+from service.lists import Wish, make_page
 from service.observability import Metrics
-from service.ports import FeatureCache
+from service.ports import FeatureCache, Journal
 from service.servable import Servable, ServableHandle
-from service.users import find_user
+from service.users import User, find_user, session_user
 
+logger = logging.getLogger(__name__)
 
-@dataclass(frozen=True, slots=True)
-class Query:
-    """One question.
-
-    Attributes:
-        k: list length.
-        exclude: ids that must not be in the list.
-        include_seen: whether items the user has interacted with may be in the list.
-        strict: refuse users nobody knows instead of serving them the popular list.
-    """
-
-    user_id: str
-    k: int
-    exclude: frozenset[str] = frozenset()
-    include_seen: bool = False
-    strict: bool = False
+_NOBODY = User(None, frozenset())
 
 
 def utc_now() -> datetime:
@@ -48,88 +27,143 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How reads are carried out.
+
+    Attributes:
+        searches: how many run at the same time on worker threads.
+        explore_every: in popular lists every so many-th place goes to a new item; 0 = new items come last.
+        max_shown: how many items a cursor may lead past.
+        max_history: latest online interactions of a user that are looked at.
+        clock: tells the time.
+    """
+
+    searches: CapacityLimiter
+    explore_every: int
+    max_shown: int = 1000
+    max_history: int = 1000
+    clock: Callable[[], datetime] = utc_now
+
+
 class Recommender:
-    """Answers queries from whatever Servable serves when they begin."""
+    """Answers questions from whatever Servable serves when they begin."""
 
     def __init__(
-        self,
-        handle: ServableHandle,
-        cache: FeatureCache,
-        metrics: Metrics,
-        limiter: CapacityLimiter,
-        *,
-        explore_every: int,
-        clock: Callable[[], datetime] = utc_now,
+        self, handle: ServableHandle, journal: Journal, cache: FeatureCache, metrics: Metrics, reading: Reading
     ) -> None:
         self._handle = handle
+        self._journal = journal
         self._cache = cache
         self._metrics = metrics
-        self._limiter = limiter
-        self._explore_every = explore_every
-        self._clock = clock
+        self._reading = reading
 
-    async def recommend(self, query: Query) -> Recommendation:
+    async def for_user(self, user_id: str, wish: Wish, *, strict: bool = False) -> Recommendation:
         """The list for one user.
 
         Raises:
             ModelUnavailable: nothing serves.
-            UnknownUser: the query is strict and the model does not know the user.
+            UnknownUser: ``strict``, and neither the model nor the journal knows the user.
+            StorageUnavailable: ``strict``, and only the journal, which cannot be read now, may know the user.
+        """
+        return (await self.for_users([user_id], wish, strict=strict))[0]
+
+    async def for_users(self, user_ids: Sequence[str], wish: Wish, *, strict: bool = False) -> list[Recommendation]:
+        """The lists for several users, all from the same model version.
+
+        Raises:
+            ModelUnavailable: nothing serves.
+            UnknownUser: ``strict``, and neither the model nor the journal knows one of them.
+            StorageUnavailable: ``strict``, and only the journal, which cannot be read now, may know one of them.
         """
         servable = self._handle.current
-        answer = await to_thread.run_sync(self._answer, servable, query, limiter=self._limiter)
-        self._metrics.recommendations.labels(answer.strategy).inc()
-        return answer
 
-    def _answer(self, servable: Servable, query: Query) -> Recommendation:
+        def answer() -> list[Recommendation]:
+            return [self._for_user(servable, user_id, wish, strict=strict) for user_id in user_ids]
+
+        return await self._counted(answer)
+
+    async def for_session(self, history: Sequence[str], wish: Wish) -> Recommendation:
+        """The list for somebody without a name, by what they did (item ids, oldest first).
+
+        Raises:
+            ModelUnavailable: nothing serves.
+        """
+        servable = self._handle.current
+        return (await self._counted(lambda: [self._answer(servable, session_user(servable, history), wish, None)]))[0]
+
+    async def similar(self, item_id: str, wish: Wish) -> Recommendation:
+        """What somebody would get whose history is this item alone; the item itself left out.
+
+        Where the model encodes no histories, the items of highest inner product with the item's own vector.
+
+        Raises:
+            ModelUnavailable: nothing serves.
+            UnknownItem: there is no such item.
+        """
+        servable = self._handle.current
+
+        def answer() -> list[Recommendation]:
+            own = servable.vector(item_id)
+            if own is None:
+                raise UnknownItem(item_id)
+            fan = session_user(servable, [item_id])
+            others = replace(wish, exclude=wish.exclude | {item_id})
+            return [self._answer(servable, fan if fan.vector is not None else User(own, fan.seen), others, None)]
+
+        return (await self._counted(answer))[0]
+
+    async def _counted(self, answer: Callable[[], list[Recommendation]]) -> list[Recommendation]:
+        answers = await to_thread.run_sync(answer, limiter=self._reading.searches)
+        for each in answers:
+            self._metrics.recommendations.labels(each.strategy).inc()
+        return answers
+
+    def _for_user(self, servable: Servable, user_id: str, wish: Wish, *, strict: bool) -> Recommendation:
+        degraded: tuple[str, ...] = ()
+        try:
+            interactions = self._journal.history(user_id, self._reading.max_history)
+        except StorageUnavailable:
+            if strict and user_id not in servable.bundle.users:
+                raise  # nobody can say now that there is no such user
+            # What the model knows is better than no list; that it may repeat itself is said.
+            logger.warning("history_unavailable", exc_info=True)
+            interactions, degraded = [], ("history",)
+        user = find_user(servable, user_id, interactions)
+        if user is None and strict:
+            raise UnknownUser(user_id)
+        return self._answer(servable, user or _NOBODY, wish, user_id, degraded)
+
+    def _answer(
+        self, servable: Servable, user: User, wish: Wish, user_id: str | None, degraded: tuple[str, ...] = ()
+    ) -> Recommendation:
         index_seq = servable.index_seq
-        user = find_user(servable, query.user_id)
-        if user is None and query.strict:
-            raise UnknownUser(query.user_id)
-        seen = user.seen if user and not query.include_seen else ()
-        allowed = make_filter(servable, seen=seen, exclude=query.exclude, now=self._clock())
-        # A user without a history has a zero vector, to which all items are alike.
-        taste = user.vector if user and user.vector.any() else None
+        allowed = make_filter(
+            servable,
+            seen=() if wish.include_seen else user.seen,
+            exclude=wish.exclude,
+            now=self._reading.clock(),
+            categories=wish.categories,
+        )
         with self._metrics.stage("search"):
-            if taste is None:
-                hits = _popular(allowed, query.k, self._explore_every)
-            else:
-                hits = _personal(allowed, taste, query.k)
-        strategy: Strategy = "popular" if taste is None else "personal"
+            page = make_page(allowed, user.vector, wish, self._reading.explore_every)
+        items = [Suggestion(hit.item_id, hit.score, servable.title(hit.item_id)) for hit in page.hits]
+        if wish.explain and user.vector is not None:
+            with self._metrics.stage("explain"):
+                items = Explainer(servable, self._journal, user).explained(items)
+        shown = wish.shown.and_these(hit.item_id for hit in page.hits)
         return Recommendation(
-            query.user_id,
-            strategy,
+            user_id,
+            _strategy(user, user_id),
             servable.version,
             index_seq,
-            [Suggestion(hit.item_id, hit.score, servable.title(hit.item_id)) for hit in hits],
-            () if self._cache.healthy else ("cache",),
+            items,
+            degraded + (() if self._cache.healthy else ("cache",)),
+            shown.cursor() if page.more and len(shown) < self._reading.max_shown else None,
         )
 
 
-def _personal(allowed: Filter, taste: Vector, k: int) -> list[Hit]:
-    blocked = allowed.blocked
-    while True:
-        hits = allowed.servable.index.search(taste, k, exclude=blocked)
-        # A writer may be between its two steps (state, then index): what it takes away is searched around.
-        gone = {hit.item_id for hit in hits if not allowed.allows(hit.item_id)}
-        if not gone:
-            return hits
-        blocked |= gone
-
-
-def _popular(allowed: Filter, k: int, explore_every: int) -> list[Hit]:
-    trained = (pair for pair in allowed.servable.popular() if allowed.allows(pair[0]))
-    new = (item_id for item_id in allowed.servable.newest() if allowed.allows(item_id))
-    return list(islice(_interleave(trained, new, explore_every), k))
-
-
-def _interleave(trained: Iterator[tuple[str, float]], new: Iterator[str], every: int) -> Iterator[Hit]:
-    score: float | None = None
-    place = 1
-    for item_id, popularity in trained:
-        while every and place % every == 0 and (explored := next(new, None)) is not None:
-            yield Hit(explored, popularity if score is None else score)
-            place += 1
-        score = popularity
-        yield Hit(item_id, score)
-        place += 1
-    yield from (Hit(item_id, score or 0.0) for item_id in new)
+def _strategy(user: User, user_id: str | None) -> Strategy:
+    if user.vector is None:
+        return "popular"
+    return "session" if user_id is None else "personal"

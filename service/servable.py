@@ -3,7 +3,7 @@
 import heapq
 import threading
 from bisect import bisect_left, insort
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -64,6 +64,7 @@ class Servable:
         self._index_seq = 0
         self._online_items = 0
         self._by_popularity = _by_popularity(bundle)
+        self._by_category = _by_category(bundle)
 
     @property
     def version(self) -> str:
@@ -116,7 +117,9 @@ class Servable:
             encoding = None
         elif encoding is None or encoding.model_version != self.version:
             raise ValueError(f"record {record.seq}: expected an encoding by {self.version}, found {encoding}")
+        had = self.categories(item_id)
         after = self._online[item_id] = _Online(record.seq, item, encoding)
+        self._file(item_id, had, item)
         self._online_items += (after.item is not None) - (before is not None and before.item is not None)
         if item_id not in self.bundle.items:
             if before and before.item:
@@ -127,6 +130,19 @@ class Servable:
             heapq.heappush(self._expiries, (item.expires_at, record.seq, item_id))
             self._next_expiry = self._expiries[0][0]
         return True
+
+    def _file(self, item_id: str, had: Sequence[str], item: Item | None) -> None:
+        """Moves an item from the categories it had to those it has."""
+        for category in had:
+            self._by_category[category].discard(item_id)
+        for category in item.categories if item else ():
+            self._by_category.setdefault(category, set()).add(item_id)
+
+    def in_categories(self, categories: Collection[str]) -> frozenset[str]:
+        """Ids of the items that are of one of these categories at least; shown or not."""
+        # Each set is copied in one atomic step: searches must not wait for a writer here.
+        copies = [frozenset(self._by_category.get(category, ())) for category in categories]
+        return copies[0] if len(copies) == 1 else frozenset().union(*copies)
 
     def _update_index(self, touched: Sequence[str]) -> None:
         removed = [item_id for item_id in touched if not self._online[item_id].listed]
@@ -207,6 +223,19 @@ class Servable:
         gone = state is not None and state.item is None
         return None if gone or row is None else np.array(self.bundle.item_embeddings[row])
 
+    def stands_by_content(self, item_id: str) -> bool:
+        """Whether an item's vector is what the encoder made of its features since it was written online."""
+        state = self._online.get(item_id)
+        return state is not None and state.item is not None and state.encoding is not None
+
+    def categories(self, item_id: str) -> tuple[str, ...]:
+        """The categories of an item; none where there is no such item."""
+        state = self._online.get(item_id)
+        if state:
+            return state.item.categories if state.item else ()
+        row = self.bundle.items.get(item_id)
+        return () if row is None else _trained_item(self.bundle, row).categories
+
     def history_row(self, item_id: str) -> Vector | None:
         """What an item adds to the histories it stands in, (d,) float32; None where it adds nothing.
 
@@ -247,6 +276,16 @@ def _trained_item(bundle: Bundle, row: int) -> Item:
     title = columns.pop("title", None)
     categories = tuple(name for name in columns.pop("categories", "").split("|") if name)
     return Item(bundle.items.id(row), title=title, categories=categories, attributes=columns)
+
+
+def _by_category(bundle: Bundle) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    if "categories" not in bundle.item_columns:
+        return found
+    for row in range(len(bundle.items)):
+        for category in _trained_item(bundle, row).categories:
+            found.setdefault(category, set()).add(bundle.items.id(row))
+    return found
 
 
 def _by_popularity(bundle: Bundle) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

@@ -3,12 +3,23 @@
 import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "I3REC_"
+
+
+_SHORTEST_KEY = 16
+
+
+def _split(value: object) -> object:
+    return tuple(key.strip() for key in value.split(",") if key.strip()) if isinstance(value, str) else value
+
+
+# Secrets, so that a dump of the settings does not show them.
+Keys = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
 
 
 class Settings(BaseSettings):
@@ -24,12 +35,29 @@ class Settings(BaseSettings):
 
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 = any free one.")
-    allow_public: bool = Field(default=False, description="Allow a host that is not loopback.")
+    allow_public: bool = Field(default=False, description="Allow a host that is not loopback without keys.")
+
+    read_keys: Keys = Field(default=(), description="Keys that may ask for lists and items, separated by commas.")
+    write_keys: Keys = Field(default=(), description="Keys that may also write items and interactions.")
+    admin_keys: Keys = Field(default=(), description="Keys that may also promote model versions.")
+    rate_per_s: float = Field(default=0, ge=0, description="Requests a second of one key or address; 0 = no limit.")
+    rate_burst: int = Field(default=100, ge=1, description="Requests of one key or address at once.")
+    deadline_s: float = Field(default=30.0, gt=0, description="How long an answer may take to begin, seconds.")
 
     default_k: int = Field(default=20, ge=1, description="List length where a request names none.")
     max_k: int = Field(default=500, ge=1, description="Longest list a request may ask for.")
     max_exclude: int = Field(default=500, ge=0, description="Most ids a request may exclude.")
-    max_body_bytes: int = Field(default=4 << 20, ge=1, description="Largest request body, bytes.")
+    max_history: int = Field(
+        default=1000, ge=1, description="Most interactions of a user, or of a session, that are looked at."
+    )
+    max_explain: int = Field(default=50, ge=1, description="Longest list that is explained.")
+    max_cursor: int = Field(default=1000, ge=1, le=3000, description="Most items that pages may lead past.")
+    max_users: int = Field(default=100, ge=1, description="Most users in one request.")
+    max_interactions: int = Field(default=1000, ge=1, description="Most interactions in one request.")
+    max_batch_items: int = Field(default=1000, ge=1, description="Most items in one array.")
+    max_body_bytes: int = Field(
+        default=4 << 20, ge=1, description="Largest request body, bytes; of a stream, largest line."
+    )
     explore_every: int = Field(
         default=5,
         ge=0,
@@ -66,14 +94,27 @@ class Settings(BaseSettings):
             raise ValueError("expected sqlite:///PATH, a file: a journal must outlive the process")
         return value
 
+    @field_validator("read_keys", "write_keys", "admin_keys")
+    @classmethod
+    def _long_enough(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        if any(len(key.get_secret_value()) < _SHORTEST_KEY for key in value):
+            raise ValueError(f"expected keys of at least {_SHORTEST_KEY} characters: shorter ones can be guessed")
+        return value
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether callers must have a key."""
+        return bool(self.read_keys or self.write_keys or self.admin_keys)
+
     @model_validator(mode="after")
     def _coherent(self) -> Self:
         if self.default_k > self.max_k:
             raise ValueError(f"default_k ({self.default_k}) must not exceed max_k ({self.max_k})")
-        if not self.allow_public and not _is_loopback(self.host):
+        if not self.allow_public and not self.has_keys and not _is_loopback(self.host):
             raise ValueError(
                 f"host {self.host!r} is reachable from outside and the service has no keys: "
-                f"use 127.0.0.1, or set {PREFIX}ALLOW_PUBLIC=true where something else guards the port"
+                f"set {PREFIX}READ_KEYS, {PREFIX}WRITE_KEYS and {PREFIX}ADMIN_KEYS, use 127.0.0.1, or set "
+                f"{PREFIX}ALLOW_PUBLIC=true where something else guards the port"
             )
         return self
 

@@ -70,6 +70,7 @@ class ModelFollower:
         self._engines = engines
         self._metrics = metrics
         self._limiter = CapacityLimiter(1)
+        self._refreshing = anyio.Lock()
         self._failure: _Failure | None = None
 
     async def run(self, poll_s: float) -> None:
@@ -81,6 +82,10 @@ class ModelFollower:
 
     async def refresh(self) -> None:
         """Makes the promoted version serve, if it does not yet. Trouble is logged, counted, and tried again later."""
+        async with self._refreshing:
+            await self._refresh()
+
+    async def _refresh(self) -> None:
         version = None
         try:
             version = await self._in_thread(self._store.current)

@@ -71,17 +71,25 @@ def decode_entry(seq: int, columns: Mapping[str, Any], payload: str) -> Entry:
 
 
 def _entry(columns: Mapping[str, Any], facts: dict[str, Any]) -> Entry:
-    kind, item_id, user_id = columns["kind"], columns["item_id"], columns["user_id"]
+    kind = columns["kind"]
     if kind == PUT:
-        return PutItem(_item(item_id, facts))
+        return PutItem(_item(_id(columns, "item_id"), facts))
     if kind == DELETE:
-        return DeleteItem(item_id)
+        return DeleteItem(_id(columns, "item_id"))
     if kind == INTERACT:
         at = datetime.fromisoformat(facts["at"]) if facts["at"] else None
-        return Interact(user_id, item_id, facts["kind"], at, columns["event_id"])
+        return Interact(_id(columns, "user_id"), _id(columns, "item_id"), facts["kind"], at, columns["event_id"])
     if kind == ERASE:
-        return EraseUser(user_id)
+        return EraseUser(_id(columns, "user_id"))
     raise ValueError(f"expected one of {PUT}, {DELETE}, {INTERACT}, {ERASE}, found {kind!r}")
+
+
+def _id(columns: Mapping[str, Any], name: str) -> str:
+    """An id that rows of this kind have; as others have none, the database cannot insist on it."""
+    value = columns[name]
+    if not isinstance(value, str):
+        raise TypeError(f"expected a text as {name}, found {value!r}")
+    return value
 
 
 def _item(item_id: str, facts: dict[str, Any]) -> Item:

@@ -84,7 +84,7 @@ class SqlJournal:
         self._engine = _open_sqlite(sa.make_url(url), timeout_s)
         try:
             self._identity = self._prepare()
-        except SQLAlchemyError as exc:
+        except (SQLAlchemyError, StorageUnavailable) as exc:
             self._engine.dispose()
             raise StorageUnavailable(f"the journal {url} cannot be opened: {_cause(exc)}") from exc
         self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
@@ -148,7 +148,7 @@ class SqlJournal:
     def _prepare(self) -> str:
         with self._engine.begin() as connection:
             if not _fits(connection):
-                raise StorageUnavailable("the journal was made by an older version, which knew no interactions")
+                raise StorageUnavailable("it was made by an older version, which knew no interactions")
             for table in _metadata.sorted_tables:
                 connection.execute(sa.schema.CreateTable(table, if_not_exists=True))
                 for index in table.indexes:
@@ -157,6 +157,14 @@ class SqlJournal:
             if connection.execute(known).first() is None:
                 connection.execute(_facts.insert().values(name="identity", value=uuid.uuid4().hex))
             return str(connection.execute(known).scalar_one())
+
+    def _forget_log(self) -> None:
+        """Empties the write-ahead log, which still holds what was erased from the tables."""
+        try:
+            with self._engine.connect() as connection:
+                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        except SQLAlchemyError:  # the erasure itself is on disk; the log is emptied by the next checkpoint
+            logger.warning("journal_log_not_emptied", exc_info=True)
 
     def _pages(self, query: sa.Select[Any], after: int) -> Iterator[Record]:
         # Page by page, so that no transaction stays open (and holds the WAL) while the caller works.
@@ -208,6 +216,8 @@ class SqlJournal:
                 refusal.__cause__ = exc
                 write.done.set_exception(refusal)
             return
+        if any(isinstance(write.entry, EraseUser) for write in batch):
+            self._forget_log()
         self._on_batch(len(batch))
         for write, record in zip(batch, records, strict=True):
             write.done.set_result(record)
@@ -254,6 +264,7 @@ def _open_sqlite(url: sa.URL, timeout_s: float) -> sa.Engine:
         cursor = connection.cursor()
         cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA secure_delete=ON")  # what is erased is overwritten, not only unlinked
         cursor.close()
 
     sa.event.listen(engine, "connect", prepare)

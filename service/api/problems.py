@@ -1,7 +1,7 @@
 """Errors as RFC 9457 problem documents. The only place that maps an error to an HTTP status."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -12,15 +12,20 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import (
     EncodingFailed,
+    InvalidCursor,
     InvalidItem,
     ModelUnavailable,
+    NoOlderModel,
+    PreconditionFailed,
     RecommenderError,
     StorageUnavailable,
     UnknownItem,
+    UnknownModel,
     UnknownUser,
     json_pointer,
 )
@@ -43,21 +48,33 @@ _INTERNAL = _Kind(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "The service fai
 _TABLE: Mapping[type[Exception], _Kind] = {
     UnknownItem: _Kind(HTTPStatus.NOT_FOUND, "unknown-item", "No such item"),
     UnknownUser: _Kind(HTTPStatus.NOT_FOUND, "unknown-user", "No such user"),
+    UnknownModel: _Kind(HTTPStatus.NOT_FOUND, "unknown-model", "No such model version"),
+    NoOlderModel: _Kind(HTTPStatus.CONFLICT, "no-older-model", "There is no version to go back to"),
+    InvalidCursor: _Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-request", "The request is not valid"),
     InvalidItem: _Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-request", "The request is not valid"),
+    PreconditionFailed: _Kind(HTTPStatus.PRECONDITION_FAILED, "precondition-failed", "The item is not as expected"),
     ModelUnavailable: _Kind(HTTPStatus.SERVICE_UNAVAILABLE, "model-unavailable", "No model serves"),
-    StorageUnavailable: _Kind(HTTPStatus.SERVICE_UNAVAILABLE, "storage-unavailable", "The journal is not available"),
+    StorageUnavailable: _Kind(HTTPStatus.SERVICE_UNAVAILABLE, "storage-unavailable", "The storage is not available"),
     EncodingFailed: _Kind(HTTPStatus.INTERNAL_SERVER_ERROR, "encoding-failed", "The item could not be encoded"),
     RecommenderError: _INTERNAL,
 }
 _BY_STATUS: Mapping[int, _Kind] = {
     400: _Kind(HTTPStatus.BAD_REQUEST, "malformed-body", "The body is no JSON"),
+    401: _Kind(HTTPStatus.UNAUTHORIZED, "unauthorized", "A key is needed"),
+    403: _Kind(HTTPStatus.FORBIDDEN, "forbidden", "The key does not reach that far"),
     404: _Kind(HTTPStatus.NOT_FOUND, "no-such-route", "Nothing lives at this path"),
     405: _Kind(HTTPStatus.METHOD_NOT_ALLOWED, "method-not-allowed", "The route does not know this method"),
+    409: _Kind(HTTPStatus.CONFLICT, "conflict", "Another request is under way"),
     413: _Kind(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body-too-large", "The body is too large"),
     415: _Kind(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body is of an unknown type"),
     422: _Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-request", "The request is not valid"),
+    429: _Kind(HTTPStatus.TOO_MANY_REQUESTS, "too-many-requests", "Too many requests"),
     500: _INTERNAL,
+    504: _Kind(HTTPStatus.GATEWAY_TIMEOUT, "deadline-exceeded", "It took too long"),
 }
+
+
+_Facts = tuple[_Kind, str, Sequence[tuple[str, str]]]  # kind, detail, errors: (pointer, detail)
 
 
 class ProblemError(BaseModel):
@@ -89,39 +106,74 @@ def declare(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 async def refuse_recommender_error(_: Request, exc: Exception) -> Response:
     """The answer to an error of the use cases."""
-    kind = next(_TABLE[base] for base in type(exc).__mro__ if base in _TABLE)
+    kind, detail, errors = _facts_of_error(exc)
     if isinstance(exc, ModelUnavailable):  # the normal state of a new deployment; probes ask every few seconds
         logger.warning("model_unavailable", extra={"reason": str(exc)})
     elif kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         logger.error("request_failed", exc_info=exc)
-    detail = kind.title if kind.status == HTTPStatus.INTERNAL_SERVER_ERROR else str(exc)
-    errors = [(exc.pointer, exc.reason)] if isinstance(exc, InvalidItem) else []
     headers = {"Retry-After": RETRY_AFTER_S} if kind.status == HTTPStatus.SERVICE_UNAVAILABLE else {}
     return _respond(kind, detail, errors, headers)
 
 
-async def refuse_http_exception(_: Request, exc: Exception) -> Response:
+def _facts_of_error(exc: Exception) -> _Facts:
+    kind = next(_TABLE[base] for base in type(exc).__mro__ if base in _TABLE)
+    detail = kind.title if kind.status == HTTPStatus.INTERNAL_SERVER_ERROR else str(exc)
+    errors = [(exc.pointer, exc.reason)] if isinstance(exc, InvalidItem) else []
+    return kind, detail, errors
+
+
+async def refuse_http_exception(request: Request, exc: Exception) -> Response:
     """The answer to what the framework and the middleware refuse."""
     if not isinstance(exc, HTTPException):
         raise TypeError(f"expected an HTTPException, found {type(exc).__name__}")
+    headers = dict(exc.headers or {})
+    if exc.status_code == HTTPStatus.METHOD_NOT_ALLOWED and (methods := _methods_at(request)):
+        headers["Allow"] = ", ".join(sorted(methods))
+    return _respond(*_facts_of_http(exc), headers)
+
+
+def _methods_at(request: Request) -> set[str]:
+    """The methods of all routes at a path: the framework names those of the first one only."""
+    routes = getattr(request.scope.get("app"), "routes", ())
+    matching = [route for route in routes if route.matches(request.scope)[0] != Match.NONE]
+    return {method for route in matching for method in getattr(route, "methods", None) or ()}
+
+
+def _facts_of_http(exc: HTTPException) -> _Facts:
     kind = _BY_STATUS.get(exc.status_code)
     if kind is None:
         status = HTTPStatus(exc.status_code)
         kind = _Kind(status, f"status-{status.value}", status.phrase)
-    return _respond(kind, str(exc.detail), (), exc.headers or {})
+    return kind, str(exc.detail), ()
 
 
 async def refuse_invalid_request(_: Request, exc: Exception) -> Response:
     """The answer to a request that contradicts its schema: 400 where it is no JSON at all, otherwise 422."""
     if not isinstance(exc, RequestValidationError):
         raise TypeError(f"expected a RequestValidationError, found {type(exc).__name__}")
+    return _respond(*_facts_of_request(exc))
+
+
+def _facts_of_request(exc: RequestValidationError) -> _Facts:
     problems = exc.errors()
     for problem in problems:
         if problem["type"] == "json_invalid":
             reason = problem.get("ctx", {}).get("error", "malformed")
-            return _respond(_BY_STATUS[400], f"JSON: {reason} (character {problem['loc'][-1]})")
+            return _BY_STATUS[400], f"JSON: {reason} (character {problem['loc'][-1]})", ()
     errors = [(_pointer(problem, exc.body), str(problem["msg"]).removeprefix("Value error, ")) for problem in problems]
-    return _respond(_BY_STATUS[422], "; ".join(f"{pointer or 'body'}: {text}" for pointer, text in errors), errors)
+    return _BY_STATUS[422], "; ".join(f"{pointer or 'body'}: {text}" for pointer, text in errors), errors
+
+
+def problem_of(exc: Exception) -> dict[str, Any]:
+    """The problem document of an error that befell one part of a request; the answer as a whole has the instance."""
+    if isinstance(exc, RequestValidationError):
+        return _document(*_facts_of_request(exc))
+    return _document(*(_facts_of_http(exc) if isinstance(exc, HTTPException) else _facts_of_error(exc)))
+
+
+def refuse_request(errors: Sequence[tuple[str, str]]) -> Response:
+    """The answer to a request that is not valid, for middleware: (pointer, what was expected) each."""
+    return _respond(_BY_STATUS[422], "; ".join(f"{pointer}: {text}" for pointer, text in errors), errors)
 
 
 def _pointer(problem: Mapping[str, Any], body: object) -> str:
@@ -151,15 +203,18 @@ def _respond(
     errors: Iterable[tuple[str, str]] = (),
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    document = {
+    document = _document(kind, detail, errors) | {"instance": request_id.get()}
+    return Response(orjson.dumps(document), kind.status.value, dict(headers or {}), MEDIA_TYPE)
+
+
+def _document(kind: _Kind, detail: str, errors: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    return {
         "type": f"urn:i3rec:problem:{kind.slug}",
         "title": kind.title,
         "status": kind.status.value,
         "detail": _printable(detail),
-        "instance": request_id.get(),
         "errors": [{"pointer": _printable(pointer), "detail": _printable(text)} for pointer, text in errors],
     }
-    return Response(orjson.dumps(document), kind.status.value, dict(headers or {}), MEDIA_TYPE)
 
 
 def _printable(text: str) -> str:
@@ -192,15 +247,22 @@ class ErrorBoundary:
 
 
 class BodyLimit:
-    """ASGI middleware: refuses bodies above a size, before reading them where they announce it."""
+    """ASGI middleware: refuses bodies above a size, before reading them where they announce it.
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    Args:
+        app: is given what passes.
+        max_bytes: the size.
+        streams: tells requests whose route reads a body of any length piece by piece, within bounds of its own.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int, streams: Callable[[Scope], bool] = lambda _: False) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._streams = streams
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes the request on, counting what is read of its body."""
-        if scope["type"] != "http":
+        if scope["type"] != "http" or self._streams(scope):
             await self._app(scope, receive, send)
             return
         read = 0

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import re
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -29,13 +30,13 @@ _LITTLE_ENDIAN = np.dtype("<f4")
 ExternalId = Annotated[StrictStr, Field(min_length=1, max_length=256), AfterValidator(check_id)]
 
 
-class _In(BaseModel):
+class RequestPart(BaseModel):
     """A part of a request; fields nobody knows are refused."""
 
     model_config = ConfigDict(extra="forbid")
 
 
-class PackedVector(_In):
+class PackedVector(RequestPart):
     """A vector as base64 of its float32 numbers, little-endian."""
 
     embedding_b64: StrictStr
@@ -57,33 +58,48 @@ FeatureVector = Annotated[
 ]
 
 
-def _rfc3339(value: object) -> object:
-    if not isinstance(value, str):
-        raise ValueError("expected an RFC 3339 time with zone, such as 2030-01-31T12:00:00Z")  # noqa: TRY004
+_RFC3339 = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}")
+
+
+def rfc3339(value: object) -> object:
+    """Lets only text pass that looks like a time.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    # By itself pydantic would also take numbers, as text too, for seconds since 1970.
+    if not isinstance(value, str) or not _RFC3339.match(value):
+        raise ValueError("expected an RFC 3339 time with zone, such as 2030-01-31T12:00:00Z")
     return value
 
 
-class ItemBody(_In):
+ModalityName = StrictStr
+Title = Annotated[StrictStr, Field(max_length=1000)]
+Categories = Annotated[list[Annotated[StrictStr, Field(min_length=1, max_length=256)]], Field(max_length=100)]
+AttributeName = Annotated[StrictStr, Field(min_length=1, max_length=256)]
+AttributeValue = (
+    Annotated[StrictStr, Field(max_length=4000)]
+    | StrictBool
+    | Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)]
+    | Annotated[StrictFloat, Field(allow_inf_nan=False)]
+)
+MAX_ATTRIBUTES = 100
+Time = Annotated[AwareDatetime, BeforeValidator(rfc3339)]
+
+
+class ItemBody(RequestPart):
     """An item with whatever modalities it has."""
 
     item_id: ExternalId = Field(description="External id, 1-256 characters, no control characters.")
-    modalities: dict[StrictStr, FeatureVector] = Field(
+    modalities: dict[ModalityName, FeatureVector] = Field(
         default_factory=dict, description="Raw features by modality; leave out what the item lacks."
     )
-    title: Annotated[StrictStr, Field(max_length=1000)] | None = None
-    categories: list[Annotated[StrictStr, Field(min_length=1, max_length=256)]] = Field(
-        default_factory=list, max_length=100
-    )
-    attributes: dict[
-        Annotated[StrictStr, Field(min_length=1, max_length=256)],
-        Annotated[StrictStr, Field(max_length=4000)]
-        | StrictBool
-        | Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)]
-        | Annotated[StrictFloat, Field(allow_inf_nan=False)],
-    ] = Field(default_factory=dict, max_length=100)
+    title: Title | None = None
+    categories: Categories = Field(default_factory=list)
+    attributes: dict[AttributeName, AttributeValue] = Field(default_factory=dict, max_length=MAX_ATTRIBUTES)
     available: StrictBool = Field(default=True, description="False: kept, but not recommended for now.")
     hidden: StrictBool = Field(default=False, description="True: kept, but not recommended.")
-    expires_at: Annotated[AwareDatetime, BeforeValidator(_rfc3339)] | None = Field(
+    expires_at: Time | None = Field(
         default=None, description="Not recommended from this moment on; RFC 3339 with zone."
     )
 
@@ -95,7 +111,7 @@ class ItemBody(_In):
         """
         return Item(
             self.item_id,
-            {name: _vector(name, value) for name, value in self.modalities.items()},
+            {name: vector_of(name, value) for name, value in self.modalities.items()},
             self.title,
             tuple(self.categories),
             self.attributes,
@@ -105,7 +121,12 @@ class ItemBody(_In):
         )
 
 
-def _vector(name: str, value: list[float] | PackedVector) -> Vector:
+def vector_of(name: str, value: list[float] | PackedVector) -> Vector:
+    """The vector of a modality; numbers that float32 cannot hold are infinite in it.
+
+    Raises:
+        InvalidItem: it is packed, and no base64 of finite float32 numbers.
+    """
     if isinstance(value, list):
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinity, which the catalogue refuses
             return np.array(value, dtype=np.float64).astype(np.float32)
@@ -120,17 +141,6 @@ def _vector(name: str, value: list[float] | PackedVector) -> Vector:
     if not np.isfinite(vector).all():
         raise NotFinite(pointer)
     return vector
-
-
-class RecommendQuery(_In):
-    """The query of a recommendation; parameters nobody knows are refused, so that a misspelt one is noticed."""
-
-    k: int | None = Field(
-        default=None, ge=1, description="List length; see the settings for its default and its maximum."
-    )
-    exclude: list[ExternalId] = Field(default_factory=list, description="An item not to return; repeatable.")
-    seen: Literal["exclude", "include"] = Field(default="exclude", description="What to do with items the user knows.")
-    strict: bool = Field(default=False, description="404 for a user nobody knows, instead of the popular list.")
 
 
 class Encoding(BaseModel):
@@ -164,27 +174,6 @@ class ItemOut(BaseModel):
     expires_at: str | None
     index_seq: int = Field(description="Number of the item's latest record; 0 where only the model knows it.")
     encoding: Encoding
-
-
-class RecommendedItem(BaseModel):
-    """One place in the list."""
-
-    item_id: str
-    score: float
-    rank: int = Field(description="From 1.")
-    title: str | None
-
-
-class Recommendations(BaseModel):
-    """The list for one user, best first."""
-
-    request_id: str
-    user_id: str
-    strategy: Literal["personal", "session", "popular"]
-    model_version: str
-    index_seq: int = Field(description="Highest journal record the list knows of.")
-    degraded: list[str] = Field(description="What was not at its best, e.g. cache.")
-    items: list[RecommendedItem]
 
 
 class Readiness(BaseModel):

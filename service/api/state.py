@@ -1,15 +1,20 @@
 """What the routes are given: made by ``service.app`` in the lifespan, found in each request's state."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, TypedDict
 
 import orjson
 from fastapi import Depends, Request
 from fastapi.exceptions import RequestValidationError
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from service.bulk import Bulk
 from service.catalog import Catalog
+from service.feedback import Feedback
+from service.models import Models
 from service.observability import Metrics
 from service.ports import FeatureCache
 from service.recommend import Recommender
@@ -24,7 +29,10 @@ class Services:
     settings: Settings
     handle: ServableHandle
     catalog: Catalog
+    bulk: Bulk
     recommender: Recommender
+    feedback: Feedback
+    models: Models
     cache: FeatureCache
     metrics: Metrics
 
@@ -54,11 +62,23 @@ def no_query(request: Request) -> None:
         )
 
 
-def json_only(request: Request) -> None:
-    """Refuses bodies that do not say they are JSON."""
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if content_type != "application/json":
-        raise HTTPException(415, f"expected content type application/json, found {content_type or 'none'!r}")
+def media_type(headers: Headers) -> str:
+    """What the headers say the body is, without parameters; empty where they say nothing."""
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def accepts(*expected: str) -> Callable[[Request], None]:
+    """A dependency that refuses bodies that do not say they are of one of these media types."""
+
+    def check(request: Request) -> None:
+        found = media_type(request.headers)
+        if found not in expected:
+            raise HTTPException(415, f"expected content type {' or '.join(expected)}, found {found or 'none'!r}")
+
+    return check
+
+
+json_only = accepts("application/json")
 
 
 def json_response(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

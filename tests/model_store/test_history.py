@@ -120,3 +120,17 @@ def test_fields_of_no_rule_are_refused(facts: Mapping[str, Any]) -> None:
     """Fields of both rules together, unknown ones, and a diagonal that is one number."""
     with pytest.raises(TypeError):
         parse_rule(facts)
+
+
+@given(seed=st.integers(0, 99), n=st.integers(1, 12))
+def test_parts_add_up_to_the_user(seed: int, n: int) -> None:
+    """Whatever the rule, fewer rows than dimensions or more: each row has its share in the vector."""
+    rng = np.random.default_rng(seed)
+    rows = rng.normal(size=(n, 5)).astype(np.float32)
+    diagonal = tuple(rng.uniform(0.1, 2, 5).tolist())
+
+    for rule in (HistoryRule(alpha=0.3), LeastSquaresRule(diagonal, ridge=0.2)):
+        parts = rule.parts(rows)
+
+        assert parts.shape == rows.shape
+        np.testing.assert_allclose(parts.sum(axis=0), rule.encode(rows), rtol=1e-3, atol=1e-5)

@@ -16,7 +16,7 @@ def shown_default(name: str) -> str:
         return "required"
     return (
         "none"
-        if field.default is None
+        if field.default in (None, ())
         else f"`{str(field.default).lower() if isinstance(field.default, bool) else field.default}`"
     )
 
@@ -24,7 +24,15 @@ def shown_default(name: str) -> str:
 def shown_type(name: str) -> str:
     """A type as the documentation writes it."""
     annotation = str(Settings.model_fields[name].annotation)
-    names = {"Path": "path", "Literal": "choice", "bool": "boolean", "int": "integer", "float": "number", "str": "text"}
+    names = {
+        "Secret": "texts",
+        "Path": "path",
+        "Literal": "choice",
+        "bool": "boolean",
+        "int": "integer",
+        "float": "number",
+        "str": "text",
+    }
     return next(shown for part, shown in names.items() if part in annotation)
 
 

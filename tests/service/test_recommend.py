@@ -1,5 +1,6 @@
 """The read use case: strategies, the filter, and the popular list."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,17 +12,36 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from model_store import ModelStore
-from service.adapters.memory import MemoryCache, MemoryIndex
-from service.domain import DeleteItem, Encoding, Item, PutItem, Recommendation, Record
-from service.errors import ModelUnavailable, UnknownUser
+from service.adapters.memory import MemoryCache, MemoryIndex, MemoryJournal
+from service.domain import DeleteItem, Encoding, EraseUser, Interact, Item, PutItem, Recommendation, Record
+from service.errors import ModelUnavailable, StorageUnavailable, UnknownItem, UnknownUser
 from service.filters import make_filter
 from service.observability import Metrics
-from service.recommend import Query, Recommender
+from service.recommend import Reading, Recommender, Wish
 from service.servable import Servable, ServableHandle
 from service.users import find_user
 
 pytestmark = pytest.mark.anyio
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
+
+
+ITEMS = [f"i{n:02}" for n in range(12)]
+
+
+class WatchedJournal(MemoryJournal):
+    """A journal that says when a history is asked for, and can be made unreadable."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.on_history: Callable[[], object] = lambda: None
+        self.readable = True
+
+    def history(self, user_id: str, limit: int) -> list[str]:
+        """The items of a user's latest interactions."""
+        self.on_history()
+        if not self.readable:
+            raise StorageUnavailable("the disk is gone")
+        return super().history(user_id, limit)
 
 
 class Scene:
@@ -31,17 +51,18 @@ class Scene:
         bundle = store.load()
         self.servable = Servable(bundle, encoder, MemoryIndex(list(bundle.items), bundle.item_embeddings))
         self.now = NOW
-        handle = ServableHandle()
-        handle.exchange(self.servable)
-        self.recommender = Recommender(
-            handle, MemoryCache(1), Metrics(), CapacityLimiter(1), explore_every=explore_every, clock=lambda: self.now
-        )
+        self.handle = ServableHandle()
+        self.handle.exchange(self.servable)
+        self.journal = WatchedJournal()
+        reading = Reading(CapacityLimiter(1), explore_every=explore_every, clock=lambda: self.now)
+        self.recommender = Recommender(self.handle, self.journal, MemoryCache(1), Metrics(), reading)
         self.seq = 0
 
     def put(self, item_id: str, value: float = 100.0, **facts: object) -> None:
-        """Puts an item whose vector is ``value`` everywhere."""
+        """Puts an item whose vector and history row are ``value`` everywhere."""
         self.seq += 1
-        encoding = Encoding(np.full(5, value, np.float32), None, 0.5, (), (), "v1")
+        vector = np.full(5, value, np.float32)
+        encoding = Encoding(vector, vector, 0.5, (), (), "v1")
         self.servable.apply(Record(self.seq, NOW, PutItem(Item(item_id, **facts))), encoding)  # type: ignore[arg-type]
 
     def delete(self, item_id: str) -> None:
@@ -49,9 +70,26 @@ class Scene:
         self.seq += 1
         self.servable.apply(Record(self.seq, NOW, DeleteItem(item_id)))
 
+    def note(self, user_id: str, *item_ids: str) -> None:
+        """Journals interactions."""
+        for item_id in item_ids:
+            self.journal.append(Interact(user_id, item_id))
+
+    def best(self, vector: np.ndarray, item_ids: Iterable[str] = ITEMS) -> list[str]:
+        """Items of the model by inner product with a vector."""
+        table = self.servable.bundle.item_embeddings.astype(np.float64)
+        return sorted(item_ids, key=lambda item_id: -float(table[int(item_id[1:])] @ vector))
+
+    def row(self, item_id: str) -> np.ndarray:
+        """What an item of the model adds to histories, (d,) float64."""
+        rows = self.servable.bundle.history_embeddings
+        assert rows is not None
+        return np.array(rows[int(item_id[1:])], dtype=np.float64)
+
     async def ask(self, user_id: str, k: int = 50, **options: object) -> Recommendation:
         """Recommends."""
-        return await self.recommender.recommend(Query(user_id, k, **options))  # type: ignore[arg-type]
+        strict = bool(options.pop("strict", False))
+        return await self.recommender.for_user(user_id, Wish(k, **options), strict=strict)  # type: ignore[arg-type]
 
     async def ids(self, user_id: str, k: int = 50, **options: object) -> list[str]:
         """The ids recommended."""
@@ -81,12 +119,12 @@ async def test_personal_list_is_the_inner_product(scene: Scene) -> None:
 
 def test_find_user_knows_the_users_of_the_model(scene: Scene) -> None:
     """A user's vector and seen items are those of the bundle; others are not known."""
-    user = find_user(scene.servable, "u3")
+    user = find_user(scene.servable, "u3", [])
 
     assert user is not None
     assert user.seen == {"i03", "i04"}
     assert user.vector.tolist() == scene.servable.bundle.user_embeddings[3].tolist()
-    assert find_user(scene.servable, "nobody") is None
+    assert find_user(scene.servable, "nobody", []) is None
 
 
 @pytest.mark.parametrize("user_id", ["u0", "nobody"])
@@ -186,7 +224,7 @@ def test_popular_lists_are_beginnings_of_longer_ones(
     published_store: ModelStore, fake_encoder: Any, data: st.DataObject, every: int, k: int
 ) -> None:
     """For any catalogue: no id twice, all there is in the long list, scores never rise, short lists are prefixes."""
-    from service.recommend import _popular  # noqa: PLC0415 - white box: the list without the thread around it
+    from service.lists import _popular  # noqa: PLC0415 - white box: the list without the thread around it
 
     scene = Scene(published_store, fake_encoder, every)
     for name in data.draw(st.lists(st.sampled_from(["a", "b", "c", "i00", "i05"]))):
@@ -207,7 +245,322 @@ def test_popular_lists_are_beginnings_of_longer_ones(
 
 async def test_nothing_served_is_an_error() -> None:
     """Without a model there is no answer."""
-    recommender = Recommender(ServableHandle(), MemoryCache(1), Metrics(), CapacityLimiter(1), explore_every=5)
+    reading = Reading(CapacityLimiter(1), explore_every=5)
+    recommender = Recommender(ServableHandle(), MemoryJournal(), MemoryCache(1), Metrics(), reading)
 
     with pytest.raises(ModelUnavailable):
-        await recommender.recommend(Query("u0", 5))
+        await recommender.for_user("u0", Wish(5))
+
+
+async def test_interactions_move_the_very_next_list(scene: Scene) -> None:
+    """What a user did since the training is out of their list, and their vector is the rule of all they did."""
+    before = await scene.ids("u1")
+    scene.note("u1", "i07")
+
+    answer = await scene.ask("u1")
+
+    taste = (scene.row("i01") + scene.row("i02") + scene.row("i07")) / np.sqrt(3)
+    assert "i07" in before
+    assert [item.item_id for item in answer.items] == scene.best(taste, set(ITEMS) - {"i01", "i02", "i07"})
+    assert answer.strategy == "personal"
+
+
+async def test_user_known_by_interactions_alone_is_served_personally(scene: Scene) -> None:
+    """Someone the model never met has a personal list as soon as they did something it knows."""
+    scene.note("stranger", "x", "i03")
+
+    answer = await scene.ask("stranger", strict=True)
+
+    assert answer.strategy == "personal"
+    assert [item.item_id for item in answer.items] == scene.best(scene.row("i03"), set(ITEMS) - {"i03"})
+
+
+async def test_user_of_unknown_items_alone_is_known_all_the_same(scene: Scene) -> None:
+    """Such a user is served what is popular, and once the item is described, personally and without it."""
+    scene.note("stranger", "later")
+    before = await scene.ask("stranger", strict=True)
+    scene.put("later")
+
+    answer = await scene.ask("stranger", strict=True)
+
+    assert before.strategy == "popular"
+    assert answer.strategy == "personal"
+    assert sorted(item.item_id for item in answer.items) == ITEMS
+
+
+async def test_seen_items_come_back_on_demand(scene: Scene) -> None:
+    """With include_seen the list may hold what was consumed, in training and online; the vector stays the same."""
+    scene.note("u1", "i07")
+
+    including, without = await scene.ask("u1", include_seen=True), await scene.ask("u1")
+
+    scores = {item.item_id: item.score for item in including.items}
+    assert set(scores) == set(ITEMS)
+    assert {item.item_id: item.score for item in without.items} == {
+        item_id: score for item_id, score in scores.items() if item_id not in {"i01", "i02", "i07"}
+    }
+
+
+async def test_erased_user_is_as_the_training_left_them(scene: Scene) -> None:
+    """Erased interactions neither block nor move a list; items of the training data stay blocked."""
+    before = await scene.ask("u1")
+    scene.note("u1", "i07", "i08")
+    during = await scene.ask("u1")
+    scene.journal.append(EraseUser("u1"))
+
+    assert during.items != before.items
+    assert (await scene.ask("u1")).items == before.items
+
+
+@pytest.mark.parametrize("user_id", ["u2", "nobody"])
+async def test_categories_restrict_either_list(scene: Scene, user_id: str) -> None:
+    """Only items of one of the categories, in the order of the full list; an unknown category has none."""
+    odd = [item_id for item_id in await scene.ids(user_id) if int(item_id[1:]) % 2]
+
+    assert await scene.ids(user_id, categories=frozenset({"a"})) == odd
+    assert await scene.ids(user_id, categories=frozenset({"b", "nope"})) == odd
+    assert await scene.ids(user_id, 2, categories=frozenset({"b"})) == odd[:2]
+    assert await scene.ids(user_id, categories=frozenset({"a|b"})) == []
+
+
+@pytest.mark.parametrize("user_id", ["u2", "nobody"])
+async def test_items_move_between_categories(scene: Scene, user_id: str) -> None:
+    """A put with other categories takes an item out of those it had; a delete takes it out of all; ids stay whole."""
+    scene.put("i05", categories=("z", "y", "z"))
+    scene.put("new", categories=("a", "z"))
+    scene.put("i07")
+
+    def in_category(name: str) -> Any:
+        return scene.ids(user_id, categories=frozenset({name}))
+
+    assert set(await in_category("z")) == {"i05", "new"}
+    assert await in_category("y") == ["i05"]
+    assert {"i05", "i07"}.isdisjoint(await in_category("a"))
+    assert "new" in await in_category("a")
+    scene.put("new", categories=("b",))
+    assert await in_category("z") == ["i05"]
+    assert "new" in await in_category("b")
+    scene.delete("i05")
+    scene.delete("new")
+    scene.delete("i09")
+    assert await in_category("z") == []
+    assert {"i05", "i07", "i09", "new"}.isdisjoint(await in_category("b"))
+    scene.put("i09", categories=("b",))
+    assert "i09" in await in_category("b")
+
+
+@given(least=st.floats(-20, 20), k=st.integers(1, 14), user_id=st.sampled_from(["u0", "nobody"]))
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_min_score_cuts_the_list(
+    published_store: ModelStore, fake_encoder: Any, least: float, k: int, user_id: str
+) -> None:
+    """What scores less is left out, what scores as much stays; nothing else changes."""
+    scene = Scene(published_store, fake_encoder)
+    scene.put("new")
+    full = list((await scene.ask(user_id, k)).items)
+
+    cut = (await scene.ask(user_id, k, min_score=least)).items
+    exact = (await scene.ask(user_id, k, min_score=full[-1].score)).items
+
+    assert cut == [item for item in full if item.score >= least]
+    assert exact == full
+
+
+async def test_session_is_served_by_its_history(scene: Scene) -> None:
+    """A session's list is that of the rule over its items, without them, for nobody in particular."""
+    answer = await scene.recommender.for_session(["i05", "x", "i03", "i05"], Wish(4))
+
+    taste = (scene.row("i03") + scene.row("i05")) / np.sqrt(2)
+    best = scene.best(taste, set(ITEMS) - {"i03", "i05"})[:4]
+    table = scene.servable.bundle.item_embeddings.astype(np.float64)
+    assert (answer.user_id, answer.strategy, answer.model_version) == (None, "session", "v1")
+    assert [item.item_id for item in answer.items] == best
+    assert [item.score for item in answer.items] == pytest.approx([table[int(i[1:])] @ taste for i in best], rel=1e-5)
+
+
+async def test_session_that_says_nothing_gets_the_popular_list(scene: Scene) -> None:
+    """An empty history, or one of unknown items, is served what is popular; known items would be left out."""
+    for history in ([], ["x", "y"]):
+        answer = await scene.recommender.for_session(history, Wish(2))
+
+        assert answer.strategy == "popular"
+        assert [item.item_id for item in answer.items] == ["i00", "i01"]
+
+
+async def test_similar_items_are_those_of_a_fan(scene: Scene) -> None:
+    """The list beside an item is that of a session of it alone; also for a hidden item."""
+    scene.put("i04", hidden=True)
+    scene.put("i06", hidden=True, value=7.0)
+
+    for item_id in ("i03", "i04"):
+        answer = await scene.recommender.similar(item_id, Wish(50))
+
+        visible = set(ITEMS) - {item_id, "i04", "i06"}
+        assert (answer.user_id, answer.strategy) == (None, "session")
+        assert [item.item_id for item in answer.items] == scene.best(scene.row(item_id), visible)
+
+
+async def test_similar_leaves_out_the_item_itself_whatever_is_asked(scene: Scene) -> None:
+    """An item is never similar to itself, also where seen items are wanted."""
+    answer = await scene.recommender.similar("i03", Wish(50, include_seen=True))
+
+    assert {item.item_id for item in answer.items} == set(ITEMS) - {"i03"}
+
+
+async def test_similar_without_rule_compares_the_vectors_of_items(
+    published_store: ModelStore, fake_encoder: Any
+) -> None:
+    """Where histories cannot be encoded, items are compared by what they are found by."""
+    scene = Scene(published_store, fake_encoder)
+    bundle = scene.servable.bundle
+    manifest = replace(bundle.manifest, history=None)
+    scene.servable.bundle = replace(bundle, manifest=manifest, history_embeddings=None)
+
+    answer = await scene.recommender.similar("i03", Wish(3))
+
+    assert [item.item_id for item in answer.items] == scene.best(
+        bundle.item_embeddings[3].astype(np.float64), set(ITEMS) - {"i03"}
+    )[:3]
+
+
+async def test_similar_refuses_what_is_not_there(scene: Scene) -> None:
+    """Beside an item that never was, or is deleted, there is nothing."""
+    scene.delete("i03")
+
+    for item_id in ("nothing", "i03"):
+        with pytest.raises(UnknownItem):
+            await scene.recommender.similar(item_id, Wish(3))
+
+
+async def test_unreadable_history_degrades_lists(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    """Without the journal, users of the model are served from their trained vector, others what is popular."""
+    trained = await scene.ask("u1")
+    scene.note("u1", "i07")
+    scene.note("stranger", "i07")
+    scene.journal.readable = False
+
+    known, stranger = await scene.ask("u1", strict=True), await scene.ask("stranger")
+
+    assert (known.strategy, known.degraded) == ("personal", ("history",))
+    assert known.items == trained.items
+    assert (stranger.strategy, stranger.degraded) == ("popular", ("history",))
+    assert [record.msg for record in caplog.records] == ["history_unavailable"] * 2
+
+
+async def test_strict_query_does_not_deny_whom_it_cannot_look_up(scene: Scene) -> None:
+    """Where the journal cannot be read, a strict query for someone the model lacks fails; it is no "unknown user"."""
+    scene.note("stranger", "i07")
+    scene.journal.readable = False
+
+    with pytest.raises(StorageUnavailable):
+        await scene.ask("stranger", strict=True)
+
+
+async def test_several_users_are_served_by_one_version(
+    scene: Scene, published_store: ModelStore, fake_encoder: Any
+) -> None:
+    """The lists of one request are those of each user alone, in order, though another version takes over meanwhile."""
+    scene.note("u1", "i07")
+    users = ["u1", "nobody", "u0", "u1"]
+    alone = [await scene.ask(user_id, 3) for user_id in users]
+    other = Scene(published_store, fake_encoder).servable
+    other.bundle = replace(other.bundle, manifest=replace(other.bundle.manifest, model_version="v2"))
+    scene.journal.on_history = lambda: scene.handle.exchange(other)
+
+    together = await scene.recommender.for_users(users, Wish(3))
+
+    assert together == alone
+    assert scene.handle.current.version == "v2"
+
+
+async def test_one_unknown_user_fails_a_strict_query_for_several(scene: Scene) -> None:
+    """Strictness holds for each user of a request."""
+    with pytest.raises(UnknownUser):
+        await scene.recommender.for_users(["u0", "nobody"], Wish(3), strict=True)
+
+
+NEW = ["a", "b", "c"]
+USERS = {"u0": {"i00", "i01"}, "u1": {"i01", "i02"}, "nobody": set[str]()}
+an_item = st.sampled_from([*ITEMS[:6], *NEW])
+a_user = st.sampled_from(sorted(USERS))
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("put"), an_item, st.sampled_from(["", "hidden", "unavailable", "expired"])),
+        st.tuples(st.just("delete"), an_item),
+        st.tuples(st.just("interact"), a_user, an_item),
+        st.tuples(st.just("erase"), a_user),
+    ),
+    max_size=25,
+)
+
+
+class Ledger:
+    """What may be shown after some steps, in plain sets."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+        self.visible = set(ITEMS)
+        self.existing = set(ITEMS)
+        self.consumed: dict[str, set[str]] = {user: set() for user in USERS}
+
+    def take(self, kind: str, *facts: str) -> None:
+        """Carries out a step."""
+        getattr(self, f"_{kind}")(*facts)
+
+    def allowed(self, user_id: str) -> set[str]:
+        """What a user may be shown."""
+        return self.visible - USERS[user_id] - self.consumed[user_id]
+
+    def _put(self, item_id: str, withheld: str) -> None:
+        flags: dict[str, object] = {
+            "": {},
+            "hidden": {"hidden": True},
+            "unavailable": {"available": False},
+            "expired": {"expires_at": NOW},
+        }[withheld]
+        self._scene.put(item_id, value=float(len(item_id)), **flags)
+        self.existing.add(item_id)
+        (self.visible.discard if withheld else self.visible.add)(item_id)
+
+    def _delete(self, item_id: str) -> None:
+        self._scene.delete(item_id)
+        self.visible.discard(item_id)
+        self.existing.discard(item_id)
+
+    def _interact(self, user_id: str, item_id: str) -> None:
+        self._scene.note(user_id, item_id)
+        self.consumed[user_id].add(item_id)
+
+    def _erase(self, user_id: str) -> None:
+        self._scene.journal.append(EraseUser(user_id))
+        self.consumed[user_id].clear()
+
+
+@given(taken=steps, history=st.lists(an_item, max_size=4))
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_no_list_ever_shows_what_it_must_not(
+    published_store: ModelStore, fake_encoder: Any, taken: list[tuple[str, ...]], history: list[str]
+) -> None:
+    """After any puts, deletes, interactions and erasures every list of every route holds what it may, nothing else."""
+    scene = Scene(published_store, fake_encoder)
+    ledger = Ledger(scene)
+    for kind, *facts in taken:
+        ledger.take(kind, *facts)
+
+    personal = await scene.recommender.for_users(sorted(USERS), Wish(50))
+    including = await scene.recommender.for_users(sorted(USERS), Wish(50, include_seen=True))
+    session = await scene.recommender.for_session(history, Wish(50))
+    similar = {item_id: await scene.recommender.similar(item_id, Wish(50)) for item_id in sorted(ledger.existing)}
+
+    for user_id, answer, everything in zip(sorted(USERS), personal, including, strict=True):
+        assert shown(answer) == sorted(ledger.allowed(user_id))
+        assert shown(await scene.ask(user_id)) == shown(answer)
+        assert shown(everything) == sorted(ledger.visible)
+    assert shown(session) == sorted(ledger.visible - set(history))
+    for item_id, answer in similar.items():
+        assert shown(answer) == sorted(ledger.visible - {item_id})
+
+
+def shown(answer: Recommendation) -> list[str]:
+    """The ids of a list, in the order of the alphabet."""
+    return sorted(item.item_id for item in answer.items)

@@ -166,16 +166,31 @@ async def test_openapi_declares_every_status(client: httpx.AsyncClient) -> None:
     """The document names each route's statuses, its problems as problem+json, and every schema it refers to."""
     document = (await client.get("/openapi.json")).json()
 
-    statuses = {
-        f"{method} {path}": sorted(operation["responses"])
+    declared = {
+        f"{method} {path}": set(operation["responses"])
         for path, operations in document["paths"].items()
         for method, operation in operations.items()
     }
-    assert statuses == {
-        "post /items": ["200", "201", "400", "413", "415", "422", "500", "503"],
-        "get /items/{item_id}": ["200", "404", "422", "503"],
-        "delete /items/{item_id}": ["204", "404", "422", "503"],
+    guard = {"401", "403", "429", "504"}
+    assert {route for route, statuses in declared.items() if not guard <= statuses} == {
+        "get /livez", "get /readyz", "get /metrics"
+    }  # fmt: skip
+    assert all("409" in statuses for route, statuses in declared.items() if route.startswith("post"))
+    assert {route: sorted(statuses - guard - {"409"}) for route, statuses in declared.items()} == {
+        "post /items": ["200", "201", "400", "412", "413", "415", "422", "500", "503"],
+        "post /items/batch": ["207", "400", "413", "415", "422", "503"],
+        "patch /items/{item_id}": ["200", "400", "404", "412", "413", "415", "422", "500", "503"],
+        "get /items/{item_id}": ["200", "304", "404", "422", "503"],
+        "delete /items/{item_id}": ["204", "404", "412", "422", "503"],
         "get /recommend/{user_id}": ["200", "404", "422", "503"],
+        "post /recommend": ["200", "400", "413", "415", "422", "503"],
+        "post /recommend/batch": ["200", "400", "404", "413", "415", "422", "503"],
+        "get /items/{item_id}/similar": ["200", "404", "422", "503"],
+        "post /interactions": ["202", "400", "413", "415", "422", "503"],
+        "delete /users/{user_id}": ["204", "422", "503"],
+        "get /models": ["200", "503"],
+        "post /models/{version}/activate": ["200", "202", "404", "422", "503"],
+        "post /models/rollback": ["200", "202", "422", "503"],
         "get /livez": ["200"],
         "get /readyz": ["200", "503"],
         "get /metrics": ["200"],
@@ -185,6 +200,16 @@ async def test_openapi_declares_every_status(client: httpx.AsyncClient) -> None:
     schemas = document["components"]["schemas"]
     assert {"Problem", "ProblemError", "ItemBody", "ItemOut", "Recommendations"} <= set(schemas)
     assert "HTTPValidationError" not in schemas
+
+
+async def test_wrong_methods_are_told_the_right_ones(client: httpx.AsyncClient) -> None:
+    """All of them, also where several routes share a path."""
+    found = {
+        path: (await client.put(path)).headers["allow"]
+        for path in ("/items/x", "/items", "/models/rollback", "/readyz")
+    }
+
+    assert found == {"/items/x": "DELETE, GET, PATCH", "/items": "POST", "/models/rollback": "POST", "/readyz": "GET"}
 
 
 async def test_docs_need_no_other_host(client: httpx.AsyncClient) -> None:

@@ -1,0 +1,198 @@
+"""ASGI middleware that turns requests away before anything of them is read: without a key, too many, too long."""
+
+import hashlib
+import hmac
+import math
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from enum import IntEnum
+
+import anyio
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.api.problems import refuse_http_exception, refuse_request
+
+_MOST_CALLERS = 10_000  # whose allowance is remembered; the one that was silent longest is forgotten
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_OPEN = frozenset({"/livez", "/readyz", "/metrics", "/docs", "/openapi.json"})
+_OPEN_BELOW = ("/docs/", "/static-offline-docs/")
+
+
+class Access(IntEnum):
+    """What a key may do; each may do what those before it may."""
+
+    READ = 1
+    WRITE = 2
+    ADMIN = 3
+
+
+def access_needed(method: str, path: str) -> Access | None:
+    """What a request needs; None where it needs no key.
+
+    Probes, metrics and documentation are open. Lists are read, also where they are asked for by POST; model versions
+    are an operator's; all else that is not a GET writes.
+    """
+    if path in _OPEN or path.startswith(_OPEN_BELOW):
+        return None
+    if path == "/models" or path.startswith("/models/"):
+        return Access.READ if method in {"GET", "HEAD"} else Access.ADMIN
+    if method in {"GET", "HEAD"} or path in {"/recommend", "/recommend/batch"}:
+        return Access.READ
+    return Access.WRITE
+
+
+class KeyGuard:
+    """Asks for a key: ``Authorization: Bearer KEY`` or ``X-API-Key: KEY``.
+
+    Without a known one the answer is 401, with one that does not reach that far 403.
+
+    Args:
+        app: what is guarded.
+        keys: key → what it may do; none = everybody may do everything.
+    """
+
+    def __init__(self, app: ASGIApp, keys: Mapping[str, Access]) -> None:
+        self._app = app
+        self._keys = [(_digest(key), access) for key, access in keys.items()]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes the request on, or answers for the app."""
+        needed = access_needed(scope["method"], scope["path"]) if self._keys and scope["type"] == "http" else None
+        if needed is None:
+            await self._app(scope, receive, send)
+            return
+        key = _key_of(Headers(scope=scope))
+        granted = self._granted(key)
+        if granted is None:
+            found = "none" if key is None else "an unknown one"
+            await _refuse(scope, receive, send, 401, f"expected a key, found {found}", {"WWW-Authenticate": "Bearer"})
+        elif granted < needed:
+            expected = f"expected a key for {needed.name.lower()}, found one for {granted.name.lower()}"
+            await _refuse(scope, receive, send, 403, expected)
+        else:
+            await self._app(scope, receive, send)
+
+    def _granted(self, key: str | None) -> Access | None:
+        if key is None:
+            return None
+        digest = _digest(key)
+        # All are compared, each in constant time: how long it takes tells nothing about any of them.
+        matching = [access for known, access in self._keys if hmac.compare_digest(known, digest)]
+        return max(matching, default=None)
+
+
+class SoundPaths:
+    """Refuses paths with control characters, which no id may have; a last newline would else be lost on the way."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes the request on, or answers for the app."""
+        if scope["type"] == "http" and _CONTROL.search(scope["path"]):
+            response = refuse_request([("/path", "expected no control characters")])
+            await response(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+
+class RateLimit:
+    """Gives every key, or without one every address, an allowance that fills up again; 429 once it is spent.
+
+    Args:
+        app: what is guarded.
+        per_second: requests a second in the long run; 0 = no limit.
+        burst: requests at once after a silence.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self, app: ASGIApp, per_second: float, burst: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._app = app
+        self._per_second = per_second
+        self._burst = burst
+        self._clock = clock
+        self._spent: OrderedDict[str, tuple[float, float]] = OrderedDict()  # caller → (allowance left, when)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes the request on, or answers for the app."""
+        limited = self._per_second and scope["type"] == "http"
+        if not limited or access_needed(scope["method"], scope["path"]) is None:
+            await self._app(scope, receive, send)
+            return
+        wait_s = self._take(caller_of(scope))
+        if wait_s:
+            headers = {"Retry-After": str(math.ceil(wait_s))}
+            expected = f"expected at most {self._per_second:g} requests a second"
+            await _refuse(scope, receive, send, 429, expected, headers)
+            return
+        await self._app(scope, receive, send)
+
+    def _take(self, caller: str) -> float:
+        """Takes one from a caller's allowance; where there is none, how many seconds until there is."""
+        now = self._clock()
+        left, since = self._spent.pop(caller, (float(self._burst), now))
+        left = min(self._burst, left + (now - since) * self._per_second)
+        wait_s = 0.0 if left >= 1 else (1 - left) / self._per_second
+        self._spent[caller] = (left if wait_s else left - 1, now)
+        if len(self._spent) > _MOST_CALLERS:
+            self._spent.popitem(last=False)
+        return wait_s
+
+
+class Deadline:
+    """Ends requests that take too long with a 504; an answer that has begun is left to end by itself.
+
+    What a write had begun on disk is finished all the same: it may be repeated safely, as puts and deletes hold however
+    often they are made, and interactions have event ids.
+    """
+
+    def __init__(self, app: ASGIApp, seconds: float) -> None:
+        self._app = app
+        self._seconds = seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes the request on and waits for its answer to begin."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        with anyio.move_on_after(self._seconds) as limit:
+
+            async def send_in_time(message: Message) -> None:
+                limit.deadline = math.inf
+                await send(message)
+
+            await self._app(scope, receive, send_in_time)
+        if limit.cancelled_caught:
+            await _refuse(scope, receive, send, 504, f"expected an answer within {self._seconds:g} s")
+
+
+def _key_of(headers: Headers) -> str | None:
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and token.strip():
+        return token.strip()
+    return headers.get("x-api-key") or None
+
+
+def caller_of(scope: Scope) -> str:
+    """Who asks, as far as can be told: the key, without giving it away, or else the address."""
+    key = _key_of(Headers(scope=scope))
+    client = scope.get("client")
+    return f"key {_digest(key).hex()}" if key else f"address {client[0] if client else ''}"
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+
+
+async def _refuse(
+    scope: Scope, receive: Receive, send: Send, status: int, detail: str, headers: Mapping[str, str] | None = None
+) -> None:
+    response = await refuse_http_exception(Request(scope), HTTPException(status, detail, dict(headers or {})))
+    await response(scope, receive, send)

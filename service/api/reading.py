@@ -1,0 +1,104 @@
+"""What the routes that answer with lists have in common: parameters in, lists out."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi.exceptions import RequestValidationError
+
+from service.api.list_schemas import ListOptions
+from service.domain import Recommendation, Suggestion
+from service.errors import InvalidCursor
+from service.lists import Wish
+from service.observability import request_id
+from service.paging import Shown, read_cursor
+from service.settings import Settings
+
+VERSION_HEADER = {"X-Model-Version": {"description": "The version that answered.", "schema": {"type": "string"}}}
+
+
+def wish_of(options: ListOptions, settings: Settings, place: str = "query") -> Wish:
+    """What is asked for, within the limits.
+
+    Args:
+        options: of the request.
+        settings: hold the limits.
+        place: where the options stand, "query" or "body".
+
+    Raises:
+        RequestValidationError: a limit is exceeded.
+    """
+    if options.k is not None and options.k > settings.max_k:
+        raise too_much(place, "k", f"expected at most {settings.max_k}", options.k)
+    check_length(place, "exclude", options.exclude, settings.max_exclude)
+    check_length(place, "category", options.category, settings.max_exclude)
+    k = settings.default_k if options.k is None else options.k
+    if options.explain and k > settings.max_explain:
+        raise too_much(place, "k", f"with explain, expected at most {settings.max_explain}", k)
+    return Wish(
+        k,
+        frozenset(options.exclude),
+        include_seen=options.seen == "include",
+        categories=frozenset(options.category),
+        min_score=options.min_score,
+        diversity=options.diversity,
+        max_per_category=options.max_per_category,
+        explain=options.explain,
+        shown=_shown(options.cursor, settings.max_cursor, place),
+    )
+
+
+def _shown(cursor: str | None, most: int, place: str) -> Shown:
+    if cursor is None:
+        return Shown()
+    try:
+        return read_cursor(cursor, most)
+    except InvalidCursor as exc:
+        error = {"type": "cursor", "loc": (place, "cursor"), "msg": exc.reason}
+        raise RequestValidationError([error], body={"cursor": cursor}) from exc
+
+
+def check_length(place: str, name: str, values: Sequence[object], most: int) -> None:
+    """Refuses lists that are too long; ``name`` is empty where the list is the whole body.
+
+    Raises:
+        RequestValidationError: naming the list.
+    """
+    if len(values) > most:
+        raise too_much(place, name, f"expected at most {most} entries", len(values))
+
+
+def too_much(place: str, name: str, message: str, found: object) -> RequestValidationError:
+    """The refusal of a value beyond a limit."""
+    error = {"type": "limit", "loc": (place, name) if name else (place,), "msg": f"{message}, found {found}"}
+    return RequestValidationError([error], body={name: found})  # pointers name only what stands in the body
+
+
+def list_content(answer: Recommendation) -> dict[str, Any]:
+    """A list as it is sent."""
+    return {
+        "user_id": answer.user_id,
+        "strategy": answer.strategy,
+        "model_version": answer.model_version,
+        "index_seq": answer.index_seq,
+        "degraded": answer.degraded,
+        "items": [_place(rank, item) for rank, item in enumerate(answer.items, start=1)],
+        "next_cursor": answer.next_cursor,
+    }
+
+
+def _place(rank: int, item: Suggestion) -> dict[str, Any]:
+    place: dict[str, Any] = {"item_id": item.item_id, "score": item.score, "rank": rank, "title": item.title}
+    if item.reasons:
+        place["reasons"] = {
+            "liked": [
+                {"item_id": liked.item_id, "title": liked.title, "contribution": liked.contribution}
+                for liked in item.reasons.liked
+            ],
+            "modalities": item.reasons.modalities,
+        }
+    return place
+
+
+def answer_content(answer: Recommendation) -> dict[str, Any]:
+    """A list as the answer to a request."""
+    return {"request_id": request_id.get(), **list_content(answer)}

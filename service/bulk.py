@@ -1,0 +1,134 @@
+"""The write use case for many items at once: they share one encoding, one flush to disk, one change of the index."""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, wait
+
+import anyio
+from anyio import to_thread
+
+from service.catalog import WriteLimits, Written, check_modalities
+from service.domain import Encoding, Item, PutItem, Record, Vector
+from service.errors import EncodingFailed, InvalidItem, RecommenderError, StorageUnavailable
+from service.observability import Metrics
+from service.ports import Encoder, FeatureCache, Journal
+from service.servable import Servable, ServableHandle, report_of
+
+CHUNK = 256
+"""How many items are best written at once."""
+
+Outcome = Written | RecommenderError
+_Encoded = Encoding | RecommenderError
+_Change = tuple[Item, Encoding]
+
+
+class Bulk:
+    """Writes many items so that what is acknowledged is on disk and searchable; one bad item never stops the others.
+
+    Args:
+        handle: says which version serves.
+        journal: takes the records.
+        cache: takes the encodings.
+        metrics: of the app.
+        limits: the catalogue's own, so that both keep out of each other's items.
+    """
+
+    def __init__(
+        self, handle: ServableHandle, journal: Journal, cache: FeatureCache, metrics: Metrics, limits: WriteLimits
+    ) -> None:
+        self._handle = handle
+        self._journal = journal
+        self._cache = cache
+        self._metrics = metrics
+        self._limits = limits
+
+    async def put_many(self, items: Sequence[Item]) -> list[Outcome]:
+        """Adds or replaces items, about ``CHUNK`` of them; says of each, in order, what became of it.
+
+        Where an id comes twice, both are written and the later one holds. An item has an error as its outcome where
+        it contradicts the model, the encoder fails on it, or the journal does not take it; it was not changed then.
+
+        Raises:
+            ModelUnavailable: nothing serves; nothing was changed.
+        """
+        while True:
+            servable = self._handle.current
+            encoded = await to_thread.run_sync(self._encode, servable, items, limiter=self._limits.encode)
+            changes = [(item, each) for item, each in zip(items, encoded, strict=True) if isinstance(each, Encoding)]
+            async with self._limits.items.hold([item.item_id for item, _ in changes]), self._handle.writing():
+                if self._handle.peek is servable:  # otherwise the new version has its say first
+                    # Shielded: a caller who goes away must not leave records on disk that this process does not serve.
+                    with anyio.CancelScope(shield=True):
+                        written = await to_thread.run_sync(self._write, servable, changes, limiter=self._limits.apply)
+                    break
+        await self._note(changes, written)
+        outcomes = iter(written)
+        return [next(outcomes) if isinstance(each, Encoding) else each for each in encoded]
+
+    def _encode(self, servable: Servable, items: Sequence[Item]) -> list[_Encoded]:
+        refusals = [_refusal(item, servable.bundle.manifest.modalities) for item in items]
+        sound = [item.modalities for item, refusal in zip(items, refusals, strict=True) if refusal is None]
+        with self._metrics.stage("encode"):
+            encoded = iter(_encode_all(servable.encoder, sound))
+        return [next(encoded) if refusal is None else refusal for refusal in refusals]
+
+    def _write(self, servable: Servable, changes: Sequence[_Change]) -> list[Outcome]:
+        records = self._append([item for item, _ in changes])
+        return self._apply(servable, changes, records)
+
+    def _append(self, items: Sequence[Item]) -> list[Record | StorageUnavailable]:
+        with self._metrics.stage("journal"):
+            futures = [self._journal.append(PutItem(item)) for item in items]
+            wait(futures)
+        return [_record(future) for future in futures]
+
+    def _apply(
+        self, servable: Servable, changes: Sequence[_Change], records: Sequence[Record | StorageUnavailable]
+    ) -> list[Outcome]:
+        pairs = list(zip(records, changes, strict=True))
+        with self._metrics.stage("index"):
+            done = [(record, encoding) for record, (_, encoding) in pairs if isinstance(record, Record)]
+            existed = iter(servable.apply_many(done))
+        return [
+            Written(item.item_id, not next(existed), report_of(encoding), record.seq)
+            if isinstance(record, Record)
+            else record
+            for record, (item, encoding) in pairs
+        ]
+
+    async def _note(self, changes: Sequence[_Change], written: Sequence[Outcome]) -> None:
+        encodings = {}
+        for (item, encoding), outcome in zip(changes, written, strict=True):
+            if isinstance(outcome, Written):
+                self._metrics.count_item(encoding.present, encoding.missing)
+                encodings[item.item_id, outcome.seq] = encoding
+        if encodings:
+            await self._cache.put_many(encodings)
+
+
+def _refusal(item: Item, known: Mapping[str, int]) -> InvalidItem | None:
+    try:
+        check_modalities(item.modalities, known)
+    except InvalidItem as exc:
+        return exc
+    return None
+
+
+def _encode_all(encoder: Encoder, items: Sequence[Mapping[str, Vector]]) -> list[_Encoded]:
+    try:
+        return [*encoder.encode(items)]
+    except EncodingFailed:  # one of them is enough for that: each on its own, so that only this one fails
+        return [_encode_one(encoder, item) for item in items]
+
+
+def _encode_one(encoder: Encoder, item: Mapping[str, Vector]) -> _Encoded:
+    try:
+        return encoder.encode([item])[0]
+    except EncodingFailed as exc:
+        return exc
+
+
+def _record(future: Future[Record]) -> Record | StorageUnavailable:
+    try:
+        return future.result()
+    except StorageUnavailable as exc:
+        return exc

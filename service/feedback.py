@@ -1,0 +1,63 @@
+"""The write use cases for users: what they did, and forgetting it."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import anyio
+
+from service.domain import EraseUser, Interact
+from service.observability import Metrics
+from service.ports import Journal
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """What became of interactions.
+
+    Attributes:
+        accepted: how many were written.
+        repeated: how many had been written before, under the same event id.
+        seq: the highest place in the journal among them.
+    """
+
+    accepted: int
+    repeated: int
+    seq: int
+
+
+class Feedback:
+    """Writes interactions so that what is acknowledged is on disk and counts in the next list."""
+
+    def __init__(self, journal: Journal, metrics: Metrics) -> None:
+        self._journal = journal
+        self._metrics = metrics
+
+    async def note(self, interactions: Sequence[Interact]) -> Noted:
+        """Writes interactions; all of them are known when this returns.
+
+        Items nobody knows are taken as well: their description may be on its way.
+
+        Raises:
+            StorageUnavailable: the journal took some of them at most. Repeat the call: those with an event id are
+                written once.
+        """
+        with self._metrics.stage("journal"), anyio.CancelScope(shield=True):
+            futures = [self._journal.append(interaction) for interaction in interactions]
+            records = await asyncio.gather(*map(asyncio.wrap_future, futures), return_exceptions=True)
+        done = [record for record in records if not isinstance(record, BaseException)]
+        repeated = sum(record.repeated for record in done)
+        self._metrics.interactions.inc(len(done) - repeated)
+        for record in records:
+            if isinstance(record, BaseException):
+                raise record
+        return Noted(len(done) - repeated, repeated, max((record.seq for record in done), default=0))
+
+    async def erase(self, user_id: str) -> None:
+        """Erases a user's interactions from the journal; what a model learned from them stays until the next training.
+
+        Raises:
+            StorageUnavailable: the journal takes no records; nothing was changed.
+        """
+        with anyio.CancelScope(shield=True):
+            await asyncio.wrap_future(self._journal.append(EraseUser(user_id)))

@@ -1,0 +1,122 @@
+"""Making one list: ranking, what was shown before, caps and diversity.
+
+Who has a history is served personally: the items of highest inner product with their vector, ties by id.
+
+Everyone else is served the popular list: items of the model by their popularity in
+the training data, ties by id, where every ``explore_every``-th place goes to an item the model was not trained on, the
+latest written first, as long as there is one. Such an item has no popularity yet: its score is that of the trained item
+before it (where it leads the list, of the one after it; 0 where there is none), so scores never rise along the list.
+When the trained items are used up, the remaining new ones follow. A list is always the beginning of the longer list.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice, takewhile
+
+from service.diversity import capped, diversified
+from service.domain import Hit, Vector
+from service.filters import Filter
+from service.paging import Shown
+
+_POOL = 5  # times the list's length are looked at where a list is to be diverse
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a list is to be like, whoever it is for.
+
+    Attributes:
+        k: list length.
+        exclude: ids that must not be in the list.
+        include_seen: whether items the user has interacted with may be in the list.
+        categories: items must be of one of these at least; none = all items.
+        min_score: items that score less are left out, whereby the list may be shorter.
+        diversity: 0 to 1, how much unlikeness counts beside the score.
+        max_per_category: most items of one category; None = no limit.
+        explain: whether to say why each item is there.
+        shown: what earlier pages held.
+    """
+
+    k: int
+    exclude: frozenset[str] = frozenset()
+    include_seen: bool = False
+    categories: frozenset[str] = frozenset()
+    min_score: float | None = None
+    diversity: float = 0.0
+    max_per_category: int | None = None
+    explain: bool = False
+    shown: Shown = field(default_factory=Shown)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One list, best first, and whether there is more to come."""
+
+    hits: list[Hit]
+    more: bool
+
+
+def make_page(allowed: Filter, taste: Vector | None, wish: Wish, explore_every: int) -> Page:
+    """The list for a vector, or the popular one.
+
+    Args:
+        allowed: what may be shown.
+        taste: (d,) of the user or session; None = nothing is known.
+        wish: what the list is to be like.
+        explore_every: places of the popular list from one new item to the next.
+    """
+    picky = wish.diversity or wish.max_per_category
+    wanted = len(wish.shown) + (_POOL * wish.k if picky else wish.k) + 1
+    while True:
+        ranked = _personal(allowed, taste, wanted) if taste is not None else _popular(allowed, wanted, explore_every)
+        fitting, ended = _fitting(allowed, ranked, wish)
+        exhausted = ended or len(ranked) < wanted
+        if exhausted or len(fitting) > wish.k:
+            break
+        wanted *= 2
+    vectors = [allowed.servable.vector(hit.item_id) for hit in fitting] if wish.diversity else []
+    known = [vector for vector in vectors if vector is not None]
+    # Where a writer took an item away just now, it has no vector; the list is then as good without diversity.
+    hits = diversified(fitting, known, wish.k, wish.diversity if len(known) == len(fitting) else 0.0)
+    return Page(hits, more=len(fitting) > len(hits))
+
+
+def _fitting(allowed: Filter, ranked: list[Hit], wish: Wish) -> tuple[list[Hit], bool]:
+    """The hits that may stand on this page, and whether the others of the catalogue score too little."""
+    hits, ended = [hit for hit in ranked if hit.item_id not in wish.shown], False
+    if (least := wish.min_score) is not None:
+        enough = list(takewhile(lambda hit: hit.score >= least, hits))
+        hits, ended = enough, len(enough) < len(hits)
+    if wish.max_per_category is not None:
+        hits = capped(hits, allowed.servable.categories, wish.max_per_category)
+    return hits, ended
+
+
+def _personal(allowed: Filter, taste: Vector, k: int) -> list[Hit]:
+    blocked = allowed.blocked
+    while True:
+        hits = allowed.servable.index.search(taste, k, exclude=blocked, allow=allowed.only)
+        # A writer may be between its two steps (state, then index): what it takes away is searched around.
+        gone = {hit.item_id for hit in hits if not allowed.allows(hit.item_id)}
+        if not gone:
+            return hits
+        blocked |= gone
+
+
+def _popular(allowed: Filter, k: int, explore_every: int) -> list[Hit]:
+    trained = (pair for pair in allowed.servable.popular() if allowed.allows(pair[0]))
+    new = (item_id for item_id in allowed.servable.newest() if allowed.allows(item_id))
+    return list(islice(_interleave(trained, new, explore_every), k))
+
+
+def _interleave(trained: Iterator[tuple[str, float]], new: Iterator[str], every: int) -> Iterator[Hit]:
+    score: float | None = None
+    place = 1
+    for item_id, popularity in trained:
+        while every and place % every == 0 and (explored := next(new, None)) is not None:
+            yield Hit(explored, popularity if score is None else score)
+            place += 1
+        score = popularity
+        yield Hit(item_id, score)
+        place += 1
+    yield from (Hit(item_id, score or 0.0) for item_id in new)

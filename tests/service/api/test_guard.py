@@ -1,0 +1,194 @@
+"""What stands before the routes: keys, the rate limit, the deadline."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from pydantic import ValidationError
+from starlette.responses import PlainTextResponse, StreamingResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from service.api.guard import Access, Deadline, KeyGuard, RateLimit, access_needed
+from service.settings import Settings
+
+pytestmark = pytest.mark.anyio
+
+READ, WRITE, ADMIN = "r" * 16, "w" * 16, "a" * 16
+KEYS = {READ: Access.READ, WRITE: Access.WRITE, ADMIN: Access.ADMIN}
+
+
+async def answers(scope: Scope, receive: Receive, send: Send) -> None:
+    """An app that answers everything."""
+    await PlainTextResponse("fine")(scope, receive, send)
+
+
+def client_of(app: ASGIApp) -> httpx.AsyncClient:
+    """A client of an app in this process."""
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "needed"),
+    [
+        ("GET", "/readyz", None),
+        ("GET", "/metrics", None),
+        ("GET", "/docs", None),
+        ("GET", "/recommend/u", Access.READ),
+        ("POST", "/recommend", Access.READ),
+        ("POST", "/recommend/batch", Access.READ),
+        ("GET", "/items/a", Access.READ),
+        ("GET", "/models", Access.READ),
+        ("POST", "/items", Access.WRITE),
+        ("PATCH", "/items/a", Access.WRITE),
+        ("DELETE", "/users/u", Access.WRITE),
+        ("POST", "/interactions", Access.WRITE),
+        ("POST", "/models/v1/activate", Access.ADMIN),
+        ("POST", "/models/rollback", Access.ADMIN),
+        ("BREW", "/coffee", Access.WRITE),
+    ],
+)
+async def test_a_key_reaches_as_far_as_it_may(method: str, path: str, needed: Access | None) -> None:
+    """No key 401, a lesser one 403, an equal or greater one passes, in either header; open paths need none."""
+    async with client_of(KeyGuard(answers, KEYS)) as client:
+        without = await client.request(method, path)
+        wrong = await client.request(method, path, headers={"X-API-Key": "x" * 16})
+        found = {
+            key: {
+                (await client.request(method, path, headers=headers)).status_code
+                for headers in ({"X-API-Key": key}, {"Authorization": f"Bearer {key}"})
+            }
+            for key in KEYS
+        }
+
+    assert access_needed(method, path) == needed
+    if needed is None:
+        assert (without.status_code, wrong.status_code) == (200, 200)
+        return
+    assert (without.status_code, wrong.status_code) == (401, 401)
+    assert without.headers["www-authenticate"] == "Bearer"
+    assert without.json()["type"] == "urn:i3rec:problem:unauthorized"
+    assert found == {key: {200 if access >= needed else 403} for key, access in KEYS.items()}
+
+
+async def test_refusals_come_before_the_body_is_read() -> None:
+    """A caller without a key cannot make the service read anything."""
+
+    async def body() -> AsyncIterator[bytes]:
+        raise AssertionError("read")
+        yield b""
+
+    async def read_all(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await answers(scope, receive, send)
+
+    async with client_of(KeyGuard(read_all, KEYS)) as client:
+        with pytest.raises(AssertionError, match="read"):
+            await client.post("/items", content=body(), headers={"X-API-Key": WRITE})
+        assert (await client.post("/items", content=b"{}")).status_code == 401
+
+
+async def test_allowance_is_spent_and_fills_up_again() -> None:
+    """Two at once, then one every half second; each key and address has its own; probes cost nothing."""
+    now = 100.0
+    app = RateLimit(answers, per_second=2, burst=2, clock=lambda: now)
+    async with client_of(app) as client:
+
+        async def ask(path: str = "/recommend/u", **headers: str) -> httpx.Response:
+            return await client.get(path, headers=headers)
+
+        first = [(await ask()).status_code for _ in range(3)]
+        refused = await ask()
+        others = [(await ask(**{"X-API-Key": key})).status_code for key in (READ, READ, READ, WRITE)]
+        probes = {(await ask("/readyz")).status_code for _ in range(5)}
+        now += 0.5
+        later = [(await ask()).status_code for _ in range(2)]
+
+    assert first == [200, 200, 429]
+    assert refused.headers["retry-after"] == "1"
+    assert refused.json()["type"] == "urn:i3rec:problem:too-many-requests"
+    assert others == [200, 200, 429, 200]
+    assert probes == {200}
+    assert later == [200, 429]
+
+
+@pytest.mark.parametrize("path", ["/recommend/u0%0A", "/items/i00%0A", "/items/a%00b", "/users/%7F", "/items/%C2%85"])
+async def test_control_characters_are_refused(run_app: Any, settings: Settings, path: str) -> None:
+    """In any path: a user of the model with a newline added is nobody, not that user."""
+    async with run_app(settings) as running:
+        for method in ("GET", "DELETE"):
+            answer = await running.client.request(method, path)
+
+            assert answer.status_code == 422
+            assert answer.json()["errors"] == [{"pointer": "/path", "detail": "expected no control characters"}]
+
+
+async def test_without_a_rate_there_is_no_limit() -> None:
+    """The default."""
+    async with client_of(RateLimit(answers, per_second=0, burst=1)) as client:
+        assert {(await client.get("/recommend/u")).status_code for _ in range(20)} == {200}
+
+
+async def test_slow_answers_are_given_up() -> None:
+    """504 with the usual document; what had to be finished is finished."""
+    finished = asyncio.Event()
+
+    async def slow(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        with anyio.CancelScope(shield=True):
+            await anyio.sleep(0.1)
+            finished.set()
+        await anyio.sleep(60)
+
+    async with client_of(Deadline(slow, seconds=0.02)) as client:
+        answer = await client.get("/recommend/u")
+
+    assert answer.status_code == 504
+    assert answer.json()["type"] == "urn:i3rec:problem:deadline-exceeded"
+    assert finished.is_set()
+
+
+async def test_answers_that_have_begun_may_end() -> None:
+    """A stream is not cut off by the deadline of its beginning."""
+
+    async def stream() -> AsyncIterator[bytes]:
+        yield b"one"
+        await anyio.sleep(0.1)
+        yield b"two"
+
+    async with client_of(Deadline(StreamingResponse(stream()), seconds=0.03)) as client:
+        answer = await client.get("/items")
+
+    assert (answer.status_code, answer.text) == (200, "onetwo")
+
+
+async def test_app_is_guarded_by_its_settings(run_app: Any, settings: Settings) -> None:
+    """Keys come from the settings, do not show when these are printed, and the document says what is needed."""
+    guarded = Settings(
+        **settings.model_dump(exclude={"read_keys", "write_keys", "admin_keys"}),
+        read_keys=f"{READ}, {READ}x",
+        admin_keys=ADMIN,
+    )
+    async with run_app(guarded) as running:
+        statuses = {
+            key: (await running.client.get("/recommend/u0", headers={"X-API-Key": key})).status_code
+            for key in (READ, READ + "x", ADMIN, WRITE)
+        }
+        beyond = await running.client.delete("/items/i00", headers={"X-API-Key": READ})
+        document = (await running.client.get("/openapi.json")).json()
+
+    assert statuses == {READ: 200, READ + "x": 200, ADMIN: 200, WRITE: 401}
+    assert beyond.status_code == 403
+    assert READ not in repr(guarded)
+    assert {"401", "403", "429", "504"} <= set(document["paths"]["/items"]["post"]["responses"])
+    assert "security" not in document["paths"]["/livez"]["get"]
+
+
+def test_keys_open_the_service_to_others(settings: Settings) -> None:
+    """With keys it may listen anywhere; keys that can be guessed are refused."""
+    where = settings.model_dump(exclude={"read_keys", "write_keys", "admin_keys", "host"})
+
+    assert Settings(**where, host="0.0.0.0", read_keys=READ).has_keys  # noqa: S104 - what is tested
+    with pytest.raises(ValidationError, match="at least 16 characters"):
+        Settings(**where, write_keys="short")
