@@ -139,8 +139,10 @@ def create_app(settings: Settings, backends: Backends | None = None) -> FastAPI:
         },
     )
     # What ends in a fixed word comes before the items' own greedy paths.
-    for module in (recommend, batch, items, users, models, health):
+    modules = (recommend, batch, items, users, models, health)
+    for module in modules:
         app.include_router(module.router)
+    app.state.routes = [route for module in modules for route in module.router.routes]
     complete(app)
     return app
 
