@@ -55,7 +55,8 @@ def show(console: Console, measurements: Sequence[Mapping[str, Any]]) -> None:
     if references:
         span = f"{min(references):.3f} to {max(references):.3f}, median {median(references):.3f}"
         console.print(f"ref.: {REFERENCE_NAME}: {span} s", highlight=False)
-    console.print("growth: the power of the interactions that s to build, s/epoch and MiB peak grew with since the size before")
+    grown = "s to build, s/epoch and MiB peak grew with since the size before"
+    console.print(f"growth: the power of the interactions that {grown}")
     _show_published(console, measurements)
 
 
@@ -77,7 +78,8 @@ def _cells(row: Mapping[str, Any], earlier: Mapping[str, Any] | None) -> list[st
     grown = "–"
     if earlier:
         sizes = earlier["interactions"], row["interactions"]
-        powers = [growth(earlier[name], row[name], *sizes) for name in ("seconds_to_build", "seconds_per_epoch", "mib_peak")]
+        measures = ("seconds_to_build", "seconds_per_epoch", "mib_peak")
+        powers = [growth(earlier[name], row[name], *sizes) for name in measures]
         grown = ", ".join(f"{power:.2f}" for power in powers)
     return [
         row["data"],

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ for _name, _columns, _where, _unique in (
     sa.Index(
         _name, *(_journal.c[name] for name in _columns), unique=_unique, sqlite_where=_where, postgresql_where=_where
     )
+_INSERT = _journal.insert().returning(_journal.c.seq, sort_by_parameter_order=True)
 _facts = sa.Table(
     "journal_facts",
     _metadata,
@@ -208,7 +210,7 @@ class SqlJournal:
         now = datetime.now(UTC)
         try:
             with self._engine.begin() as connection:
-                records = [_insert(connection, write, now) for write in batch]
+                records = _insert_all(connection, batch, now)
         except Exception as exc:  # whatever it is: a dead writer would leave every later write waiting forever
             logger.exception("journal_write_failed", extra={"records": len(batch)})
             for write in batch:
@@ -231,17 +233,34 @@ def _fits(connection: sa.Connection) -> bool:
     return {column.name for column in _journal.c} <= {column["name"] for column in inspector.get_columns(_journal.name)}
 
 
-def _insert(connection: sa.Connection, write: _Write, now: datetime) -> Record:
+def _insert_all(connection: sa.Connection, batch: Sequence[_Write], now: datetime) -> list[Record]:
+    """Inserts in order; runs of entries that need no look at the table go in one statement."""
+    records: list[Record] = []
+    for plain, run in groupby(batch, key=_is_plain):
+        writes = list(run)
+        if plain:
+            rows = [{**write.row, "at": now.isoformat()} for write in writes]
+            seqs = connection.execute(_INSERT, rows).scalars().all()
+            records += [Record(seq, now, write.entry) for seq, write in zip(seqs, writes, strict=True)]
+        else:
+            records += [_insert_special(connection, write, now) for write in writes]
+    return records
+
+
+def _is_plain(write: _Write) -> bool:
+    return write.row["event_id"] is None and not isinstance(write.entry, EraseUser)
+
+
+def _insert_special(connection: sa.Connection, write: _Write, now: datetime) -> Record:
     event_id = write.row["event_id"]
     if event_id is not None:
         known = connection.execute(sa.select(_journal).where(_journal.c.event_id == event_id)).first()
         if known:
             return replace(_record(known), repeated=True)
     if isinstance(write.entry, EraseUser):
-        connection.execute(
-            _journal.delete().where(_journal.c.user_id == write.entry.user_id, _journal.c.kind == INTERACT)
-        )
-    seq = _inserted(connection.execute(_journal.insert().values({**write.row, "at": now.isoformat()})))
+        mine = (_journal.c.user_id == write.entry.user_id, _journal.c.kind == INTERACT)
+        connection.execute(_journal.delete().where(*mine))
+    seq = connection.execute(_INSERT, {**write.row, "at": now.isoformat()}).scalar_one()
     return Record(seq, now, write.entry)
 
 
@@ -269,13 +288,6 @@ def _open_sqlite(url: sa.URL, timeout_s: float) -> sa.Engine:
 
     sa.event.listen(engine, "connect", prepare)
     return engine
-
-
-def _inserted(result: sa.CursorResult[Any]) -> int:
-    key = result.inserted_primary_key
-    if key is None:
-        raise StorageUnavailable("the database gave a new record no number")
-    return int(key[0])
 
 
 def _time(seq: int, text: str) -> datetime:

@@ -1,0 +1,187 @@
+"""How fast partial items get into a running service, and whether it keeps answering meanwhile.
+
+    python -m benchmarks.ingest --items 100000
+
+Trains a small model of two modalities of 128 numbers, starts the service, streams items as NDJSON to POST /items/batch
+(a third of them complete, a third with one modality, a third with none), and asks for lists all the while. The
+reference, measured before on the same disk: SQLite alone, the same rows, as many to a commit, each commit flushed.
+"""
+
+import argparse
+import base64
+import json
+import os
+import socket
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+from rich.console import Console
+
+DIM, MODALITIES = 128, ("image", "text")
+_CHUNK = 256
+_TRAIN = ("--epochs", "1", "--evaluate-every", "1", "--d", "64", "--hidden", "32", "--unobserved", "70")
+
+console = Console()
+
+
+def main() -> int:
+    """Runs the benchmark; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.ingest", description=__doc__)
+    parser.add_argument("--items", type=int, default=100_000, help="default 100000")
+    parser.add_argument("--directory", type=Path, help="on the disk to be measured; default: the temporary directory")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="i3rec-ingest-", dir=args.directory) as directory:
+        reference = _reference(Path(directory), min(args.items, 20_000))
+        console.print(f"reference: SQLite alone takes {reference:,.0f} rows a second")
+        found = _measure(Path(directory), args.items)
+    rate = args.items / found["seconds"]
+    speed = f"{rate:,.0f} a second, {rate / reference:.2f} × reference"
+    console.print(f"{args.items:,} items in {found['seconds']:.1f} s: {speed}")
+    console.print(f"resident memory: {found['mib_before']:.0f} MiB before, {found['mib_after']:.0f} MiB after")
+    reads = sorted(found["reads"])
+    tail = reads[int(0.99 * len(reads))] if reads else float("nan")
+    median = statistics.median(reads) if reads else float("nan")
+    console.print(
+        f"meanwhile {len(reads):,} lists: median {1000 * median:.1f} ms, 99th percentile {1000 * tail:.1f} ms"
+    )
+    return 0 if found["written"] == args.items else 1
+
+
+def _measure(directory: Path, n: int) -> dict[str, Any]:
+    store = _train(directory)
+    port = _free_port()
+    environment = {
+        **os.environ,
+        "I3REC_MODEL_STORE": str(store),
+        "I3REC_JOURNAL_URL": f"sqlite:///{directory}/journal.sqlite3",
+        "I3REC_PORT": str(port),
+        "I3REC_LOG_LEVEL": "WARNING",
+    }
+    service = subprocess.Popen([sys.executable, "-m", "service"], env=environment, stdout=subprocess.DEVNULL)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        _wait_ready(url)
+        return _load(url, service.pid, n)
+    finally:
+        service.terminate()
+        service.wait(30)
+
+
+def _load(url: str, pid: int, n: int) -> dict[str, Any]:
+    reads: list[float] = []
+    over = threading.Event()
+    reader = threading.Thread(target=_read, args=(url, over, reads))
+    before = _resident_mib(pid)
+    reader.start()
+    started = time.perf_counter()
+    headers = {"Content-Type": "application/x-ndjson"}
+    written = 0
+    with httpx.Client(base_url=url, timeout=600) as client:
+        for start in range(0, n, 10_000):  # a client that reads only after it has sent must not send for ever
+            lines = _lines(start, min(n, start + 10_000))
+            answer = client.post("/items/batch", content=lines, headers=headers)
+            written += json.loads(answer.text.splitlines()[-1])["written"]
+    seconds = time.perf_counter() - started
+    over.set()
+    reader.join()
+    return {
+        "seconds": seconds,
+        "written": written,
+        "reads": reads,
+        "mib_before": before,
+        "mib_after": _resident_mib(pid),
+    }
+
+
+def _read(url: str, over: threading.Event, reads: list[float]) -> None:
+    with httpx.Client(base_url=url, timeout=60) as client:
+        user = 0
+        while not over.is_set():
+            user += 1
+            started = time.perf_counter()
+            client.get(f"/recommend/{user % 500}").raise_for_status()
+            reads.append(time.perf_counter() - started)
+            over.wait(0.01)
+
+
+def _lines(start: int, end: int) -> Iterator[bytes]:
+    rng = np.random.default_rng(start)
+    for number in range(start, end):
+        names = MODALITIES[: 2 - number % 3] if number % 3 < len(MODALITIES) else ()
+        vectors = {name: {"embedding_b64": _packed(rng)} for name in names}
+        yield json.dumps({"item_id": f"new-{number}", "modalities": vectors}).encode() + b"\n"
+
+
+def _packed(rng: np.random.Generator) -> str:
+    return base64.b64encode(rng.normal(size=DIM).astype("<f4").tobytes()).decode()
+
+
+def _reference(directory: Path, n: int) -> float:
+    """Rows a second of SQLite alone."""
+    connection = sqlite3.connect(directory / "reference.sqlite3", isolation_level=None)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("CREATE TABLE journal (seq INTEGER PRIMARY KEY AUTOINCREMENT, item_id TEXT, payload TEXT)")
+    rows = [(str(number), line.decode()) for number, line in enumerate(_lines(0, n))]
+    started = time.perf_counter()
+    for start in range(0, n, _CHUNK):
+        connection.execute("BEGIN")
+        connection.executemany("INSERT INTO journal (item_id, payload) VALUES (?, ?)", rows[start : start + _CHUNK])
+        connection.execute("COMMIT")
+    seconds = time.perf_counter() - started
+    connection.close()
+    return n / seconds
+
+
+def _train(directory: Path) -> Path:
+    """A store with a small model, promoted."""
+    data, store, rng = directory / "data", directory / "store", np.random.default_rng(0)
+    data.mkdir()
+    pairs = np.unique(np.stack([rng.integers(500, size=8000), rng.integers(400, size=8000)], axis=1), axis=0)
+    lines = "".join(f"{user}\t{item}\n" for user, item in pairs.tolist())
+    (data / "interactions.tsv").write_text("user\titem\n" + lines, encoding="utf-8")
+    for name in MODALITIES:
+        np.save(data / f"features_{name}.npy", rng.normal(size=(400, DIM)).astype(np.float32))
+    command = [sys.executable, "-m", "training", "train", "--data", str(data), "--store", str(store), "--promote"]
+    subprocess.run([*command, *_TRAIN], check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - our own trainer
+    return store
+
+
+def _wait_ready(url: str) -> None:
+    for _ in range(300):
+        try:
+            if httpx.get(f"{url}/readyz").is_success:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.1)
+    raise TimeoutError(url)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _resident_mib(pid: int) -> float:
+    """Memory of a process now, MiB; Linux only, elsewhere not a number."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+    except OSError:
+        return float("nan")
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
