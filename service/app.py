@@ -18,18 +18,18 @@ from service.adapters.memory import MemoryCache
 from service.adapters.onnx_encoder import OnnxEncoder
 from service.adapters.redis_cache import RedisCache
 from service.adapters.sql_journal import SqlJournal
-from service.api import batch, guard, health, idempotency, items, models, problems, recommend, users
+from service.api import batch, bodies, guard, health, idempotency, items, models, problems, recommend, users
 from service.api.openapi import DESCRIPTION, complete
 from service.api.state import Services, State
 from service.bulk import Bulk
 from service.catalog import Catalog, WriteLimits
 from service.errors import RecommenderError
 from service.feedback import Feedback
+from service.handle import ServableHandle
 from service.models import Models
 from service.observability import Metrics, RequestContext
 from service.ports import Encoder, FeatureCache, Journal
 from service.recommend import Reading, Recommender
-from service.servable import ServableHandle
 from service.settings import Settings
 from service.sync import Engines, ModelFollower
 
@@ -129,7 +129,7 @@ def create_app(settings: Settings, backends: Backends | None = None) -> FastAPI:
             Middleware(problems.ErrorBoundary),
             Middleware(guard.SoundPaths),
             Middleware(guard.Deadline, seconds=settings.deadline_s),
-            Middleware(problems.BodyLimit, max_bytes=settings.max_body_bytes, streams=batch.is_stream),
+            Middleware(bodies.BodyLimit, max_bytes=settings.max_body_bytes, streams=batch.is_stream),
             Middleware(idempotency.Idempotency),
         ],
         exception_handlers={

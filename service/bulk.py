@@ -9,9 +9,10 @@ from anyio import to_thread
 from service.catalog import WriteLimits, Written, check_modalities
 from service.domain import Encoding, Item, PutItem, Record, Vector
 from service.errors import EncodingFailed, InvalidItem, RecommenderError, StorageUnavailable
+from service.handle import ServableHandle
 from service.observability import Metrics
 from service.ports import Encoder, FeatureCache, Journal
-from service.servable import Servable, ServableHandle, report_of
+from service.servable import Servable, report_of
 
 CHUNK = 256
 """How many items are best written at once."""

@@ -1,64 +1,27 @@
 """The write use cases: add or replace an item, merge into it, look at it, delete it."""
 
 import asyncio
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import anyio
 import numpy as np
 from anyio import CapacityLimiter, to_thread
 
+from service.conditions import ALWAYS, Condition
 from service.domain import CatalogItem, DeleteItem, Encoding, EncodingReport, Entry, Item, PutItem, Record, Vector
 from service.errors import (
     DimensionMismatch,
     NotFinite,
-    PreconditionFailed,
     UnknownItem,
     UnknownModality,
     json_pointer,
 )
+from service.handle import ServableHandle
+from service.locks import ItemLocks
 from service.observability import Metrics
 from service.ports import FeatureCache, Journal
-from service.servable import Servable, ServableHandle, report_of
-
-Seqs = frozenset[int] | Literal["any"]
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """What a caller expects of an item, by the ``seq`` of its latest record (0 where only the model knows it).
-
-    Attributes:
-        among: the item is there, at one of these; None = nothing is expected.
-        not_among: the item is not there at one of these, with "any" not at all; None = nothing is expected.
-    """
-
-    among: Seqs | None = None
-    not_among: Seqs | None = None
-
-    def holds(self, seq: int | None) -> bool:
-        """Whether an item at ``seq`` is as expected; None = there is no such item."""
-
-        def is_in(seqs: Seqs) -> bool:
-            return seq is not None and (seqs == "any" or seq in seqs)
-
-        return (self.among is None or is_in(self.among)) and (self.not_among is None or not is_in(self.not_among))
-
-    def check(self, item_id: str, found: CatalogItem | None) -> None:
-        """Checks an item.
-
-        Raises:
-            PreconditionFailed: it is not as expected.
-        """
-        seq = found.seq if found else None
-        if not self.holds(seq):
-            raise PreconditionFailed(item_id, seq)
-
-
-ALWAYS = Condition()
+from service.servable import Servable, report_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,44 +37,6 @@ class Written:
     created: bool
     report: EncodingReport
     seq: int
-
-
-class ItemLocks:
-    """A lock for each item that is being written, in the order of asking; none for the others. On the event loop."""
-
-    def __init__(self) -> None:
-        self._locks: dict[str, asyncio.Lock] = {}
-        self._users: Counter[str] = Counter()
-
-    def __len__(self) -> int:
-        return len(self._locks)
-
-    @asynccontextmanager
-    async def hold(self, item_ids: Collection[str]) -> AsyncIterator[None]:
-        """Keeps others from writing these items meanwhile. Hold them before ``ServableHandle.writing()``."""
-        held = []
-        try:
-            for item_id in sorted(set(item_ids)):  # one order for all, so that no two wait for each other
-                await self._acquire(item_id)
-                held.append(item_id)
-            yield
-        finally:
-            for item_id in held:
-                self._locks[item_id].release()
-                self._leave(item_id)
-
-    async def _acquire(self, item_id: str) -> None:
-        self._users[item_id] += 1
-        try:
-            await self._locks.setdefault(item_id, asyncio.Lock()).acquire()
-        except BaseException:
-            self._leave(item_id)
-            raise
-
-    def _leave(self, item_id: str) -> None:
-        self._users[item_id] -= 1
-        if not self._users[item_id]:
-            del self._users[item_id], self._locks[item_id]
 
 
 @dataclass(frozen=True, slots=True)

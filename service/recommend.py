@@ -11,10 +11,11 @@ from service.domain import Recommendation, Strategy, Suggestion
 from service.errors import StorageUnavailable, UnknownItem, UnknownUser
 from service.explain import Explainer
 from service.filters import make_filter
+from service.handle import ServableHandle
 from service.lists import Wish, make_page
 from service.observability import Metrics
 from service.ports import FeatureCache, Journal
-from service.servable import Servable, ServableHandle
+from service.servable import Servable
 from service.users import User, find_user, session_user
 
 logger = logging.getLogger(__name__)

@@ -1,19 +1,16 @@
-"""Everything of one model version, and the one holder through which versions are exchanged."""
+"""Everything of one model version."""
 
 import heapq
 import threading
 from bisect import bisect_left, insort
-from collections.abc import AsyncIterator, Collection, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-import anyio
 import numpy as np
 
 from model_store import Bundle
 from service.domain import CatalogItem, Encoding, EncodingReport, Item, PutItem, Record, Vector, item_of
-from service.errors import ModelUnavailable
 from service.ports import Encoder, VectorIndex
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
@@ -293,75 +290,3 @@ def _by_popularity(bundle: Bundle) -> np.ndarray[tuple[int], np.dtype[np.int64]]
     by_id = np.array(sorted(range(len(ids)), key=ids.__getitem__), dtype=np.int64)
     order = np.argsort(-bundle.popularity[by_id], kind="stable")
     return by_id[order]
-
-
-class ServableHandle:
-    """The one mutable place that says which Servable serves; used on the event loop.
-
-    Writers hold ``writing()`` from before a record is journalled until it is applied; an exchange holds
-    ``exchanging()``, which waits for them and keeps new ones out. So no record falls between two Servables.
-    """
-
-    def __init__(self) -> None:
-        self._servable: Servable | None = None
-        self._reason = "no model version has been loaded yet"
-        self._changed = anyio.Condition()
-        self._writers = 0
-        self._closed = False
-
-    @property
-    def current(self) -> Servable:
-        """The Servable that serves.
-
-        Raises:
-            ModelUnavailable: with the reason why there is none.
-        """
-        if self._servable is None:
-            raise ModelUnavailable(self._reason)
-        return self._servable
-
-    @property
-    def peek(self) -> Servable | None:
-        """The Servable that serves, or None."""
-        return self._servable
-
-    def explain(self, reason: str) -> None:
-        """Notes why nothing serves; without effect once something does."""
-        self._reason = reason
-
-    def exchange(self, servable: Servable) -> None:
-        """Makes another Servable serve, in one step; call it inside ``exchanging()``."""
-        self._servable = servable
-
-    @asynccontextmanager
-    async def writing(self) -> AsyncIterator[None]:
-        """Keeps the Servable from being exchanged meanwhile."""
-        async with self._changed:
-            while self._closed:
-                await self._changed.wait()
-            self._writers += 1
-        try:
-            yield
-        finally:
-            with anyio.CancelScope(shield=True):
-                async with self._changed:
-                    self._writers -= 1
-                    self._changed.notify_all()
-
-    @asynccontextmanager
-    async def exchanging(self) -> AsyncIterator[None]:
-        """Waits until nobody writes and lets nobody begin."""
-        async with self._changed:
-            while self._closed:
-                await self._changed.wait()
-            self._closed = True
-        try:
-            async with self._changed:
-                while self._writers:
-                    await self._changed.wait()
-            yield
-        finally:
-            with anyio.CancelScope(shield=True):
-                async with self._changed:
-                    self._closed = False
-                    self._changed.notify_all()

@@ -19,9 +19,10 @@ from model_store import Bundle, ModelStore
 from service.catalog import check_modalities
 from service.domain import Encoding, Item, Matrix, PutItem, Record
 from service.errors import EncodingFailed, InvalidItem
+from service.handle import ServableHandle
 from service.observability import Metrics
 from service.ports import Encoder, FeatureCache, Journal, VectorIndex
-from service.servable import Servable, ServableHandle
+from service.servable import Servable
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,8 @@ from service.api.item_schemas import ItemPatch
 from service.api.problems import declare
 from service.api.schemas import ItemBody, ItemOut, ItemWritten
 from service.api.state import WithServices, accepts, json_only, json_response, no_query
-from service.catalog import Condition, Seqs, Written
+from service.catalog import Written
+from service.conditions import Condition, Seqs
 from service.domain import EncodingReport
 
 router = APIRouter(tags=["items"], dependencies=[Depends(no_query)])

@@ -14,11 +14,11 @@ from starlette.responses import Response
 from service.bulk import Bulk
 from service.catalog import Catalog
 from service.feedback import Feedback
+from service.handle import ServableHandle
 from service.models import Models
 from service.observability import Metrics
 from service.ports import FeatureCache
 from service.recommend import Recommender
-from service.servable import ServableHandle
 from service.settings import Settings
 
 

@@ -14,11 +14,13 @@ from anyio import CapacityLimiter
 from model_store import ModelStore
 from service.adapters.memory import MemoryCache, MemoryIndex, MemoryJournal
 from service.bulk import Bulk
-from service.catalog import Catalog, ItemLocks, WriteLimits, Written
+from service.catalog import Catalog, WriteLimits, Written
 from service.domain import Entry, Item, PutItem, Record
 from service.errors import EncodingFailed, ModelUnavailable, StorageUnavailable, UnknownModality
+from service.handle import ServableHandle
+from service.locks import ItemLocks
 from service.observability import Metrics
-from service.servable import Servable, ServableHandle
+from service.servable import Servable
 
 MakeVersion = Callable[..., None]
 

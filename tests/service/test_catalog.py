@@ -14,8 +14,9 @@ from service.adapters.memory import MemoryCache, MemoryIndex, MemoryJournal
 from service.catalog import Catalog, WriteLimits
 from service.domain import Entry, Item, Record
 from service.errors import EncodingFailed, StorageUnavailable, UnknownItem, UnknownModality
+from service.handle import ServableHandle
 from service.observability import Metrics
-from service.servable import Servable, ServableHandle
+from service.servable import Servable
 
 MakeVersion = Callable[..., None]
 

@@ -16,9 +16,10 @@ from service.adapters.memory import MemoryCache, MemoryIndex, MemoryJournal
 from service.domain import DeleteItem, Encoding, EraseUser, Interact, Item, PutItem, Recommendation, Record
 from service.errors import ModelUnavailable, StorageUnavailable, UnknownItem, UnknownUser
 from service.filters import make_filter
+from service.handle import ServableHandle
 from service.observability import Metrics
 from service.recommend import Reading, Recommender, Wish
-from service.servable import Servable, ServableHandle
+from service.servable import Servable
 from service.users import find_user
 
 pytestmark = pytest.mark.anyio

@@ -13,7 +13,8 @@ from model_store import ModelStore
 from service.adapters.memory import MemoryIndex
 from service.domain import DeleteItem, Encoding, Item, PutItem, Record
 from service.errors import ModelUnavailable
-from service.servable import Servable, ServableHandle
+from service.handle import ServableHandle
+from service.servable import Servable
 
 MakeServable = Callable[..., Servable]
 

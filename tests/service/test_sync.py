@@ -12,9 +12,9 @@ import pytest
 from model_store import Bundle, ModelStore
 from service.adapters.memory import MemoryCache, MemoryIndex, MemoryJournal
 from service.domain import DeleteItem, Item, PutItem
+from service.handle import ServableHandle
 from service.observability import Metrics
 from service.ports import Encoder
-from service.servable import ServableHandle
 from service.sync import Engines, ModelFollower
 
 MakeVersion = Callable[..., None]
