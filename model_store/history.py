@@ -35,7 +35,7 @@ class HistoryRule:
         return np.asarray(kept.sum(axis=0, dtype=np.float64) * scale, dtype=np.float32)
 
     def parts(self, rows: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-        """What each of at most ``max_items`` rows (n, d) gives to the user vector, (n, d) float32: they add up to it."""
+        """What each of at most ``max_items`` rows gives to the user vector, (n, d) float32; they add up to it."""
         return np.asarray(rows * max(len(rows), 1) ** -self.alpha, dtype=np.float32)
 
 

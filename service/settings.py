@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "I3REC_"
+CLIENT_PREFIX = f"{PREFIX}CLIENT_"
 
 
 _SHORTEST_KEY = 16
@@ -137,6 +138,7 @@ def explain(error: ValidationError) -> str:
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
-    """The variables with our prefix that no setting answers to: probably misspelt."""
+    """The variables with our prefix that no setting answers to: probably misspelt. Those of the client are not ours."""
     known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields}
-    return sorted(name for name in environment if name.upper().startswith(PREFIX) and name.upper() not in known)
+    ours = (name for name in environment if name.upper().startswith(PREFIX))
+    return sorted(name for name in ours if name.upper() not in known and not name.upper().startswith(CLIENT_PREFIX))

@@ -25,7 +25,6 @@ from training.prepared import Prepared, prepare_data
 from training.progress import display_for
 from training.selection import selected
 from training.splits import ordered_history
-from training.tuning import Trial, tune
 
 _TABLE_WIDTH = 140
 _HISTORIES = {"train": (TRAIN,), "all": (TRAIN, VAL, TEST)}
@@ -107,6 +106,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _tune(console: Console, prepared: Prepared, config: TrainConfig, trials: int) -> TrainConfig:
     """The best of some configurations; says which."""
+    # Here, as Optuna takes its time to load and brings half of its optional libraries along.
+    from training.tuning import Trial, tune  # noqa: PLC0415
 
     def say(trial: Trial) -> None:
         recall = "given up" if trial.recall is None else f"{trial.recall:.4f}"

@@ -1,6 +1,7 @@
 """ASGI middleware for ``Idempotency-Key``: a POST that is sent again is answered as the first time, and done once."""
 
 import hashlib
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from service.api.guard import caller_of
 from service.api.problems import refuse_http_exception, refuse_request
 
 HEADER = "Idempotency-Key"
-_LONGEST_KEY = 256
+_SOUND_KEY = re.compile(r"[!-~]{1,256}")
 _LIFE_S = 24 * 3600.0
 _MOST_ANSWERS = 10_000
 _MOST_BYTES = 64 << 20
@@ -152,8 +153,8 @@ class _Exchange:
 
 
 def _unusable(name: str, scope: Scope) -> str | None:
-    if not (0 < len(name) <= _LONGEST_KEY and name.isprintable()):
-        return f"expected 1 to {_LONGEST_KEY} printable characters"
+    if not _SOUND_KEY.fullmatch(name):
+        return "expected 1 to 256 visible ASCII characters"
     if Headers(scope=scope).get("content-type", "").startswith("application/x-ndjson"):
         return "expected none on a stream, whose items may be sent again without harm"
     return None

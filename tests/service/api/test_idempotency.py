@@ -155,8 +155,9 @@ async def test_oldest_answers_give_way(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("headers", "detail"),
     [
-        ({"Idempotency-Key": "x" * 257}, "printable"),
-        ({"Idempotency-Key": ""}, "printable"),
+        ({"Idempotency-Key": "x" * 257}, "visible"),
+        ({"Idempotency-Key": ""}, "visible"),
+        ({"Idempotency-Key": "a b"}, "visible"),
         (KEY | {"Content-Type": "application/x-ndjson"}, "stream"),
     ],
 )
