@@ -28,7 +28,7 @@ class ListOptions(RequestPart):
         default=None, description="Most items of one category in a list."
     )
     explain: bool = Field(default=False, description="Say of each item why it is there.")
-    cursor: Annotated[str, Field(max_length=20_000)] | None = Field(
+    cursor: Annotated[str, Field(max_length=20_000, pattern="^[A-Za-z0-9_-]*$")] | None = Field(
         default=None, description="The next_cursor of the page before: no item of earlier pages comes again."
     )
 
