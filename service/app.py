@@ -161,10 +161,13 @@ def _wire(
     settings: Settings, handle: ServableHandle, backends: Backends, metrics: Metrics, follower: ModelFollower
 ) -> Services:
     journal, cache = backends.journal, backends.cache
-    limits = WriteLimits(CapacityLimiter(settings.encode_threads), CapacityLimiter(settings.write_threads))
+    limits = WriteLimits(
+        CapacityLimiter(settings.encode_threads), CapacityLimiter(settings.write_threads), settings.max_waiting
+    )
     reading = Reading(
         CapacityLimiter(settings.search_threads),
         explore_every=settings.explore_every,
+        max_waiting=settings.max_waiting,
         max_shown=settings.max_cursor,
         max_history=settings.max_history,
     )

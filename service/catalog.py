@@ -21,6 +21,7 @@ from service.handle import ServableHandle
 from service.locks import ItemLocks
 from service.observability import Metrics
 from service.ports import FeatureCache, Journal
+from service.queueing import in_thread
 from service.servable import Servable, report_of
 
 
@@ -41,10 +42,11 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class WriteLimits:
-    """How much may run at the same time: on worker threads; and for each item one write, among all who share this."""
+    """How much may run at the same time, and wait for it; of one item's writes one, among all who share this."""
 
     encode: CapacityLimiter
     apply: CapacityLimiter
+    waiting: int = 200
     items: ItemLocks = field(default_factory=ItemLocks)
 
 
@@ -150,7 +152,7 @@ class Catalog:
             with self._metrics.stage("encode"):
                 return servable.encoder.encode([item.modalities])[0]
 
-        return await to_thread.run_sync(encode, limiter=self._limits.encode)
+        return await in_thread(encode, self._limits.encode, self._limits.waiting)
 
     async def _write(self, servable: Servable, entry: Entry, encoding: Encoding | None) -> tuple[Record, bool]:
         # Shielded: a caller who goes away must not leave a record on disk that this process does not serve.

@@ -13,7 +13,9 @@ RecommenderError
 ├── PreconditionFailed       the item is not as the caller expects it
 ├── ModelUnavailable         nothing is promoted, or the promoted version cannot be loaded
 ├── EncodingFailed           the encoder refused a sound item
+├── Overloaded               more waits already than may wait
 └── StorageUnavailable       the journal cannot take or give records now
+    └── StorageFull          there is no room left
 """
 
 
@@ -123,3 +125,15 @@ class EncodingFailed(RecommenderError):
 
 class StorageUnavailable(RecommenderError):
     """The journal cannot be written or read now; nothing was changed."""
+
+
+class StorageFull(StorageUnavailable):
+    """There is no room left for the journal; nothing was changed. Reading goes on."""
+
+
+class Overloaded(RecommenderError):
+    """As much waits already as may wait; nothing was done, and it may be asked again soon."""
+
+    def __init__(self, waiting: int) -> None:
+        self.waiting = waiting
+        super().__init__(f"{waiting} requests are waiting already")

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from anyio import CapacityLimiter, to_thread
+from anyio import CapacityLimiter
 
 from service.domain import Recommendation, Strategy, Suggestion
 from service.errors import StorageUnavailable, UnknownItem, UnknownUser
@@ -15,6 +15,7 @@ from service.handle import ServableHandle
 from service.lists import Wish, make_page
 from service.observability import Metrics
 from service.ports import FeatureCache, Journal
+from service.queueing import in_thread
 from service.servable import Servable
 from service.users import User, find_user, session_user
 
@@ -35,6 +36,7 @@ class Reading:
     Attributes:
         searches: how many run at the same time on worker threads.
         explore_every: in popular lists every so many-th place goes to a new item; 0 = new items come last.
+        max_waiting: how many may wait for that.
         max_shown: how many items a cursor may lead past.
         max_history: latest online interactions of a user that are looked at.
         clock: tells the time.
@@ -42,6 +44,7 @@ class Reading:
 
     searches: CapacityLimiter
     explore_every: int
+    max_waiting: int = 200
     max_shown: int = 1000
     max_history: int = 1000
     clock: Callable[[], datetime] = utc_now
@@ -115,7 +118,7 @@ class Recommender:
         return (await self._counted(answer))[0]
 
     async def _counted(self, answer: Callable[[], list[Recommendation]]) -> list[Recommendation]:
-        answers = await to_thread.run_sync(answer, limiter=self._reading.searches)
+        answers = await in_thread(answer, self._reading.searches, self._reading.max_waiting)
         for each in answers:
             self._metrics.recommendations.labels(each.strategy).inc()
         return answers

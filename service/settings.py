@@ -68,6 +68,7 @@ class Settings(BaseSettings):
     encode_threads: int = Field(default=2, ge=1, description="Items encoded at the same time.")
     search_threads: int = Field(default=2, ge=1, description="Searches that run at the same time.")
     write_threads: int = Field(default=4, ge=1, description="Index updates that run at the same time.")
+    max_waiting: int = Field(default=200, ge=1, description="Requests that may wait for an encoding, or for a search.")
     onnx_threads: int = Field(default=1, ge=1, description="Threads inside one encoding.")
     faiss_threads: int = Field(default=1, ge=1, description="Threads inside one search.")
 

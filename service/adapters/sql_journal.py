@@ -5,6 +5,7 @@ One thread writes. It takes every entry that waits and commits them together, so
 
 import logging
 import queue
+import sqlite3
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from service.adapters.records import INTERACT, columns_of, decode_entry, encode_payload
 from service.domain import Entry, EraseUser, Record
-from service.errors import StorageUnavailable
+from service.errors import StorageFull, StorageUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -214,7 +215,7 @@ class SqlJournal:
         except Exception as exc:  # whatever it is: a dead writer would leave every later write waiting forever
             logger.exception("journal_write_failed", extra={"records": len(batch)})
             for write in batch:
-                refusal = StorageUnavailable(f"the journal cannot be written: {_cause(exc)}")
+                refusal = _refusal(exc)
                 refusal.__cause__ = exc
                 write.done.set_exception(refusal)
             return
@@ -295,6 +296,12 @@ def _time(seq: int, text: str) -> datetime:
         return datetime.fromisoformat(text)
     except (ValueError, TypeError) as exc:
         raise StorageUnavailable(f"journal record {seq} is unreadable: {exc!r}") from exc
+
+
+def _refusal(exc: Exception) -> StorageUnavailable:
+    code = getattr(getattr(exc, "orig", None), "sqlite_errorcode", None)
+    kind = StorageFull if code == sqlite3.SQLITE_FULL else StorageUnavailable
+    return kind(f"the journal cannot be written: {_cause(exc)}")
 
 
 def _cause(exc: BaseException) -> str:

@@ -70,7 +70,7 @@ WithCondition = Annotated[Condition, Depends(_condition)]
     summary="Add or replace an item",
     dependencies=[Depends(json_only)],
     responses={
-        **declare(400, 412, 413, 415, 422, 500, 503),
+        **declare(400, 412, 413, 415, 422, 500, 503, 507),
         200: {"model": ItemWritten, "description": "Replaced", "headers": _ITEM_HEADERS},
         201: {"description": "Created", "headers": _ITEM_HEADERS | _LOCATION},
     },
@@ -93,7 +93,7 @@ async def put_item(body: ItemBody, condition: WithCondition, services: WithServi
     summary="Merge into an item",
     dependencies=[Depends(accepts("application/json", _MERGE_PATCH))],
     openapi_extra={"requestBody": {"content": {_MERGE_PATCH: {"schema": {"$ref": "#/components/schemas/ItemPatch"}}}}},
-    responses={**declare(400, 404, 412, 413, 415, 422, 500, 503), 200: {"headers": _ITEM_HEADERS}},
+    responses={**declare(400, 404, 412, 413, 415, 422, 500, 503, 507), 200: {"headers": _ITEM_HEADERS}},
 )
 async def patch_item(item_id: str, body: ItemPatch, condition: WithCondition, services: WithServices) -> Response:
     """Takes what came late, such as another modality, and encodes the item anew. An empty patch changes nothing.
@@ -141,7 +141,7 @@ async def get_item(item_id: str, services: WithServices, if_none_match: _NoneMat
     status_code=204,
     response_class=Response,
     summary="Delete an item",
-    responses=declare(404, 412, 422, 503),
+    responses=declare(404, 412, 422, 503, 507),
 )
 async def delete_item(item_id: str, condition: WithCondition, services: WithServices) -> Response:
     """Once answered, the item is gone from every list and stays so over restarts, until it is put again."""

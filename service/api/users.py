@@ -20,7 +20,7 @@ router = APIRouter(tags=["users"], dependencies=[Depends(no_query)])
     response_model=InteractionsTaken,
     summary="Say what users did",
     dependencies=[Depends(json_only)],
-    responses={**declare(400, 413, 415, 422, 503)},
+    responses={**declare(400, 413, 415, 422, 503, 507)},
 )
 async def interact(body: Interactions, services: WithServices) -> Response:
     """Takes one interaction or a list of them. Once answered, they are on disk and count in the next list.
@@ -40,7 +40,7 @@ async def interact(body: Interactions, services: WithServices) -> Response:
     status_code=204,
     response_class=Response,
     summary="Erase a user's online data",
-    responses=declare(422, 503),
+    responses=declare(422, 503, 507),
 )
 async def erase_user(user_id: Annotated[ExternalId, Path()], services: WithServices) -> Response:
     """Erases all interactions of a user, from the disk as well; also answered so where there are none.

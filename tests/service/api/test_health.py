@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+import sqlalchemy
 
 from model_store import ModelStore
 from service.settings import Settings
@@ -177,17 +178,17 @@ async def test_openapi_declares_every_status(client: httpx.AsyncClient) -> None:
     }  # fmt: skip
     assert all("409" in statuses for route, statuses in declared.items() if route.startswith("post"))
     assert {route: sorted(statuses - guard - {"409"}) for route, statuses in declared.items()} == {
-        "post /items": ["200", "201", "400", "412", "413", "415", "422", "500", "503"],
+        "post /items": ["200", "201", "400", "412", "413", "415", "422", "500", "503", "507"],
         "post /items/batch": ["207", "400", "413", "415", "422", "503"],
-        "patch /items/{item_id}": ["200", "400", "404", "412", "413", "415", "422", "500", "503"],
+        "patch /items/{item_id}": ["200", "400", "404", "412", "413", "415", "422", "500", "503", "507"],
         "get /items/{item_id}": ["200", "304", "404", "422", "503"],
-        "delete /items/{item_id}": ["204", "404", "412", "422", "503"],
+        "delete /items/{item_id}": ["204", "404", "412", "422", "503", "507"],
         "get /recommend/{user_id}": ["200", "404", "422", "503"],
         "post /recommend": ["200", "400", "413", "415", "422", "503"],
         "post /recommend/batch": ["200", "400", "404", "413", "415", "422", "503"],
         "get /items/{item_id}/similar": ["200", "404", "422", "503"],
-        "post /interactions": ["202", "400", "413", "415", "422", "503"],
-        "delete /users/{user_id}": ["204", "422", "503"],
+        "post /interactions": ["202", "400", "413", "415", "422", "503", "507"],
+        "delete /users/{user_id}": ["204", "422", "503", "507"],
         "get /models": ["200", "503"],
         "post /models/{version}/activate": ["200", "202", "404", "422", "503"],
         "post /models/rollback": ["200", "202", "422", "503"],
@@ -221,3 +222,30 @@ async def test_docs_need_no_other_host(client: httpx.AsyncClient) -> None:
     for asset in assets:
         assert asset.startswith("/")
         assert (await client.get(asset)).status_code == 200
+
+
+async def test_full_disk_stops_writing_and_nothing_else(running: Any) -> None:
+    """507 for every write, nothing is changed, lists go on; with room again so do writes."""
+    journal: Any = running.services.catalog._journal
+    await running.client.post("/items", json={"item_id": "before"})
+    with journal._engine.connect() as connection:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
+
+    def limit(connection: Any, _: object) -> None:
+        connection.execute(f"PRAGMA max_page_count={limited}")
+
+    limited = pages
+    sqlalchemy.event.listen(journal._engine, "connect", limit)
+    journal._engine.dispose()
+    body = {"item_id": "large", "title": "x" * 1000, "attributes": {str(n): "y" * 4000 for n in range(20)}}
+    refused = await running.client.post("/items", json=body)
+    batch = await running.client.post("/items/batch", json=[body])
+    lists = await running.client.get("/recommend/u0")
+    limited = 1 << 20
+    journal._engine.dispose()
+    accepted = await running.client.post("/items", json=body)
+
+    assert (refused.status_code, refused.json()["type"]) == (507, "urn:i3rec:problem:storage-full")
+    assert [result["status"] for result in batch.json()["results"]] == [507]
+    assert lists.status_code == 200
+    assert accepted.status_code == 201
