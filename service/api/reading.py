@@ -1,9 +1,11 @@
 """What the routes that answer with lists have in common: parameters in, lists out."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
+from starlette.requests import Request
 
 from service.api.list_schemas import ListOptions
 from service.domain import Recommendation, Suggestion
@@ -13,7 +15,22 @@ from service.observability import request_id
 from service.paging import Shown, read_cursor
 from service.settings import Settings
 
+_REPEATABLE = frozenset({"exclude", "category"})
 VERSION_HEADER = {"X-Model-Version": {"description": "The version that answered.", "schema": {"type": "string"}}}
+
+
+def once_each(request: Request) -> None:
+    """Refuses parameters that come twice, lists apart, so that none is passed over in silence.
+
+    Raises:
+        RequestValidationError: naming each.
+    """
+    names = Counter(name for name, _ in request.query_params.multi_items())
+    twice = [name for name, times in names.items() if times > 1 and name not in _REPEATABLE]
+    if twice:
+        raise RequestValidationError(
+            [{"type": "repeated", "loc": ("query", name), "msg": "expected at most once"} for name in twice]
+        )
 
 
 def wish_of(options: ListOptions, settings: Settings, place: str = "query") -> Wish:

@@ -16,7 +16,7 @@ from service.api.list_schemas import (
     SimilarQuery,
 )
 from service.api.problems import declare
-from service.api.reading import VERSION_HEADER, answer_content, check_length, list_content, wish_of
+from service.api.reading import VERSION_HEADER, answer_content, check_length, list_content, once_each, wish_of
 from service.api.schemas import ExternalId
 from service.api.state import WithServices, json_only, json_response, no_query
 from service.domain import Recommendation
@@ -32,6 +32,7 @@ _SIMILAR = "/similar"
     "/recommend/{user_id:path}",
     response_model=Recommendations,
     summary="Recommend items to a user",
+    dependencies=[Depends(once_each)],
     responses={**declare(404, 422, 503), 200: {"headers": VERSION_HEADER}},
 )
 async def recommend(
@@ -83,6 +84,7 @@ async def recommend_to_several(body: BatchBody, services: WithServices) -> Respo
     tags=["items"],
     response_model=Recommendations,
     summary="Items for fans of an item",
+    dependencies=[Depends(once_each)],
     responses={**declare(404, 422, 503), 200: {"headers": VERSION_HEADER}},
 )
 async def similar(

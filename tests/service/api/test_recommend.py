@@ -86,3 +86,13 @@ async def test_recommend_refuses_impossible_user_ids(client: httpx.AsyncClient) 
 
     assert refused.status_code == 422
     assert refused.json()["errors"][0]["pointer"] == "/path/user_id"
+
+
+@pytest.mark.parametrize("path", ["/recommend/u0", "/items/i00/similar"])
+async def test_parameters_that_come_twice_are_refused(client: httpx.AsyncClient, path: str) -> None:
+    """Those that are lists may come repeatedly."""
+    refused = await client.get(f"{path}?k=3&k=4&exclude=i05&exclude=i06")
+    taken = await client.get(f"{path}?k=3&exclude=i05&exclude=i06")
+
+    assert (refused.status_code, taken.status_code) == (422, 200)
+    assert refused.json()["errors"] == [{"pointer": "/query/k", "detail": "expected at most once"}]
