@@ -233,6 +233,13 @@ class Servable:
         row = self.bundle.items.get(item_id)
         return () if row is None else _trained_item(self.bundle, row).categories
 
+    def tells_of_users(self, item_id: str) -> bool:
+        """Whether an item has a ``history_row``; does not read it."""
+        if item_id in self.bundle.items:
+            return self.bundle.history_embeddings is not None
+        state = self._online.get(item_id)
+        return state is not None and state.encoding is not None and state.encoding.history_embedding is not None
+
     def history_row(self, item_id: str) -> Vector | None:
         """What an item adds to the histories it stands in, (d,) float32; None where it adds nothing.
 

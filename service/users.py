@@ -46,7 +46,7 @@ def find_user(servable: Servable, user_id: str, interactions: Sequence[str]) -> 
     trained = [bundle.items.id(item) for item in bundle.seen(row).tolist()]
     seen = frozenset(trained).union(interactions)
     history = _telling_items(servable, [*trained, *interactions])
-    told = any(servable.history_row(item_id) is not None for item_id in interactions)
+    told = any(map(servable.tells_of_users, interactions))
     folded = _fold_in(servable, history) if told else None
     if folded is not None:
         return User(folded, seen, history)
@@ -65,8 +65,7 @@ def _telling_items(servable: Servable, history: Iterable[str]) -> tuple[str, ...
     if rule is None:
         return ()
     latest = dict.fromkeys(reversed(list(history)))
-    known = (item_id for item_id in latest if servable.history_row(item_id) is not None)
-    return tuple(islice(known, rule.max_items))[::-1]
+    return tuple(islice(filter(servable.tells_of_users, latest), rule.max_items))[::-1]
 
 
 def _fold_in(servable: Servable, history: Sequence[str]) -> Vector | None:

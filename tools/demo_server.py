@@ -1,4 +1,4 @@
-"""A service process for the demo: started, waited for, killed without warning, started again."""
+"""A service process for the demo and the fuzzing: started, waited for, killed without warning, started again."""
 
 import os
 import signal

@@ -4,12 +4,13 @@ A small model is trained on synthetic data, the service started on it, and schem
 no undeclared status, header or content type. What is accepted, and why, stands in ``tools/schemathesis.toml``.
 """
 
-import os
 import socket
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from demo_server import HOST, Server
 
 ROOT = Path(__file__).resolve().parents[1]
 _EXAMPLES = "450"  # an operation; with the cases that cover the schema they are more than 5,000
@@ -18,21 +19,10 @@ _EXAMPLES = "450"  # an operation; with the cases that cover the schema they are
 def main() -> int:
     """Runs it; returns the exit status of schemathesis."""
     with tempfile.TemporaryDirectory(prefix="i3rec-fuzz-") as directory:
-        store = _train(Path(directory))
-        port = _free_port()
-        environment = {
-            **os.environ,
-            "I3REC_MODEL_STORE": str(store),
-            "I3REC_JOURNAL_URL": f"sqlite:///{directory}/journal.sqlite3",
-            "I3REC_PORT": str(port),
-            "I3REC_LOG_LEVEL": "WARNING",
-        }
-        service = subprocess.Popen([sys.executable, "-m", "service"], env=environment, cwd=ROOT)
-        try:
-            return _fuzz(f"http://127.0.0.1:{port}/openapi.json")
-        finally:
-            service.terminate()
-            service.wait(30)
+        root = Path(directory)
+        store = _train(root)
+        with Server(store, root / "journal.sqlite3", _free_port(), root / "service.log") as server:
+            return _fuzz(f"{server.url}/openapi.json")
 
 
 def _train(directory: Path) -> Path:
@@ -48,7 +38,7 @@ def _fuzz(url: str) -> int:
     config = str(ROOT / "tools" / "schemathesis.toml")
     program = [str(Path(sys.executable).parent / "schemathesis"), "--config-file", config]
     options = ["-n", _EXAMPLES, "--phases", "coverage,fuzzing", "--continue-on-failure"]
-    return subprocess.run([*program, "run", url, "--wait-for-schema", "30", *options], check=False).returncode
+    return subprocess.run([*program, "run", url, *options], check=False).returncode
 
 
 def _python(*arguments: str) -> None:
@@ -57,7 +47,7 @@ def _python(*arguments: str) -> None:
 
 def _free_port() -> int:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
 
 

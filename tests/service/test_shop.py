@@ -6,7 +6,7 @@ models, restarts, and asks every route that gives lists. The dictionary knows wh
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -266,8 +266,3 @@ def test_every_route_shows_what_it_may(
             phases=[Phase.generate],  # a course of events is told as it was found: making it shorter takes minutes
         ),
     )
-
-
-def test_expired_items_are_in_the_past() -> None:
-    """The dictionary's own assumption."""
-    assert PAST < datetime.now(UTC) < FUTURE - timedelta(days=365)

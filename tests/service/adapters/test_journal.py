@@ -2,14 +2,13 @@
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from service.adapters.memory import MemoryJournal
 from service.adapters.sql_journal import SqlJournal
 from service.domain import DeleteItem, Item, PutItem
 from service.errors import StorageUnavailable
@@ -19,28 +18,6 @@ from service.ports import Journal
 def item(item_id: str, **facts: object) -> Item:
     """An item with one modality."""
     return Item(item_id, {"text": np.array([1.5, -0.1], np.float32)}, **facts)  # type: ignore[arg-type]
-
-
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    """Of a database whose directory does not exist yet."""
-    return f"sqlite:///{tmp_path}/deep/down/journal.sqlite3"
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-def journal(request: pytest.FixtureRequest, url: str) -> Iterator[Journal]:
-    """Each implementation in turn."""
-    made: Journal = MemoryJournal() if request.param == "memory" else SqlJournal(url)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def sql(url: str) -> Iterator[SqlJournal]:
-    """A SQL journal."""
-    made = SqlJournal(url, timeout_s=0.05)
-    yield made
-    made.close()
 
 
 def database(url: str) -> sqlite3.Connection:

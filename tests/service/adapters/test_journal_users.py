@@ -5,7 +5,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -25,22 +25,6 @@ from service.ports import Journal
 def url(tmp_path: Path) -> str:
     """Of a database that does not exist yet."""
     return f"sqlite:///{tmp_path}/journal.sqlite3"
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-def journal(request: pytest.FixtureRequest, url: str) -> Iterator[Journal]:
-    """Each implementation in turn."""
-    made: Journal = MemoryJournal() if request.param == "memory" else SqlJournal(url)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def sql(url: str) -> Iterator[SqlJournal]:
-    """A SQL journal."""
-    made = SqlJournal(url, timeout_s=0.05)
-    yield made
-    made.close()
 
 
 def write(journal: Journal, *entries: Entry) -> list[Record]:
