@@ -18,14 +18,16 @@ from service.adapters.memory import MemoryCache
 from service.adapters.onnx_encoder import OnnxEncoder
 from service.adapters.redis_cache import RedisCache
 from service.adapters.sql_journal import SqlJournal
-from service.api import batch, bodies, guard, health, idempotency, items, models, problems, recommend, users
+from service.api import batch, bodies, guard, health, idempotency, inventory, items, models, problems, recommend, users
 from service.api.openapi import DESCRIPTION, complete
 from service.api.state import Services, State
 from service.bulk import Bulk
 from service.catalog import Catalog, WriteLimits
 from service.errors import RecommenderError
+from service.exploration import Exploration
 from service.feedback import Feedback
 from service.handle import ServableHandle
+from service.inventory import Inventory
 from service.models import Models
 from service.observability import Metrics, RequestContext
 from service.ports import Encoder, FeatureCache, Journal
@@ -139,7 +141,7 @@ def create_app(settings: Settings, backends: Backends | None = None) -> FastAPI:
         },
     )
     # What ends in a fixed word comes before the items' own greedy paths.
-    modules = (recommend, batch, items, users, models, health)
+    modules = (recommend, batch, inventory, items, users, models, health)
     for module in modules:
         app.include_router(module.router)
     app.state.routes = [route for module in modules for route in module.router.routes]
@@ -166,7 +168,7 @@ def _wire(
     )
     reading = Reading(
         CapacityLimiter(settings.search_threads),
-        explore_every=settings.explore_every,
+        Exploration(settings.explore_every, settings.explore_share, settings.explore_impressions),
         max_waiting=settings.max_waiting,
         max_shown=settings.max_cursor,
         max_history=settings.max_history,
@@ -180,6 +182,7 @@ def _wire(
         Recommender(handle, journal, cache, metrics, reading),
         Feedback(journal, metrics),
         Models(ModelStore(settings.model_store), follower.refresh),
+        Inventory(handle, journal, reading.searches),
         cache,
         metrics,
     )

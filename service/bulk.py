@@ -12,14 +12,15 @@ from service.errors import EncodingFailed, InvalidItem, RecommenderError, Storag
 from service.handle import ServableHandle
 from service.observability import Metrics
 from service.ports import Encoder, FeatureCache, Journal
-from service.servable import Servable, report_of
+from service.servable import Servable, Standing
 
 CHUNK = 256
 """How many items are best written at once."""
 
 Outcome = Written | RecommenderError
 _Encoded = Encoding | RecommenderError
-_Change = tuple[Item, Encoding]
+_Change = tuple[PutItem, Encoding | None]
+"""An entry and what its item was encoded to; None where the vector it was trained to stands."""
 
 
 class Bulk:
@@ -51,34 +52,44 @@ class Bulk:
         Raises:
             ModelUnavailable: nothing serves; nothing was changed.
         """
-        while True:
-            servable = self._handle.current
-            encoded = await to_thread.run_sync(self._encode, servable, items, limiter=self._limits.encode)
-            changes = [(item, each) for item, each in zip(items, encoded, strict=True) if isinstance(each, Encoding)]
-            async with self._limits.items.hold([item.item_id for item, _ in changes]), self._handle.writing():
-                if self._handle.peek is servable:  # otherwise the new version has its say first
-                    # Shielded: a caller who goes away must not leave records on disk that this process does not serve.
-                    with anyio.CancelScope(shield=True):
-                        written = await to_thread.run_sync(self._write, servable, changes, limiter=self._limits.apply)
-                    break
+        async with self._limits.items.hold([item.item_id for item in items]):
+            while True:
+                servable = self._handle.current
+                prepared = await to_thread.run_sync(self._prepare, servable, items, limiter=self._limits.encode)
+                changes = [each for each in prepared if isinstance(each, tuple)]
+                async with self._handle.writing():
+                    if self._handle.peek is servable:  # otherwise the new version has its say first
+                        # Shielded: who goes away must not leave records on disk that this process does not serve.
+                        with anyio.CancelScope(shield=True):
+                            written = await to_thread.run_sync(
+                                self._write, servable, changes, limiter=self._limits.apply
+                            )
+                        break
         await self._note(changes, written)
         outcomes = iter(written)
-        return [next(outcomes) if isinstance(each, Encoding) else each for each in encoded]
+        return [next(outcomes) if isinstance(each, tuple) else each for each in prepared]
 
-    def _encode(self, servable: Servable, items: Sequence[Item]) -> list[_Encoded]:
+    def _prepare(self, servable: Servable, items: Sequence[Item]) -> list[_Change | RecommenderError]:
         refusals = [_refusal(item, servable.bundle.manifest.modalities) for item in items]
-        sound = [item.modalities for item, refusal in zip(items, refusals, strict=True) if refusal is None]
+        standing = _standing(servable, items)
+        pairs = zip(items, refusals, standing, strict=True)
+        to_encode = [item.modalities for item, refusal, stands in pairs if refusal is None and stands is None]
         with self._metrics.stage("encode"):
-            encoded = iter(_encode_all(servable.encoder, sound))
-        return [next(encoded) if refusal is None else refusal for refusal in refusals]
+            encoded = iter(_encode_all(servable.encoder, to_encode) if to_encode else [])
+        prepared: list[_Change | RecommenderError] = []
+        for item, refusal, stands in zip(items, refusals, standing, strict=True):
+            each = refusal or (stands.encoding if stands else next(encoded))
+            entry = PutItem(item, stands.since if stands else None)
+            prepared.append(each if isinstance(each, RecommenderError) else (entry, each))
+        return prepared
 
     def _write(self, servable: Servable, changes: Sequence[_Change]) -> list[Outcome]:
-        records = self._append([item for item, _ in changes])
+        records = self._append([entry for entry, _ in changes])
         return self._apply(servable, changes, records)
 
-    def _append(self, items: Sequence[Item]) -> list[Record | StorageUnavailable]:
+    def _append(self, entries: Sequence[PutItem]) -> list[Record | StorageUnavailable]:
         with self._metrics.stage("journal"):
-            futures = [self._journal.append(PutItem(item)) for item in items]
+            futures = [self._journal.append(entry) for entry in entries]
             wait(futures)
         return [_record(future) for future in futures]
 
@@ -90,20 +101,35 @@ class Bulk:
             done = [(record, encoding) for record, (_, encoding) in pairs if isinstance(record, Record)]
             existed = iter(servable.apply_many(done))
         return [
-            Written(item.item_id, not next(existed), report_of(encoding), record.seq)
-            if isinstance(record, Record)
-            else record
-            for record, (item, encoding) in pairs
+            _written(servable, change, record.seq, created=not next(existed)) if isinstance(record, Record) else record
+            for record, change in pairs
         ]
 
     async def _note(self, changes: Sequence[_Change], written: Sequence[Outcome]) -> None:
         encodings = {}
-        for (item, encoding), outcome in zip(changes, written, strict=True):
+        for (_, encoding), outcome in zip(changes, written, strict=True):
             if isinstance(outcome, Written):
-                self._metrics.count_item(encoding.present, encoding.missing)
-                encodings[item.item_id, outcome.seq] = encoding
+                self._metrics.count_item(outcome.report.present, outcome.report.missing)
+                if encoding:
+                    encodings[outcome.item_id, outcome.seq] = encoding
         if encodings:
             await self._cache.put_many(encodings)
+
+
+def _written(servable: Servable, change: _Change, seq: int, *, created: bool) -> Written:
+    entry, encoding = change
+    item_id = entry.item.item_id
+    return Written(item_id, created, servable.report(item_id, encoding), seq)
+
+
+def _standing(servable: Servable, items: Sequence[Item]) -> list[Standing | None]:
+    """What stands of each item already; nothing where it comes again, as it may read otherwise by then."""
+    first: set[str] = set()
+    found = []
+    for item in items:
+        found.append(None if item.item_id in first else servable.standing(item))
+        first.add(item.item_id)
+    return found
 
 
 def _refusal(item: Item, known: Mapping[str, int]) -> InvalidItem | None:

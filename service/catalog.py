@@ -22,7 +22,8 @@ from service.locks import ItemLocks
 from service.observability import Metrics
 from service.ports import FeatureCache, Journal
 from service.queueing import in_thread
-from service.servable import Servable, report_of
+from service.servable import Servable
+from service.trained import trained_features
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class Catalog:
         self._limits = limits
 
     async def put(self, item: Item, condition: Condition = ALWAYS) -> Written:
-        """Adds or replaces an item.
+        """Adds or replaces an item. Where its features are those it had, what was learned of them stands.
 
         Raises:
             InvalidItem: the item contradicts the model.
@@ -72,17 +73,14 @@ class Catalog:
             ModelUnavailable: nothing serves.
             StorageUnavailable: the journal takes no records; nothing was changed.
         """
-        while True:
-            servable = self._handle.current
-            check_modalities(item.modalities, servable.bundle.manifest.modalities)
-            encoding = await self._encode(servable, item)
-            async with self._limits.items.hold((item.item_id,)), self._handle.writing():
-                # The version can no longer move. Where it moved while we encoded, the new one has its say first.
-                if self._handle.peek is servable:
-                    condition.check(item.item_id, servable.get(item.item_id))
-                    record, existed = await self._write(servable, PutItem(item), encoding)
-                    break
-        return await self._note(item.item_id, record, encoding, created=not existed)
+        async with self._limits.items.hold((item.item_id,)):
+            while True:
+                servable = self._handle.current
+                check_modalities(item.modalities, servable.bundle.manifest.modalities)
+                condition.check(item.item_id, servable.get(item.item_id))
+                written = await self._write_encoded(servable, item, item)
+                if written:
+                    return written
 
     async def patch(self, item_id: str, change: Callable[[Item], Item], condition: Condition = ALWAYS) -> Written:
         """Makes of an item what ``change`` makes of it; nothing is written where that is the very same object.
@@ -107,12 +105,9 @@ class Catalog:
                 after = change(before)
                 if after is before:
                     return Written(item_id, created=False, report=found.report, seq=found.seq)
-                encoding = await self._encode(servable, _usable(servable, before, after))
-                async with self._handle.writing():
-                    if self._handle.peek is servable:
-                        record, _ = await self._write(servable, PutItem(after), encoding)
-                        break
-        return await self._note(item_id, record, encoding, created=False)
+                written = await self._write_encoded(servable, after, _usable(servable, before, after))
+                if written:
+                    return written
 
     def get(self, item_id: str) -> CatalogItem:
         """An item as it stands, shown or not.
@@ -141,11 +136,31 @@ class Catalog:
     def _read(self, servable: Servable, found: CatalogItem) -> Item:
         """An item with its features: from the journal, or from the bundle where it was never written."""
         if not found.seq:
-            return replace(found.item, modalities=_trained_features(servable, found.item.item_id))
+            row = servable.bundle.items.row(found.item.item_id)
+            return replace(found.item, modalities=trained_features(servable.bundle, row))
         record = self._journal.find(found.item.item_id)
         if record is None or not isinstance(record.entry, PutItem):
             raise UnknownItem(found.item.item_id)
         return record.entry.item
+
+    async def _write_encoded(self, servable: Servable, item: Item, usable: Item) -> Written | None:
+        """Writes an item, encoded from what is ``usable`` of it; None where another version serves by now.
+
+        Its lock is held: what stands of it now stands until it is written.
+        """
+        standing = servable.standing(item)
+        encoding = standing.encoding if standing else await self._encode(servable, usable)
+        async with self._handle.writing():
+            # The version can no longer move. Where it moved while we encoded, the new one has its say first.
+            if self._handle.peek is not servable:
+                return None
+            entry = PutItem(item, standing.since if standing else None)
+            record, existed = await self._write(servable, entry, encoding)
+        report = servable.report(item.item_id, encoding)
+        self._metrics.count_item(report.present, report.missing)
+        if encoding:
+            await self._cache.put_many({(item.item_id, record.seq): encoding})
+        return Written(item.item_id, not existed, report, record.seq)
 
     async def _encode(self, servable: Servable, item: Item) -> Encoding:
         def encode() -> Encoding:
@@ -167,23 +182,12 @@ class Catalog:
             existed = await to_thread.run_sync(apply, limiter=self._limits.apply)
         return record, existed
 
-    async def _note(self, item_id: str, record: Record, encoding: Encoding, *, created: bool) -> Written:
-        self._metrics.count_item(encoding.present, encoding.missing)
-        await self._cache.put_many({(item_id, record.seq): encoding})
-        return Written(item_id, created, report_of(encoding), record.seq)
-
 
 def _find(servable: Servable, item_id: str) -> CatalogItem:
     found = servable.get(item_id)
     if found is None:
         raise UnknownItem(item_id)
     return found
-
-
-def _trained_features(servable: Servable, item_id: str) -> dict[str, Vector]:
-    row = servable.bundle.items.row(item_id)
-    rows = {name: np.array(table[row], dtype=np.float32) for name, table in servable.bundle.features.items()}
-    return {name: vector for name, vector in rows.items() if not np.isnan(vector).any()}
 
 
 def _usable(servable: Servable, before: Item, after: Item) -> Item:

@@ -42,13 +42,15 @@ def diversified(hits: Sequence[Hit], vectors: Sequence[Vector], k: int, diversit
 def capped(hits: Sequence[Hit], categories_of: _Categories, most: int) -> list[Hit]:
     """The hits in their order, but for those whose category stands ``most`` times before them already."""
     counts: Counter[str] = Counter()
-    kept = []
-    for hit in hits:
-        categories = categories_of(hit.item_id)
-        if all(counts[category] < most for category in categories):
-            counts.update(categories)
-            kept.append(hit)
-    return kept
+    return [hit for hit in hits if fits(counts, categories_of(hit.item_id), most)]
+
+
+def fits(counts: Counter[str], categories: Sequence[str], most: int) -> bool:
+    """Whether an item of these categories may follow those that were counted; counts it, if so."""
+    if any(counts[category] >= most for category in categories):
+        return False
+    counts.update(categories)
+    return True
 
 
 def _relevance(hits: Sequence[Hit]) -> NDArray[np.float64]:

@@ -82,9 +82,15 @@ class CatalogItem:
 
 @dataclass(frozen=True, slots=True)
 class PutItem:
-    """Journal entry: the item now reads like this."""
+    """Journal entry: the item now reads like this.
+
+    Attributes:
+        since: the ``seq`` at which its features became what they are; 0 = they are those it was trained with, None =
+            they are new with this entry. What a model has learned of an item holds as long as its features do.
+    """
 
     item: Item
+    since: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

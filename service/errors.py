@@ -4,6 +4,7 @@ RecommenderError
 ├── UnknownItem              no such item, or deleted
 ├── UnknownUser              no such user, and the caller insisted on a known one
 ├── UnknownModel             no such model version in the model store
+├── ModelNotServing          the version that is asked for does not serve
 ├── NoOlderModel             nothing was promoted before the current version
 ├── InvalidCursor            a cursor that was never given
 ├── InvalidItem              an item the current model cannot take
@@ -54,6 +55,15 @@ class UnknownModel(RecommenderError):
     def __init__(self, version: str) -> None:
         self.version = version
         super().__init__(f"no model version {version!r}")
+
+
+class ModelNotServing(RecommenderError):
+    """Another version serves than the one that is asked for."""
+
+    def __init__(self, version: str, serving: str) -> None:
+        self.version = version
+        self.serving = serving
+        super().__init__(f"model version {version!r} does not serve: {serving!r} does")
 
 
 class NoOlderModel(RecommenderError):

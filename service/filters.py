@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+from service.facets import AttributeIs
 from service.servable import Servable
 
 
@@ -19,7 +20,7 @@ class Filter:
     servable: Servable
     blocked: frozenset[str]
     now: datetime
-    only: Collection[str] | None = None
+    only: frozenset[str] | None = None
 
     def allows(self, item_id: str) -> bool:
         """Whether the item may be shown: not blocked, and not hidden, unavailable, expired or deleted."""
@@ -35,6 +36,7 @@ def make_filter(
     exclude: Iterable[str],
     now: datetime,
     categories: Collection[str] = (),
+    attributes: Collection[AttributeIs] = (),
 ) -> Filter:
     """The filter of one request; takes what has expired by ``now`` out of the index.
 
@@ -44,7 +46,8 @@ def make_filter(
         exclude: ids the caller does not want.
         now: the time of the request.
         categories: items must be of one of these at least; none = all items.
+        attributes: conditions of which items must fulfil every one.
     """
     servable.expire(now)
-    only = servable.in_categories(categories) if categories else None
+    only = servable.facets.matching(categories, attributes)
     return Filter(servable, frozenset(seen) | frozenset(exclude), now, only)

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 import anyio
 
-from service.errors import ModelUnavailable
+from service.errors import ModelNotServing, ModelUnavailable
 from service.servable import Servable
 
 
@@ -34,6 +34,18 @@ class ServableHandle:
             raise ModelUnavailable(self._reason)
         return self._servable
 
+    def serving(self, version: str | None) -> Servable:
+        """The Servable that serves, if it is of this version; None = whichever serves.
+
+        Raises:
+            ModelUnavailable: nothing serves.
+            ModelNotServing: another version does.
+        """
+        servable = self.current
+        if version is not None and version != servable.version:
+            raise ModelNotServing(version, servable.version)
+        return servable
+
     @property
     def peek(self) -> Servable | None:
         """The Servable that serves, or None."""
@@ -45,6 +57,8 @@ class ServableHandle:
 
     def exchange(self, servable: Servable) -> None:
         """Makes another Servable serve, in one step; call it inside ``exchanging()``."""
+        if self._servable:
+            servable.newcomers.inherit(self._servable.newcomers)
         self._servable = servable
 
     @asynccontextmanager

@@ -3,18 +3,22 @@
 Who has a history is served personally: the items of highest inner product with their vector, ties by id.
 
 Everyone else is served the popular list: items of the model by their popularity in
-the training data, ties by id, where every ``explore_every``-th place goes to an item the model was not trained on, the
-latest written first, as long as there is one. Such an item has no popularity yet: its score is that of the trained item
-before it (where it leads the list, of the one after it; 0 where there is none), so scores never rise along the list.
-When the trained items are used up, the remaining new ones follow. A list is always the beginning of the longer list.
+the training data, ties by id, where every so many-th place goes to an item the model was not trained on, the least
+shown first, as long as there is one that is still to be tried. Such an item has no popularity yet: its score is that of
+the trained item before it (where it leads the list, of the one after it; 0 where there is none), so scores never rise
+along the list. When the trained items are used up, the remaining new ones follow. As long as nothing was shown or
+written between, a list is the beginning of the longer list.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from itertools import islice, takewhile
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain, islice, takewhile
 
-from service.diversity import capped, diversified
+from service.diversity import capped, diversified, fits
 from service.domain import Hit, Vector
+from service.exploration import Exploration, reserve
+from service.facets import AttributeIs
 from service.filters import Filter
 from service.paging import Shown
 
@@ -30,22 +34,26 @@ class Wish:
         exclude: ids that must not be in the list.
         include_seen: whether items the user has interacted with may be in the list.
         categories: items must be of one of these at least; none = all items.
+        attributes: conditions of which items must fulfil every one.
         min_score: items that score less are left out, whereby the list may be shorter.
         diversity: 0 to 1, how much unlikeness counts beside the score.
         max_per_category: most items of one category; None = no limit.
         explain: whether to say why each item is there.
         shown: what earlier pages held.
+        model: the version that must answer; None = whichever serves.
     """
 
     k: int
     exclude: frozenset[str] = frozenset()
     include_seen: bool = False
     categories: frozenset[str] = frozenset()
+    attributes: tuple[AttributeIs, ...] = ()
     min_score: float | None = None
     diversity: float = 0.0
     max_per_category: int | None = None
     explain: bool = False
     shown: Shown = field(default_factory=Shown)
+    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,19 +64,19 @@ class Page:
     more: bool
 
 
-def make_page(allowed: Filter, taste: Vector | None, wish: Wish, explore_every: int) -> Page:
+def make_page(allowed: Filter, taste: Vector | None, wish: Wish, exploration: Exploration) -> Page:
     """The list for a vector, or the popular one.
 
     Args:
         allowed: what may be shown.
         taste: (d,) of the user or session; None = nothing is known.
         wish: what the list is to be like.
-        explore_every: places of the popular list from one new item to the next.
+        exploration: how new items get their chance.
     """
     picky = wish.diversity or wish.max_per_category
     wanted = len(wish.shown) + (_POOL * wish.k if picky else wish.k) + 1
     while True:
-        ranked = _personal(allowed, taste, wanted) if taste is not None else _popular(allowed, wanted, explore_every)
+        ranked = _personal(allowed, taste, wanted) if taste is not None else _popular(allowed, wanted, exploration)
         fitting, ended = _fitting(allowed, ranked, wish)
         exhausted = ended or len(ranked) < wanted
         if exhausted or len(fitting) > wish.k:
@@ -78,7 +86,9 @@ def make_page(allowed: Filter, taste: Vector | None, wish: Wish, explore_every: 
     known = [vector for vector in vectors if vector is not None]
     # Where a writer took an item away just now, it has no vector; the list is then as good without diversity.
     hits = diversified(fitting, known, wish.k, wish.diversity if len(known) == len(fitting) else 0.0)
-    return Page(hits, more=len(fitting) > len(hits))
+    if taste is not None and (places := exploration.places(wish.k)):
+        hits = _with_new(allowed, taste, wish, exploration.until, places, [*hits, *fitting])
+    return Page(hits, more=len({hit.item_id for hit in fitting} - {hit.item_id for hit in hits}) > 0)
 
 
 def _fitting(allowed: Filter, ranked: list[Hit], wish: Wish) -> tuple[list[Hit], bool]:
@@ -92,6 +102,24 @@ def _fitting(allowed: Filter, ranked: list[Hit], wish: Wish) -> tuple[list[Hit],
     return hits, ended
 
 
+def _with_new(
+    allowed: Filter, taste: Vector, wish: Wish, until: int, places: int, candidates: Sequence[Hit]
+) -> list[Hit]:
+    """The page with so many new items on it, as far as the filters leave so many."""
+    to_try, _ = allowed.servable.newcomers.split(until)
+    among = frozenset(to_try) if allowed.only is None else allowed.only.intersection(to_try)
+    wanted = len(wish.shown) + _POOL * places
+    tried, _ = _fitting(allowed, _personal(replace(allowed, only=among), taste, wanted), wish)
+    return reserve(places, candidates, tried, wish.k, _cap(allowed, wish.max_per_category))
+
+
+def _cap(allowed: Filter, most: int | None) -> Callable[[Hit], bool]:
+    if most is None:
+        return lambda _: True
+    counts: Counter[str] = Counter()
+    return lambda hit: fits(counts, allowed.servable.categories(hit.item_id), most)
+
+
 def _personal(allowed: Filter, taste: Vector, k: int) -> list[Hit]:
     blocked = allowed.blocked
     while True:
@@ -103,13 +131,16 @@ def _personal(allowed: Filter, taste: Vector, k: int) -> list[Hit]:
         blocked |= gone
 
 
-def _popular(allowed: Filter, k: int, explore_every: int) -> list[Hit]:
+def _popular(allowed: Filter, k: int, exploration: Exploration) -> list[Hit]:
+    to_try, tried = allowed.servable.newcomers.split(exploration.until)
     trained = (pair for pair in allowed.servable.popular() if allowed.allows(pair[0]))
-    new = (item_id for item_id in allowed.servable.newest() if allowed.allows(item_id))
-    return list(islice(_interleave(trained, new, explore_every), k))
+    ranked = _interleave(trained, filter(allowed.allows, to_try), filter(allowed.allows, tried), exploration.every)
+    return list(islice(ranked, k))
 
 
-def _interleave(trained: Iterator[tuple[str, float]], new: Iterator[str], every: int) -> Iterator[Hit]:
+def _interleave(
+    trained: Iterator[tuple[str, float]], new: Iterator[str], last: Iterator[str], every: int
+) -> Iterator[Hit]:
     score: float | None = None
     place = 1
     for item_id, popularity in trained:
@@ -119,4 +150,4 @@ def _interleave(trained: Iterator[tuple[str, float]], new: Iterator[str], every:
         score = popularity
         yield Hit(item_id, score)
         place += 1
-    yield from (Hit(item_id, score or 0.0) for item_id in new)
+    yield from (Hit(item_id, score or 0.0) for item_id in chain(new, last))

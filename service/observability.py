@@ -54,6 +54,12 @@ class Metrics:
         self.recommendations = Counter(
             "i3rec_recommendations", "Lists served, by strategy.", ("strategy",), registry=registry
         )
+        self.impressions = Counter(
+            "i3rec_impressions",
+            "Places in served lists, by whether the model was trained on the item.",
+            ("item",),
+            registry=registry,
+        )
         self.interactions = Counter("i3rec_interactions", "Interactions written.", registry=registry)
         self.stage_seconds = Histogram(
             "i3rec_stage_seconds", "Time in one stage.", ("stage",), registry=registry, buckets=_STAGE_SECONDS
@@ -95,6 +101,11 @@ class Metrics:
         if total > _NAMED_PATTERNS:
             pattern = f"{len(present)} of {total}"
         self.items_posted.labels(pattern).inc()
+
+    def count_shown(self, new: int, trained: int) -> None:
+        """Counts places in a list."""
+        self.impressions.labels("new").inc(new)
+        self.impressions.labels("trained").inc(trained)
 
     def serves(self, version: str) -> None:
         """Notes that a version serves from now on."""

@@ -77,10 +77,10 @@ class Journal(Protocol):
         """
         ...
 
-    def latest(self) -> Iterator[Record]:
+    def latest(self, after: int = 0) -> Iterator[Record]:
         """The latest record of every item ever written, ordered by ``seq``: enough to rebuild the catalogue.
 
-        Interactions are not among them.
+        Interactions are not among them, nor records up to ``after``.
 
         Where others write meanwhile, an item may come twice; the later record is the one that holds.
 

@@ -10,6 +10,7 @@ from anyio import CapacityLimiter
 from service.domain import Recommendation, Strategy, Suggestion
 from service.errors import StorageUnavailable, UnknownItem, UnknownUser
 from service.explain import Explainer
+from service.exploration import Exploration
 from service.filters import make_filter
 from service.handle import ServableHandle
 from service.lists import Wish, make_page
@@ -35,7 +36,7 @@ class Reading:
 
     Attributes:
         searches: how many run at the same time on worker threads.
-        explore_every: in popular lists every so many-th place goes to a new item; 0 = new items come last.
+        exploration: how new items get their chance.
         max_waiting: how many may wait for that.
         max_shown: how many items a cursor may lead past.
         max_history: latest online interactions of a user that are looked at.
@@ -43,7 +44,7 @@ class Reading:
     """
 
     searches: CapacityLimiter
-    explore_every: int
+    exploration: Exploration
     max_waiting: int = 200
     max_shown: int = 1000
     max_history: int = 1000
@@ -67,6 +68,7 @@ class Recommender:
 
         Raises:
             ModelUnavailable: nothing serves.
+            ModelNotServing: another version serves than the wish names.
             UnknownUser: ``strict``, and neither the model nor the journal knows the user.
             StorageUnavailable: ``strict``, and only the journal, which cannot be read now, may know the user.
         """
@@ -77,10 +79,11 @@ class Recommender:
 
         Raises:
             ModelUnavailable: nothing serves.
+            ModelNotServing: another version serves than the wish names.
             UnknownUser: ``strict``, and neither the model nor the journal knows one of them.
             StorageUnavailable: ``strict``, and only the journal, which cannot be read now, may know one of them.
         """
-        servable = self._handle.current
+        servable = self._handle.serving(wish.model)
 
         def answer() -> list[Recommendation]:
             return [self._for_user(servable, user_id, wish, strict=strict) for user_id in user_ids]
@@ -92,8 +95,9 @@ class Recommender:
 
         Raises:
             ModelUnavailable: nothing serves.
+            ModelNotServing: another version serves than the wish names.
         """
-        servable = self._handle.current
+        servable = self._handle.serving(wish.model)
         return (await self._counted(lambda: [self._answer(servable, session_user(servable, history), wish, None)]))[0]
 
     async def similar(self, item_id: str, wish: Wish) -> Recommendation:
@@ -103,9 +107,10 @@ class Recommender:
 
         Raises:
             ModelUnavailable: nothing serves.
+            ModelNotServing: another version serves than the wish names.
             UnknownItem: there is no such item.
         """
-        servable = self._handle.current
+        servable = self._handle.serving(wish.model)
 
         def answer() -> list[Recommendation]:
             own = servable.vector(item_id)
@@ -148,14 +153,17 @@ class Recommender:
             exclude=wish.exclude,
             now=self._reading.clock(),
             categories=wish.categories,
+            attributes=wish.attributes,
         )
         with self._metrics.stage("search"):
-            page = make_page(allowed, user.vector, wish, self._reading.explore_every)
+            page = make_page(allowed, user.vector, wish, self._reading.exploration)
         items = [Suggestion(hit.item_id, hit.score, servable.title(hit.item_id)) for hit in page.hits]
         if wish.explain and user.vector is not None:
             with self._metrics.stage("explain"):
                 items = Explainer(servable, self._journal, user).explained(items)
         shown = wish.shown.and_these(hit.item_id for hit in page.hits)
+        new = servable.newcomers.note_shown(hit.item_id for hit in page.hits)
+        self._metrics.count_shown(new, len(page.hits) - new)
         return Recommendation(
             user_id,
             _strategy(user, user_id),

@@ -2,30 +2,56 @@
 
 import heapq
 import threading
-from bisect import bisect_left, insort
-from collections.abc import Collection, Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from hashlib import blake2b
 
 import numpy as np
 
 from model_store import Bundle
 from service.domain import CatalogItem, Encoding, EncodingReport, Item, PutItem, Record, Vector, item_of
+from service.facets import Facets
+from service.newcomers import Newcomers
 from service.ports import Encoder, VectorIndex
+from service.trained import (
+    rows_by_id,
+    rows_by_popularity,
+    same_features,
+    trained_features,
+    trained_item,
+    trained_report,
+)
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What holds of an item already, as long as its features stay what they are.
+
+    Attributes:
+        since: see ``PutItem``.
+        encoding: what they were encoded to; None where the vector that holds is the bundle's.
+    """
+
+    since: int
+    encoding: Encoding | None
 
 
 @dataclass(frozen=True, slots=True)
 class _Online:
     """What the journal says about one item; ``item`` is None once it is deleted.
 
-    ``encoding`` is None where the vector that holds is the bundle's.
+    ``encoding`` is None where the vector that holds is the bundle's; ``digest`` stands for the features.
     """
 
     seq: int
     item: Item | None
     encoding: Encoding | None
+    since: int
+    digest: bytes
 
     @property
     def listed(self) -> bool:
@@ -37,8 +63,9 @@ class Servable:
     """A bundle, its encoder, its index, and the items written online, all of the same model version.
 
     Records may be applied from any thread and in any order: one that is older than what is known of its item is
-    ignored. A put up to ``watermark`` is part of what the model was trained on: if the bundle has the item, the trained
-    vector stands and only the description is taken from the record. Deletes always win over the bundle's rows.
+    ignored. Features up to ``watermark`` are part of what the model was trained on: if the bundle has the item and its
+    features are no later, the trained vector stands and only the description is taken from the record. Deletes always
+    win over the bundle's rows.
 
     Args:
         bundle: the model version.
@@ -55,13 +82,17 @@ class Servable:
         self._lock = threading.Lock()
         self._online: dict[str, _Online] = {}
         self._displaced: set[str] = set()  # items of the bundle whose own vector is not in the index now
-        self._new: list[tuple[int, str]] = []  # (seq, id) of online items the bundle lacks, ascending
+        self.newcomers = Newcomers()
         self._expiries: list[tuple[datetime, int, str]] = []  # heap
         self._next_expiry = _NEVER
         self._index_seq = 0
         self._online_items = 0
-        self._by_popularity = _by_popularity(bundle)
-        self._by_category = _by_category(bundle)
+        self._by_id = rows_by_id(bundle)
+        self._by_popularity = rows_by_popularity(bundle, self._by_id)
+        self.facets = Facets(self._lock, self._values)
+        if "categories" in bundle.item_columns:
+            for row in range(len(bundle.items)):
+                self.facets.file(bundle.items.id(row), trained_item(bundle, row).categories)
 
     @property
     def version(self) -> str:
@@ -83,7 +114,7 @@ class Servable:
         entry = record.entry
         if not isinstance(entry, PutItem):
             return False
-        return record.seq > self.watermark or entry.item.item_id not in self.bundle.items
+        return _since(record) > self.watermark or entry.item.item_id not in self.bundle.items
 
     def apply(self, record: Record, encoding: Encoding | None = None) -> bool:
         """Makes one record hold; searches that start afterwards see it. Returns whether the item existed before."""
@@ -109,37 +140,49 @@ class Servable:
         before = self._online.get(item_id)
         if before and record.seq <= before.seq:
             return False
-        item = replace(record.entry.item, modalities={}) if isinstance(record.entry, PutItem) else None
+        item = record.entry.item if isinstance(record.entry, PutItem) else None
         if not self.needs_encoding(record):
             encoding = None
         elif encoding is None or encoding.model_version != self.version:
             raise ValueError(f"record {record.seq}: expected an encoding by {self.version}, found {encoding}")
-        had = self.categories(item_id)
-        after = self._online[item_id] = _Online(record.seq, item, encoding)
-        self._file(item_id, had, item)
-        self._online_items += (after.item is not None) - (before is not None and before.item is not None)
-        if item_id not in self.bundle.items:
-            if before and before.item:
-                del self._new[bisect_left(self._new, (before.seq, item_id))]
-            if item:
-                insort(self._new, (record.seq, item_id))
+        digest = _digest(item.modalities) if item else b""
+        after = _Online(record.seq, item and replace(item, modalities={}), encoding, _since(record), digest)
+        self.facets.move(before.item if before else self._trained_item(item_id), after.item)
+        self._online[item_id] = after
+        self._online_items += (item is not None) - (before is not None and before.item is not None)
+        if item is None:
+            self.newcomers.remove(item_id)
+        elif item_id not in self.bundle.items:
+            self.newcomers.put(item_id, record.seq)
         if item and item.expires_at:
             heapq.heappush(self._expiries, (item.expires_at, record.seq, item_id))
             self._next_expiry = self._expiries[0][0]
         return True
 
-    def _file(self, item_id: str, had: Sequence[str], item: Item | None) -> None:
-        """Moves an item from the categories it had to those it has."""
-        for category in had:
-            self._by_category[category].discard(item_id)
-        for category in item.categories if item else ():
-            self._by_category.setdefault(category, set()).add(item_id)
+    def standing(self, item: Item) -> Standing | None:
+        """What holds already of an item that is to be put; None where its features are others, or it is new."""
+        state = self._online.get(item.item_id)
+        if state is None:
+            row = self.bundle.items.get(item.item_id)
+            same = row is not None and same_features(trained_features(self.bundle, row), item.modalities)
+            return Standing(0, None) if same else None
+        same = state.item is not None and state.digest == _digest(item.modalities)
+        return Standing(state.since, state.encoding) if same else None
 
-    def in_categories(self, categories: Collection[str]) -> frozenset[str]:
-        """Ids of the items that are of one of these categories at least; shown or not."""
-        # Each set is copied in one atomic step: searches must not wait for a writer here.
-        copies = [frozenset(self._by_category.get(category, ())) for category in categories]
-        return copies[0] if len(copies) == 1 else frozenset().union(*copies)
+    def _trained_item(self, item_id: str) -> Item | None:
+        row = self.bundle.items.get(item_id)
+        return None if row is None else trained_item(self.bundle, row)
+
+    def _values(self, attribute: str) -> Iterator[tuple[str, str | int | float | bool]]:
+        """The items that have an attribute, with its value; for ``Facets``."""
+        if attribute in self.bundle.item_columns and attribute not in {"title", "categories"}:
+            column = self.bundle.item_columns.index(attribute)
+            for item_id, cells in zip(self.bundle.items, self.bundle.item_rows, strict=True):
+                if cells[column] and item_id not in self._online:
+                    yield item_id, cells[column]
+        for item_id, state in self._online.items():
+            if state.item and attribute in state.item.attributes:
+                yield item_id, state.item.attributes[attribute]
 
     def _update_index(self, touched: Sequence[str]) -> None:
         removed = [item_id for item_id in touched if not self._online[item_id].listed]
@@ -205,11 +248,17 @@ class Servable:
         state = self._online.get(item_id)
         if state is None:
             row = self.bundle.items.get(item_id)
-            return None if row is None else CatalogItem(_trained_item(self.bundle, row), self._trained_report(row), 0)
+            found = None if row is None else trained_item(self.bundle, row)
+            return CatalogItem(found, trained_report(self.bundle, row), 0) if found and row is not None else None
         if state.item is None:
             return None
-        report = report_of(state.encoding) if state.encoding else self._trained_report(self.bundle.items.row(item_id))
-        return CatalogItem(state.item, report, state.seq)
+        return CatalogItem(state.item, self.report(item_id, state.encoding), state.seq)
+
+    def report(self, item_id: str, encoding: Encoding | None) -> EncodingReport:
+        """What is told of an item's encoding; None stands for the vector it was trained to."""
+        if encoding is None:
+            return trained_report(self.bundle, self.bundle.items.row(item_id))
+        return EncodingReport(encoding.present, encoding.missing, encoding.confidence, encoding.model_version)
 
     def vector(self, item_id: str) -> Vector | None:
         """The vector an item is found by, (d,) float32; None where there is no such item."""
@@ -231,7 +280,7 @@ class Servable:
         if state:
             return state.item.categories if state.item else ()
         row = self.bundle.items.get(item_id)
-        return () if row is None else _trained_item(self.bundle, row).categories
+        return () if row is None else trained_item(self.bundle, row).categories
 
     def tells_of_users(self, item_id: str) -> bool:
         """Whether an item has a ``history_row``; does not read it."""
@@ -253,47 +302,29 @@ class Servable:
         state = self._online.get(item_id)
         return state.encoding.history_embedding if state and state.encoding else None
 
-    def _trained_report(self, row: int) -> EncodingReport:
-        names = self.bundle.manifest.modality_names
-        present = tuple(name for name in names if not np.isnan(self.bundle.features[name][row, :1]).any())
-        missing = tuple(name for name in names if name not in present)
-        return EncodingReport(present, missing, None, self.version)
-
     def popular(self) -> Iterator[tuple[str, float]]:
         """Items of the bundle with their popularity, highest first, ties by id; shown or not."""
         for row in self._by_popularity:
             yield self.bundle.items.id(int(row)), float(self.bundle.popularity[row])
 
-    def newest(self) -> Iterator[str]:
-        """Online items the bundle lacks, the latest written first; shown or not."""
-        # list.copy() is one atomic step: searches must not wait for a writer here.
-        return (item_id for _, item_id in reversed(self._new.copy()))
+    def untouched(self, after: str) -> Iterator[tuple[str, int]]:
+        """Items the journal never spoke of, with their rows, by id, from the first one after ``after``."""
+        id_of = self.bundle.items.id
+        start = bisect_right(self._by_id, after, key=lambda row: id_of(int(row)))
+        rows = map(int, self._by_id[start:])
+        return ((id_of(row), row) for row in rows if id_of(row) not in self._online)
 
 
-def report_of(encoding: Encoding) -> EncodingReport:
-    """What an item's owner is told of an encoding."""
-    return EncodingReport(encoding.present, encoding.missing, encoding.confidence, encoding.model_version)
+def _since(record: Record) -> int:
+    """The ``seq`` at which the features of a record became what they are."""
+    since = record.entry.since if isinstance(record.entry, PutItem) else None
+    return record.seq if since is None else since
 
 
-def _trained_item(bundle: Bundle, row: int) -> Item:
-    columns = bundle.metadata(row)
-    title = columns.pop("title", None)
-    categories = tuple(name for name in columns.pop("categories", "").split("|") if name)
-    return Item(bundle.items.id(row), title=title, categories=categories, attributes=columns)
-
-
-def _by_category(bundle: Bundle) -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {}
-    if "categories" not in bundle.item_columns:
-        return found
-    for row in range(len(bundle.items)):
-        for category in _trained_item(bundle, row).categories:
-            found.setdefault(category, set()).add(bundle.items.id(row))
-    return found
-
-
-def _by_popularity(bundle: Bundle) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    ids = list(bundle.items)
-    by_id = np.array(sorted(range(len(ids)), key=ids.__getitem__), dtype=np.int64)
-    order = np.argsort(-bundle.popularity[by_id], kind="stable")
-    return by_id[order]
+def _digest(modalities: Mapping[str, Vector]) -> bytes:
+    """What stands for features when they are compared."""
+    digest = blake2b(digest_size=16)
+    for name in sorted(modalities):
+        digest.update(f"{name}\0{modalities[name].size}\0".encode())
+        digest.update(np.ascontiguousarray(modalities[name], dtype=np.float32).tobytes())
+    return digest.digest()

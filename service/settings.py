@@ -56,6 +56,7 @@ class Settings(BaseSettings):
     max_users: int = Field(default=100, ge=1, description="Most users in one request.")
     max_interactions: int = Field(default=1000, ge=1, description="Most interactions in one request.")
     max_batch_items: int = Field(default=1000, ge=1, description="Most items in one array.")
+    max_page_items: int = Field(default=1000, ge=1, description="Most items on one page of the catalogue.")
     max_body_bytes: int = Field(
         default=4 << 20, ge=1, description="Largest request body, bytes; of a stream, largest line."
     )
@@ -63,6 +64,13 @@ class Settings(BaseSettings):
         default=5,
         ge=0,
         description="In popular lists every so many-th place goes to a new item; 0 = new items come last.",
+    )
+
+    explore_share: float = Field(
+        default=0.0, ge=0, le=0.5, description="Share of the places in personal lists that new items get at least."
+    )
+    explore_impressions: int = Field(
+        default=0, ge=0, description="A new item is tried until it was shown so often; 0 = as long as it is new."
     )
 
     encode_threads: int = Field(default=2, ge=1, description="Items encoded at the same time.")

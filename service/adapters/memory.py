@@ -113,14 +113,15 @@ class MemoryJournal:
         with self._lock:
             return iter([record for record in self._records if record.seq > after])
 
-    def latest(self) -> Iterator[Record]:
+    def latest(self, after: int = 0) -> Iterator[Record]:
         """The latest record of every item, ordered by ``seq``."""
         latest: dict[str, Record] = {}
         for record in self.read():
             item_id = item_of(record.entry)
             if item_id is not None:
                 latest[item_id] = record
-        return iter(sorted(latest.values(), key=lambda record: record.seq))
+        later = [record for record in latest.values() if record.seq > after]
+        return iter(sorted(later, key=lambda record: record.seq))
 
     def find(self, item_id: str) -> Record | None:
         """The latest record of an item."""

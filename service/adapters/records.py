@@ -49,6 +49,7 @@ def encode_payload(entry: Entry) -> str:
             "available": item.available,
             "hidden": item.hidden,
             "expires_at": item.expires_at.isoformat() if item.expires_at else None,
+            "since": entry.since,
         }
     elif isinstance(entry, Interact):
         facts |= {"kind": entry.kind, "at": entry.at.isoformat() if entry.at else None}
@@ -73,7 +74,7 @@ def decode_entry(seq: int, columns: Mapping[str, Any], payload: str) -> Entry:
 def _entry(columns: Mapping[str, Any], facts: dict[str, Any]) -> Entry:
     kind = columns["kind"]
     if kind == PUT:
-        return PutItem(_item(_id(columns, "item_id"), facts))
+        return PutItem(_item(_id(columns, "item_id"), facts), _since(facts.get("since")))
     if kind == DELETE:
         return DeleteItem(_id(columns, "item_id"))
     if kind == INTERACT:
@@ -82,6 +83,13 @@ def _entry(columns: Mapping[str, Any], facts: dict[str, Any]) -> Entry:
     if kind == ERASE:
         return EraseUser(_id(columns, "user_id"))
     raise ValueError(f"expected one of {PUT}, {DELETE}, {INTERACT}, {ERASE}, found {kind!r}")
+
+
+def _since(value: object) -> int | None:
+    """The ``since`` of an entry; entries of old have none."""
+    if value is not None and type(value) is not int:
+        raise TypeError(f"expected a number as since, found {value!r}")
+    return value
 
 
 def _id(columns: Mapping[str, Any], name: str) -> str:

@@ -116,12 +116,12 @@ class SqlJournal:
         """All records with ``seq > after``, in order."""
         return self._pages(sa.select(_journal), after)
 
-    def latest(self) -> Iterator[Record]:
+    def latest(self, after: int = 0) -> Iterator[Record]:
         """The latest record of every item, ordered by ``seq``."""
         later = _journal.alias("later")
         same = (later.c.user_id.is_(None), later.c.item_id == _journal.c.item_id)
         newer = sa.exists().where(*same, later.c.seq > _journal.c.seq)
-        return self._pages(sa.select(_journal).where(_ABOUT_ITEMS, ~newer), 0)
+        return self._pages(sa.select(_journal).where(_ABOUT_ITEMS, ~newer), after)
 
     def find(self, item_id: str) -> Record | None:
         """The latest record of an item."""

@@ -15,7 +15,7 @@ from service.api.schemas import ItemBody, ItemOut, ItemWritten
 from service.api.state import WithServices, accepts, json_only, json_response, no_query
 from service.catalog import Written
 from service.conditions import Condition, Seqs
-from service.domain import EncodingReport
+from service.domain import CatalogItem, EncodingReport
 
 router = APIRouter(tags=["items"], dependencies=[Depends(no_query)])
 
@@ -119,21 +119,9 @@ async def get_item(item_id: str, services: WithServices, if_none_match: _NoneMat
     """What the catalogue holds of an item, whether it may be recommended or not."""
     known = Condition(not_among=_seqs_of("If-None-Match", if_none_match, weak=True))
     found = services.catalog.get(item_id)
-    item = found.item
     if not known.holds(found.seq):
         return Response(status_code=304, headers=_headers(found.seq, found.report))
-    content = {
-        "item_id": item.item_id,
-        "title": item.title,
-        "categories": item.categories,
-        "attributes": dict(item.attributes),
-        "available": item.available,
-        "hidden": item.hidden,
-        "expires_at": item.expires_at,
-        "index_seq": found.seq,
-        "encoding": _encoding(found.report),
-    }
-    return json_response(content, headers=_headers(found.seq, found.report))
+    return json_response(item_content(found), headers=_headers(found.seq, found.report))
 
 
 @router.delete(
@@ -147,6 +135,22 @@ async def delete_item(item_id: str, condition: WithCondition, services: WithServ
     """Once answered, the item is gone from every list and stays so over restarts, until it is put again."""
     await services.catalog.delete(item_id, condition)
     return Response(status_code=204)
+
+
+def item_content(found: CatalogItem) -> dict[str, Any]:
+    """What is answered of an item."""
+    item = found.item
+    return {
+        "item_id": item.item_id,
+        "title": item.title,
+        "categories": item.categories,
+        "attributes": dict(item.attributes),
+        "available": item.available,
+        "hidden": item.hidden,
+        "expires_at": item.expires_at,
+        "index_seq": found.seq,
+        "encoding": _encoding(found.report),
+    }
 
 
 def written_content(written: Written) -> dict[str, Any]:

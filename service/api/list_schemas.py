@@ -4,7 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, StrictBool, StrictFloat, StrictInt
 
-from service.api.schemas import ExternalId, RequestPart
+from service.api.conditions import Condition, from_body, from_query
+from service.api.schemas import MAX_ATTRIBUTES, AttributeName, ExternalId, RequestPart
+from service.facets import AttributeIs
 
 
 class ListOptions(RequestPart):
@@ -31,15 +33,40 @@ class ListOptions(RequestPart):
     cursor: Annotated[str, Field(max_length=20_000, pattern="^[A-Za-z0-9_-]*$")] | None = Field(
         default=None, description="The next_cursor of the page before: no item of earlier pages comes again."
     )
+    model: Annotated[str, Field(min_length=1, max_length=128)] | None = Field(
+        default=None, description="The model version that must answer; 409 where another one serves."
+    )
+
+    def conditions(self) -> tuple[AttributeIs, ...]:
+        """The conditions on attributes."""
+        return ()
 
 
-class RecommendQuery(ListOptions):
+class _InQuery(ListOptions):
+    """What a list is to be like, as a query."""
+
+    attribute: list[Annotated[str, Field(min_length=1, max_length=4300)]] = Field(
+        default_factory=list,
+        description="Only items with this attribute, as NAME:VALUE; repeatable: of one name any of the values, of "
+        "several names all. Numbers compare by value. Ranges can be asked for by POST.",
+    )
+
+    def conditions(self) -> tuple[AttributeIs, ...]:
+        """The conditions on attributes.
+
+        Raises:
+            RequestValidationError: one is not ``NAME:VALUE``.
+        """
+        return from_query(self.attribute)
+
+
+class RecommendQuery(_InQuery):
     """The query of a recommendation."""
 
     strict: bool = Field(default=False, description="404 for a user nobody knows, instead of the popular list.")
 
 
-class SimilarQuery(ListOptions):
+class SimilarQuery(_InQuery):
     """The query of similar items."""
 
 
@@ -57,6 +84,16 @@ class _InBody(ListOptions):
         default=None, description="Most items of one category in a list."
     )
     explain: StrictBool = Field(default=False, description="Say of each item why it is there.")
+    attributes: dict[AttributeName, Condition] = Field(
+        default_factory=dict,
+        max_length=MAX_ATTRIBUTES,
+        description="Only items whose attributes are so: by name a value, a list of values of which it is one, or "
+        "bounds (gte, gt, lte, lt) on a number. All must hold.",
+    )
+
+    def conditions(self) -> tuple[AttributeIs, ...]:
+        """The conditions on attributes."""
+        return from_body(self.attributes)
 
 
 class SessionBody(_InBody):

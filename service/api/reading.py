@@ -10,12 +10,13 @@ from starlette.requests import Request
 from service.api.list_schemas import ListOptions
 from service.domain import Recommendation, Suggestion
 from service.errors import InvalidCursor
+from service.facets import AttributeIs
 from service.lists import Wish
 from service.observability import request_id
 from service.paging import Shown, read_cursor
 from service.settings import Settings
 
-_REPEATABLE = frozenset({"exclude", "category"})
+_REPEATABLE = frozenset({"exclude", "category", "attribute"})
 VERSION_HEADER = {"X-Model-Version": {"description": "The version that answered.", "schema": {"type": "string"}}}
 
 
@@ -56,12 +57,23 @@ def wish_of(options: ListOptions, settings: Settings, place: str = "query") -> W
         frozenset(options.exclude),
         include_seen=options.seen == "include",
         categories=frozenset(options.category),
+        attributes=_conditions(options, settings, place),
         min_score=options.min_score,
         diversity=options.diversity,
         max_per_category=options.max_per_category,
         explain=options.explain,
         shown=_shown(options.cursor, settings.max_cursor, place),
+        model=options.model,
     )
+
+
+def _conditions(options: ListOptions, settings: Settings, place: str) -> tuple[AttributeIs, ...]:
+    conditions = options.conditions()
+    values = sum(len(condition.any_of or ()) for condition in conditions)
+    if values > settings.max_exclude:
+        name = "attribute" if place == "query" else "attributes"
+        raise too_much(place, name, f"expected at most {settings.max_exclude} values", values)
+    return conditions
 
 
 def _shown(cursor: str | None, most: int, place: str) -> Shown:

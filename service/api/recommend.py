@@ -33,7 +33,7 @@ _SIMILAR = "/similar"
     response_model=Recommendations,
     summary="Recommend items to a user",
     dependencies=[Depends(once_each)],
-    responses={**declare(404, 422, 503), 200: {"headers": VERSION_HEADER}},
+    responses={**declare(404, 409, 422, 503), 200: {"headers": VERSION_HEADER}},
 )
 async def recommend(
     user_id: Annotated[ExternalId, Path()], query: Annotated[RecommendQuery, Query()], services: WithServices
@@ -51,7 +51,7 @@ async def recommend(
     response_model=Recommendations,
     summary="Recommend items to a session",
     dependencies=_BODY,
-    responses={**declare(400, 413, 415, 422, 503), 200: {"headers": VERSION_HEADER}},
+    responses={**declare(400, 409, 413, 415, 422, 503), 200: {"headers": VERSION_HEADER}},
 )
 async def recommend_to_session(body: SessionBody, services: WithServices) -> Response:
     """The best items for somebody without a name, from what they did. Nothing of it is kept.
@@ -68,7 +68,7 @@ async def recommend_to_session(body: SessionBody, services: WithServices) -> Res
     response_model=BatchRecommendations,
     summary="Recommend items to several users",
     dependencies=_BODY,
-    responses={**declare(400, 404, 413, 415, 422, 503), 200: {"headers": VERSION_HEADER}},
+    responses={**declare(400, 404, 409, 413, 415, 422, 503), 200: {"headers": VERSION_HEADER}},
 )
 async def recommend_to_several(body: BatchBody, services: WithServices) -> Response:
     """A list for each user, in the order of the request, all from the same model version."""
@@ -85,7 +85,7 @@ async def recommend_to_several(body: BatchBody, services: WithServices) -> Respo
     response_model=Recommendations,
     summary="Items for fans of an item",
     dependencies=[Depends(once_each)],
-    responses={**declare(404, 422, 503), 200: {"headers": VERSION_HEADER}},
+    responses={**declare(404, 409, 422, 503), 200: {"headers": VERSION_HEADER}},
 )
 async def similar(
     request: Request, item_id: str, query: Annotated[SimilarQuery, Query()], services: WithServices

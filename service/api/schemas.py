@@ -143,6 +143,11 @@ def vector_of(name: str, value: list[float] | PackedVector) -> Vector:
     return vector
 
 
+def packed(vector: Vector) -> dict[str, str]:
+    """A vector as ``PackedVector`` takes it."""
+    return {"embedding_b64": base64.b64encode(np.asarray(vector, dtype=_LITTLE_ENDIAN).tobytes()).decode()}
+
+
 class Encoding(BaseModel):
     """How an item was encoded."""
 
@@ -174,6 +179,23 @@ class ItemOut(BaseModel):
     expires_at: str | None
     index_seq: int = Field(description="Number of the item's latest record; 0 where only the model knows it.")
     encoding: Encoding
+
+
+class ItemListed(ItemOut):
+    """An item in a page of the catalogue."""
+
+    modalities: dict[str, PackedVector] | None = Field(
+        default=None, description="Its features, as they can be posted; only where they were asked for."
+    )
+
+
+class ItemPage(BaseModel):
+    """A page of the catalogue."""
+
+    items: list[ItemListed]
+    next_cursor: str | None = Field(
+        description="For the next page; null where nothing follows. A page may be short, or empty, before the last."
+    )
 
 
 class Readiness(BaseModel):

@@ -15,6 +15,7 @@ from service.bulk import Bulk
 from service.catalog import Catalog
 from service.feedback import Feedback
 from service.handle import ServableHandle
+from service.inventory import Inventory
 from service.models import Models
 from service.observability import Metrics
 from service.ports import FeatureCache
@@ -33,6 +34,7 @@ class Services:
     recommender: Recommender
     feedback: Feedback
     models: Models
+    inventory: Inventory
     cache: FeatureCache
     metrics: Metrics
 

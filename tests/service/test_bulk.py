@@ -137,7 +137,12 @@ async def test_patch_is_encoded_again_when_the_version_moves(
     """A patch of a trained item takes the features of the version that serves in the end."""
     successor = scene.move_to(published_store, make_version)
 
-    written = await scene.catalog.patch("i01", lambda item: replace(item, title="New"))
+    image = {"image": np.ones(3, np.float32)}
+
+    def change(item: Item) -> Item:
+        return replace(item, title="New", modalities={**item.modalities, **image})
+
+    written = await scene.catalog.patch("i01", change)
 
     assert (written.report.model_version, written.seq) == ("v2", 1)
     features = scene.journal.find("i01").entry.item.modalities["text"]

@@ -15,6 +15,7 @@ from model_store import ModelStore
 from service.adapters.memory import MemoryCache, MemoryIndex, MemoryJournal
 from service.domain import DeleteItem, Encoding, EraseUser, Interact, Item, PutItem, Recommendation, Record
 from service.errors import ModelUnavailable, StorageUnavailable, UnknownItem, UnknownUser
+from service.exploration import Exploration
 from service.filters import make_filter
 from service.handle import ServableHandle
 from service.observability import Metrics
@@ -55,7 +56,7 @@ class Scene:
         self.handle = ServableHandle()
         self.handle.exchange(self.servable)
         self.journal = WatchedJournal()
-        reading = Reading(CapacityLimiter(1), explore_every=explore_every, clock=lambda: self.now)
+        reading = Reading(CapacityLimiter(1), Exploration(explore_every), clock=lambda: self.now)
         self.recommender = Recommender(self.handle, self.journal, MemoryCache(1), Metrics(), reading)
         self.seq = 0
 
@@ -236,17 +237,17 @@ def test_popular_lists_are_beginnings_of_longer_ones(
     blocked = data.draw(st.frozensets(st.sampled_from(["a", "i01", "i02"])))
     allowed = make_filter(scene.servable, seen=(), exclude=blocked, now=NOW)
 
-    everything = _popular(allowed, 100, every)
+    everything = _popular(allowed, 100, Exploration(every))
     ids, scores = [hit.item_id for hit in everything], [hit.score for hit in everything]
 
     assert len(ids) == len(set(ids)) == len([i for i in scene.servable.index._vectors if i not in blocked])
     assert scores == sorted(scores, reverse=True)
-    assert _popular(allowed, k, every) == everything[:k]
+    assert _popular(allowed, k, Exploration(every)) == everything[:k]
 
 
 async def test_nothing_served_is_an_error() -> None:
     """Without a model there is no answer."""
-    reading = Reading(CapacityLimiter(1), explore_every=5)
+    reading = Reading(CapacityLimiter(1), Exploration())
     recommender = Recommender(ServableHandle(), MemoryJournal(), MemoryCache(1), Metrics(), reading)
 
     with pytest.raises(ModelUnavailable):

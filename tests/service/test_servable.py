@@ -159,7 +159,7 @@ def test_order_of_application_does_not_matter(servable: Servable, item_id: str, 
     assert score(servable, item_id) == 20
     assert servable.index_seq == 4
     assert servable.online_items == 1
-    assert list(servable.newest()) == ([item_id] if item_id == "x" else [])
+    assert servable.newcomers.split(0)[0] == ([item_id] if item_id == "x" else [])
 
 
 def test_hidden_and_unavailable_items_leave_the_index_and_return(servable: Servable) -> None:

@@ -124,7 +124,7 @@ async def test_unknown_routes_and_methods_are_problems(client: httpx.AsyncClient
 
     assert (missing.status_code, missing.json()["type"]) == (404, "urn:i3rec:problem:no-such-route")
     assert (method.status_code, method.json()["type"]) == (405, "urn:i3rec:problem:method-not-allowed")
-    assert method.headers["allow"] == "POST"
+    assert method.headers["allow"] == "GET, POST"
     assert method.headers["content-type"] == "application/problem+json"
 
 
@@ -178,6 +178,7 @@ async def test_openapi_declares_every_status(client: httpx.AsyncClient) -> None:
     }  # fmt: skip
     assert all("409" in statuses for route, statuses in declared.items() if route.startswith("post"))
     assert {route: sorted(statuses - guard - {"409"}) for route, statuses in declared.items()} == {
+        "get /items": ["200", "422", "503"],
         "post /items": ["200", "201", "400", "412", "413", "415", "422", "500", "503", "507"],
         "post /items/batch": ["207", "400", "413", "415", "422", "503"],
         "patch /items/{item_id}": ["200", "400", "404", "412", "413", "415", "422", "500", "503", "507"],
@@ -210,7 +211,12 @@ async def test_wrong_methods_are_told_the_right_ones(client: httpx.AsyncClient) 
         for path in ("/items/x", "/items", "/models/rollback", "/readyz")
     }
 
-    assert found == {"/items/x": "DELETE, GET, PATCH", "/items": "POST", "/models/rollback": "POST", "/readyz": "GET"}
+    assert found == {
+        "/items/x": "DELETE, GET, PATCH",
+        "/items": "GET, POST",
+        "/models/rollback": "POST",
+        "/readyz": "GET",
+    }
 
 
 async def test_docs_need_no_other_host(client: httpx.AsyncClient) -> None:

@@ -1,0 +1,114 @@
+"""The read use case of operators: what is in the catalogue, piece by piece, all of it."""
+
+import re
+from base64 import b64decode, urlsafe_b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from anyio import CapacityLimiter, to_thread
+
+from service.domain import CatalogItem, PutItem, Vector
+from service.errors import InvalidCursor
+from service.handle import ServableHandle
+from service.ports import Journal
+from service.servable import Servable
+from service.trained import trained_features
+
+_TRAINED, _WRITTEN = "t", "w"
+_SEQ = re.compile(r"0|[1-9][0-9]{0,17}")
+_LOOK_AT = 10  # times the page's length: so many records of items that are gone are passed over for one page
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some items.
+
+    Attributes:
+        items: their features are in ``item.modalities`` where they were asked for.
+        next_cursor: asks for what follows; None where nothing does.
+    """
+
+    items: Sequence[CatalogItem]
+    next_cursor: str | None
+
+
+class Inventory:
+    """Lists items, shown or not: first those only the model knows, by id, then the others as they were written last.
+
+    An item that is written while somebody goes through the pages comes (again) towards the end; none is left out.
+
+    Args:
+        handle: says which version serves.
+        journal: holds the features of items written online.
+        searches: shared with the lists.
+    """
+
+    def __init__(self, handle: ServableHandle, journal: Journal, searches: CapacityLimiter) -> None:
+        self._handle = handle
+        self._journal = journal
+        self._searches = searches
+
+    async def page(self, limit: int, cursor: str | None = None, *, features: bool = False) -> Page:
+        """The items after a cursor, at most ``limit``; fewer, even none, do not mean that these were the last.
+
+        Raises:
+            ModelUnavailable: nothing serves.
+            InvalidCursor: the cursor is none of ours.
+            StorageUnavailable: the journal cannot be read.
+        """
+        kind, place = _read_cursor(cursor)
+        servable = self._handle.current
+
+        def look() -> Page:
+            if kind == _TRAINED:
+                return _trained(servable, place, limit, features=features)
+            return self._written(servable, int(place), limit, features=features)
+
+        return await to_thread.run_sync(look, limiter=self._searches)
+
+    def _written(self, servable: Servable, after: int, limit: int, *, features: bool) -> Page:
+        items: list[CatalogItem] = []
+        looked_at = 0
+        for record in islice(self._journal.latest(after), _LOOK_AT * limit):
+            looked_at, after = looked_at + 1, record.seq
+            entry = record.entry
+            found = servable.get(entry.item.item_id) if isinstance(entry, PutItem) else None
+            if found and isinstance(entry, PutItem):
+                items.append(_with(found, entry.item.modalities if features else {}))
+            if len(items) == limit:
+                break
+        ended = len(items) < limit and looked_at < _LOOK_AT * limit
+        return Page(items, None if ended else _cursor(_WRITTEN, str(after)))
+
+
+def _trained(servable: Servable, after: str, limit: int, *, features: bool) -> Page:
+    rows: Iterator[tuple[str, int]] = servable.untouched(after)
+    items, last = [], after
+    for item_id, row in islice(rows, limit):
+        found, last = servable.get(item_id), item_id
+        if found and not found.seq:  # otherwise it was written just now, and comes later
+            items.append(_with(found, trained_features(servable.bundle, row) if features else {}))
+    ended = next(servable.untouched(last), None) is None
+    return Page(items, _cursor(_WRITTEN, "0") if ended else _cursor(_TRAINED, last))
+
+
+def _with(found: CatalogItem, modalities: Mapping[str, Vector]) -> CatalogItem:
+    return replace(found, item=replace(found.item, modalities=modalities))
+
+
+def _cursor(kind: str, place: str) -> str:
+    return urlsafe_b64encode((kind + place).encode()).decode().rstrip("=")
+
+
+def _read_cursor(cursor: str | None) -> tuple[str, str]:
+    if cursor is None:
+        return _TRAINED, ""
+    try:
+        text = b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
+    except ValueError as exc:
+        raise InvalidCursor("expected a cursor as it was given") from exc
+    kind, place = text[:1], text[1:]
+    if kind == _TRAINED or (kind == _WRITTEN and _SEQ.fullmatch(place)):
+        return kind, place
+    raise InvalidCursor("expected a cursor as it was given")
