@@ -16,6 +16,7 @@ from model_store import Bundle, ModelStore
 from service.adapters.faiss_index import FaissIndex
 from service.adapters.memory import MemoryCache
 from service.adapters.onnx_encoder import OnnxEncoder
+from service.adapters.onnx_featurizer import OnnxFeaturizer
 from service.adapters.redis_cache import RedisCache
 from service.adapters.sql_journal import SqlJournal
 from service.api import batch, bodies, guard, health, idempotency, inventory, items, models, problems, recommend, users
@@ -30,7 +31,7 @@ from service.handle import ServableHandle
 from service.inventory import Inventory
 from service.models import Models
 from service.observability import Metrics, RequestContext
-from service.ports import Encoder, FeatureCache, Journal
+from service.ports import Encoder, FeatureCache, Featurizer, Journal
 from service.recommend import Reading, Recommender
 from service.settings import Settings
 from service.sync import Engines, ModelFollower
@@ -85,8 +86,14 @@ def engines(settings: Settings) -> Engines:
             threads=settings.onnx_threads,
         )
 
+    def open_featurizer(bundle: Bundle) -> Featurizer:
+        paths = {name: bundle.featurizer_path(name) for name in bundle.manifest.featurizers}
+        return OnnxFeaturizer(paths, bundle.manifest.modalities, threads=settings.onnx_threads)
+
     return Engines(
-        open_encoder, lambda item_ids, vectors: FaissIndex(item_ids, vectors, threads=settings.faiss_threads)
+        open_encoder,
+        lambda item_ids, vectors: FaissIndex(item_ids, vectors, threads=settings.faiss_threads),
+        open_featurizer,
     )
 
 

@@ -6,9 +6,10 @@ from concurrent.futures import Future, wait
 import anyio
 from anyio import to_thread
 
-from service.catalog import WriteLimits, Written, check_modalities
+from service.catalog import WriteLimits, Written
 from service.domain import Encoding, Item, PutItem, Record, Vector
 from service.errors import EncodingFailed, InvalidItem, RecommenderError, StorageUnavailable
+from service.features import check_modalities, featurized
 from service.handle import ServableHandle
 from service.observability import Metrics
 from service.ports import Encoder, FeatureCache, Journal
@@ -70,15 +71,18 @@ class Bulk:
         return [next(outcomes) if isinstance(each, tuple) else each for each in prepared]
 
     def _prepare(self, servable: Servable, items: Sequence[Item]) -> list[_Change | RecommenderError]:
-        refusals = [_refusal(item, servable.bundle.manifest.modalities) for item in items]
-        standing = _standing(servable, items)
-        pairs = zip(items, refusals, standing, strict=True)
-        to_encode = [item.modalities for item, refusal, stands in pairs if refusal is None and stands is None]
+        ready = [_ready(servable, item) for item in items]
+        standing = _standing(servable, ready)
+        pairs = zip(ready, standing, strict=True)
+        to_encode = [item.modalities for item, stands in pairs if isinstance(item, Item) and stands is None]
         with self._metrics.stage("encode"):
             encoded = iter(_encode_all(servable.encoder, to_encode) if to_encode else [])
         prepared: list[_Change | RecommenderError] = []
-        for item, refusal, stands in zip(items, refusals, standing, strict=True):
-            each = refusal or (stands.encoding if stands else next(encoded))
+        for item, stands in zip(ready, standing, strict=True):
+            if not isinstance(item, Item):
+                prepared.append(item)
+                continue
+            each = stands.encoding if stands else next(encoded)
             entry = PutItem(item, stands.since if stands else None)
             prepared.append(each if isinstance(each, RecommenderError) else (entry, each))
         return prepared
@@ -122,22 +126,26 @@ def _written(servable: Servable, change: _Change, seq: int, *, created: bool) ->
     return Written(item_id, created, servable.report(item_id, encoding), seq)
 
 
-def _standing(servable: Servable, items: Sequence[Item]) -> list[Standing | None]:
+def _standing(servable: Servable, items: Sequence[Item | RecommenderError]) -> list[Standing | None]:
     """What stands of each item already; nothing where it comes again, as it may read otherwise by then."""
     first: set[str] = set()
-    found = []
+    found: list[Standing | None] = []
     for item in items:
-        found.append(None if item.item_id in first else servable.standing(item))
-        first.add(item.item_id)
+        if isinstance(item, Item) and item.item_id not in first:
+            found.append(servable.standing(item))
+            first.add(item.item_id)
+        else:
+            found.append(None)
     return found
 
 
-def _refusal(item: Item, known: Mapping[str, int]) -> InvalidItem | None:
+def _ready(servable: Servable, item: Item) -> Item | RecommenderError:
+    """An item that the model can encode, or why it cannot."""
     try:
-        check_modalities(item.modalities, known)
-    except InvalidItem as exc:
+        check_modalities(item.modalities, servable.bundle.manifest.modalities)
+        return featurized(servable, item)
+    except (InvalidItem, EncodingFailed) as exc:
         return exc
-    return None
 
 
 def _encode_all(encoder: Encoder, items: Sequence[Mapping[str, Vector]]) -> list[_Encoded]:

@@ -1,22 +1,16 @@
 """The write use cases: add or replace an item, merge into it, look at it, delete it."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import anyio
-import numpy as np
 from anyio import CapacityLimiter, to_thread
 
 from service.conditions import ALWAYS, Condition
-from service.domain import CatalogItem, DeleteItem, Encoding, EncodingReport, Entry, Item, PutItem, Record, Vector
-from service.errors import (
-    DimensionMismatch,
-    NotFinite,
-    UnknownItem,
-    UnknownModality,
-    json_pointer,
-)
+from service.domain import CatalogItem, DeleteItem, Encoding, EncodingReport, Entry, Item, PutItem, Record
+from service.errors import UnknownItem
+from service.features import check_modalities, featurized, usable
 from service.handle import ServableHandle
 from service.locks import ItemLocks
 from service.observability import Metrics
@@ -78,7 +72,8 @@ class Catalog:
                 servable = self._handle.current
                 check_modalities(item.modalities, servable.bundle.manifest.modalities)
                 condition.check(item.item_id, servable.get(item.item_id))
-                written = await self._write_encoded(servable, item, item)
+                ready = await self._featurized(servable, item)
+                written = await self._write_encoded(servable, ready, ready)
                 if written:
                     return written
 
@@ -105,7 +100,9 @@ class Catalog:
                 after = change(before)
                 if after is before:
                     return Written(item_id, created=False, report=found.report, seq=found.seq)
-                written = await self._write_encoded(servable, after, _usable(servable, before, after))
+                _check_new(servable, before, after)
+                ready = await self._featurized(servable, after)
+                written = await self._write_encoded(servable, ready, usable(servable, ready))
                 if written:
                     return written
 
@@ -162,6 +159,16 @@ class Catalog:
             await self._cache.put_many({(item.item_id, record.seq): encoding})
         return Written(item.item_id, not existed, report, record.seq)
 
+    async def _featurized(self, servable: Servable, item: Item) -> Item:
+        if not item.raw:
+            return item
+
+        def make() -> Item:
+            with self._metrics.stage("featurize"):
+                return featurized(servable, item)
+
+        return await in_thread(make, self._limits.encode, self._limits.waiting)
+
     async def _encode(self, servable: Servable, item: Item) -> Encoding:
         def encode() -> Encoding:
             with self._metrics.stage("encode"):
@@ -190,28 +197,8 @@ def _find(servable: Servable, item_id: str) -> CatalogItem:
     return found
 
 
-def _usable(servable: Servable, before: Item, after: Item) -> Item:
-    """What the model can encode of an item; what is new in it must fit, what was there before may not."""
-    known = servable.bundle.manifest.modalities
+def _check_new(servable: Servable, before: Item, after: Item) -> None:
+    """Checks what is new in an item against the model; what was there before need not fit it."""
     old = before.modalities
-    check_modalities({n: vector for n, vector in after.modalities.items() if vector is not old.get(n)}, known)
-    usable = {n: vector for n, vector in after.modalities.items() if n in known and vector.shape == (known[n],)}
-    return replace(after, modalities=usable)
-
-
-def check_modalities(modalities: Mapping[str, Vector], known: Mapping[str, int]) -> None:
-    """Checks vectors against a model's modalities (name → d_m).
-
-    Raises:
-        UnknownModality: the model has no modality of that name.
-        DimensionMismatch: a vector is of another length than d_m.
-        NotFinite: a vector holds NaN, infinity, or what float32 cannot hold.
-    """
-    for name, vector in modalities.items():
-        if name not in known:
-            raise UnknownModality(json_pointer("modalities", name), name, tuple(known))
-        if vector.shape != (known[name],):
-            raise DimensionMismatch(json_pointer("modalities", name), known[name], vector.size)
-        finite = np.isfinite(vector)
-        if not finite.all():
-            raise NotFinite(json_pointer("modalities", name, int(np.argmin(finite))))
+    new = {name: vector for name, vector in after.modalities.items() if vector is not old.get(name)}
+    check_modalities(new, servable.bundle.manifest.modalities)

@@ -14,15 +14,37 @@ Strategy = Literal["personal", "session", "popular"]
 
 
 @dataclass(frozen=True, slots=True)
+class Text:
+    """A text of which the model is to make features."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """The bytes of an image file of which the model is to make features."""
+
+    data: bytes
+
+
+Raw = Text | Image
+
+
+@dataclass(frozen=True, slots=True)
 class Item:
     """An item as its owner describes it.
 
     Attributes:
-        modalities: name → raw feature vector (d_m,) float32; absent modalities are simply not there.
+        modalities: name → feature vector (d_m,) float32; absent modalities are simply not there.
+        raw: name → what is to become a feature vector; never a name that is among the ``modalities``. Items that were
+            written have none.
+        made_by: name → checksum of the featurizer that made a vector; without those that came as vectors.
     """
 
     item_id: str
     modalities: Mapping[str, Vector] = field(default_factory=dict)
+    raw: Mapping[str, Raw] = field(default_factory=dict, kw_only=True)
+    made_by: Mapping[str, str] = field(default_factory=dict, kw_only=True)
     title: str | None = None
     categories: tuple[str, ...] = ()
     attributes: Mapping[str, str | int | float | bool] = field(default_factory=dict)

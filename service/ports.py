@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Protocol
 
-from service.domain import Encoding, Entry, Hit, Matrix, Record, Vector
+from service.domain import Encoding, Entry, Hit, Matrix, Raw, Record, Vector
 
 
 class Encoder(Protocol):
@@ -18,6 +18,19 @@ class Encoder(Protocol):
         """Encodes a batch of items, each given as modality name → (d_m,) float32; order is kept.
 
         Raises:
+            EncodingFailed: the engine failed, or gave something that is not finite.
+        """
+        ...
+
+
+class Featurizer(Protocol):
+    """Makes features of raw texts and images, as those the model was trained on were made. Synchronous, thread-safe."""
+
+    def features(self, modality: str, raw: Raw) -> Vector:
+        """The features (d_m,) float32 of a text or an image.
+
+        Raises:
+            InvalidItem: the model makes no features of that kind for this modality, or the image cannot be read.
             EncodingFailed: the engine failed, or gave something that is not finite.
         """
         ...

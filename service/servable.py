@@ -14,7 +14,7 @@ from model_store import Bundle
 from service.domain import CatalogItem, Encoding, EncodingReport, Item, PutItem, Record, Vector, item_of
 from service.facets import Facets
 from service.newcomers import Newcomers
-from service.ports import Encoder, VectorIndex
+from service.ports import Encoder, Featurizer, VectorIndex
 from service.trained import (
     rows_by_id,
     rows_by_popularity,
@@ -71,12 +71,22 @@ class Servable:
         bundle: the model version.
         encoder: of the same version.
         index: holds all items of the bundle, and nothing else.
+        featurizer: of the same version; None where the bundle has none.
         watermark: last ``seq`` of *this* journal that the training data contains.
     """
 
-    def __init__(self, bundle: Bundle, encoder: Encoder, index: VectorIndex, *, watermark: int = 0) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        encoder: Encoder,
+        index: VectorIndex,
+        *,
+        featurizer: Featurizer | None = None,
+        watermark: int = 0,
+    ) -> None:
         self.bundle = bundle
         self.encoder = encoder
+        self.featurizer = featurizer
         self.index = index
         self.watermark = watermark
         self._lock = threading.Lock()
@@ -146,7 +156,7 @@ class Servable:
         elif encoding is None or encoding.model_version != self.version:
             raise ValueError(f"record {record.seq}: expected an encoding by {self.version}, found {encoding}")
         digest = _digest(item.modalities) if item else b""
-        after = _Online(record.seq, item and replace(item, modalities={}), encoding, _since(record), digest)
+        after = _Online(record.seq, item and replace(item, modalities={}, made_by={}), encoding, _since(record), digest)
         self.facets.move(before.item if before else self._trained_item(item_id), after.item)
         self._online[item_id] = after
         self._online_items += (item is not None) - (before is not None and before.item is not None)

@@ -7,7 +7,7 @@ for a moment, the records written meanwhile are applied and the handle is exchan
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import TypeVar
@@ -16,12 +16,12 @@ import anyio
 from anyio import CapacityLimiter, to_thread
 
 from model_store import Bundle, ModelStore
-from service.catalog import check_modalities
 from service.domain import Encoding, Item, Matrix, PutItem, Record
-from service.errors import EncodingFailed, InvalidItem
+from service.errors import EncodingFailed
+from service.features import usable
 from service.handle import ServableHandle
 from service.observability import Metrics
-from service.ports import Encoder, FeatureCache, Journal, VectorIndex
+from service.ports import Encoder, FeatureCache, Featurizer, Journal, VectorIndex
 from service.servable import Servable
 
 logger = logging.getLogger(__name__)
@@ -32,6 +32,7 @@ _LONGEST_BACKOFF_S = 60.0
 T = TypeVar("T")
 
 OpenEncoder = Callable[[Bundle], Encoder]
+OpenFeaturizer = Callable[[Bundle], Featurizer | None]
 BuildIndex = Callable[[Sequence[str], Matrix], VectorIndex]
 
 
@@ -41,6 +42,7 @@ class Engines:
 
     open_encoder: OpenEncoder
     build_index: BuildIndex
+    open_featurizer: OpenFeaturizer = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,8 @@ class ModelFollower:
         bundle = self._store.load(version)
         encoder = self._engines.open_encoder(bundle)
         index = self._engines.build_index(list(bundle.items), bundle.item_embeddings)
-        return Servable(bundle, encoder, index, watermark=self._watermark(bundle))
+        featurizer = self._engines.open_featurizer(bundle)
+        return Servable(bundle, encoder, index, featurizer=featurizer, watermark=self._watermark(bundle))
 
     def _watermark(self, bundle: Bundle) -> int:
         watermark, last_seq = bundle.manifest.journal_watermark, self._journal.last_seq()
@@ -180,11 +183,11 @@ def encode_again(servable: Servable, items: Sequence[Item]) -> list[Encoding]:
     Raises:
         EncodingFailed: the encoder fails even so.
     """
-    usable = [_usable(servable, item) for item in items]
+    left = [usable(servable, item) for item in items]
     try:
-        return servable.encoder.encode([item.modalities for item in usable])
+        return servable.encoder.encode([item.modalities for item in left])
     except EncodingFailed:
-        return [_encode_or_prior(servable, item) for item in usable]
+        return [_encode_or_prior(servable, item) for item in left]
 
 
 def _encode_or_prior(servable: Servable, item: Item) -> Encoding:
@@ -194,16 +197,3 @@ def _encode_or_prior(servable: Servable, item: Item) -> Encoding:
         facts = {"item_id": item.item_id, "version": servable.version}
         logger.warning("item_encoded_as_prior", extra=facts, exc_info=True)
         return servable.encoder.encode([{}])[0]
-
-
-def _usable(servable: Servable, item: Item) -> Item:
-    kept = {}
-    for name, vector in item.modalities.items():
-        try:
-            check_modalities({name: vector}, servable.bundle.manifest.modalities)
-        except InvalidItem as exc:
-            facts = {"item_id": item.item_id, "version": servable.version, "reason": str(exc)}
-            logger.warning("modality_ignored", extra=facts)
-        else:
-            kept[name] = vector
-    return replace(item, modalities=kept)

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
+from service.adapters.onnx_session import open_session
 from service.domain import Encoding, Vector
 from service.errors import EncodingFailed, ModelUnavailable
 
@@ -29,18 +29,10 @@ class OnnxEncoder:
     """
 
     def __init__(self, path: Path, modalities: Mapping[str, int], *, d: int, model_version: str, threads: int) -> None:
-        onnxruntime.disable_telemetry_events()
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
         self._modalities = dict(modalities)
         self._d = d
         self._model_version = model_version
-        try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as exc:  # the engine's errors share no base class of their own
-            raise ModelUnavailable(f"{path}: ONNX Runtime cannot load the encoder: {exc}") from exc
+        self._session = open_session(path, threads)
         self._outputs = self._check_signature(path)
 
     def encode(self, items: Sequence[Mapping[str, Vector]]) -> list[Encoding]:

@@ -50,6 +50,7 @@ def encode_payload(entry: Entry) -> str:
             "hidden": item.hidden,
             "expires_at": item.expires_at.isoformat() if item.expires_at else None,
             "since": entry.since,
+            "made_by": dict(item.made_by),
         }
     elif isinstance(entry, Interact):
         facts |= {"kind": entry.kind, "at": entry.at.isoformat() if entry.at else None}
@@ -111,6 +112,7 @@ def _item(item_id: str, facts: dict[str, Any]) -> Item:
         available=facts["available"],
         hidden=facts["hidden"],
         expires_at=datetime.fromisoformat(expires_at) if expires_at else None,
+        made_by=dict(facts.get("made_by", {})),
     )
 
 

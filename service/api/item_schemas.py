@@ -13,20 +13,19 @@ from service.api.schemas import (
     AttributeValue,
     Categories,
     Encoding,
-    FeatureVector,
+    Modality,
     ModalityName,
     RequestPart,
     Time,
     Title,
-    vector_of,
+    part_of,
 )
-from service.domain import Item
+from service.domain import Image, Item, Raw, Text, Vector
 from service.errors import InvalidItem
 
 V = TypeVar("V")
 
 _LEFT_OUT: Mapping[str, Any] = {  # what a field is where a POST leaves it out
-    "modalities": {},
     "title": None,
     "categories": (),
     "attributes": {},
@@ -39,7 +38,7 @@ _LEFT_OUT: Mapping[str, Any] = {  # what a field is where a POST leaves it out
 class ItemPatch(RequestPart):
     """A JSON merge patch (RFC 7396) of an item: what is left out stays, null puts back what a POST without it gives."""
 
-    modalities: dict[ModalityName, FeatureVector | None] | None = Field(
+    modalities: dict[ModalityName, Modality | None] | None = Field(
         default=None, description="Merged by name; null removes a modality."
     )
     title: Title | None = None
@@ -61,13 +60,17 @@ class ItemPatch(RequestPart):
         given = {name: getattr(self, name) for name in self.model_fields_set}
         if self.modalities:
             given["modalities"] = {
-                name: None if value is None else vector_of(name, value) for name, value in self.modalities.items()
+                name: None if value is None else part_of(name, value) for name, value in self.modalities.items()
             }
 
         def change(item: Item) -> Item:
             if not given:
                 return item
-            changed = replace(item, **{name: _patched(name, item, value) for name, value in given.items()})
+            changed = replace(
+                item, **{name: _patched(name, item, value) for name, value in given.items() if name != "modalities"}
+            )
+            if "modalities" in given:
+                changed = _with_parts(changed, given["modalities"])
             if len(changed.attributes) > MAX_ATTRIBUTES:
                 found = len(changed.attributes)
                 raise InvalidItem("/attributes", f"expected at most {MAX_ATTRIBUTES} together, found {found}")
@@ -79,9 +82,22 @@ class ItemPatch(RequestPart):
 def _patched(name: str, item: Item, value: Any) -> Any:
     if value is None:
         return _LEFT_OUT[name]
-    if name in {"modalities", "attributes"}:
-        return _merged(getattr(item, name), value)
+    if name == "attributes":
+        return _merged(item.attributes, value)
     return tuple(value) if name == "categories" else value
+
+
+def _with_parts(item: Item, parts: Mapping[str, Vector | Raw | None] | None) -> Item:
+    """The item with other modalities: those that are named replaced or, with None, removed; None removes them all."""
+    if parts is None:
+        return replace(item, modalities={}, made_by={})
+    vectors = {name: None if isinstance(part, Text | Image) else part for name, part in parts.items()}
+    return replace(
+        item,
+        modalities=_merged(item.modalities, vectors),
+        raw={name: part for name, part in parts.items() if isinstance(part, Text | Image)},
+        made_by={name: made_by for name, made_by in item.made_by.items() if name not in parts},
+    )
 
 
 def _merged(old: Mapping[str, V], patch: Mapping[str, V | None]) -> dict[str, V]:

@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 from model_store import check_id
-from service.domain import Item, Vector
+from service.domain import Image, Item, Raw, Text, Vector
 from service.errors import InvalidItem, NotFinite, json_pointer
 
 _LITTLE_ENDIAN = np.dtype("<f4")
@@ -42,18 +42,37 @@ class PackedVector(RequestPart):
     embedding_b64: StrictStr
 
 
+class RawText(RequestPart):
+    """A text, where the model makes features of texts itself."""
+
+    text: Annotated[StrictStr, Field(max_length=100_000)]
+
+
+class RawImage(RequestPart):
+    """A JPEG, PNG or WebP file as base64, where the model makes features of images itself."""
+
+    image_b64: StrictStr
+
+
 def _form(value: object) -> str | None:
     if isinstance(value, list):
         return "numbers"
+    if isinstance(value, RawText) or (isinstance(value, dict) and "text" in value):
+        return "text"
+    if isinstance(value, RawImage) or (isinstance(value, dict) and "image_b64" in value):
+        return "image"
     return "packed" if isinstance(value, (dict, PackedVector)) else None
 
 
-FeatureVector = Annotated[
-    Annotated[list[StrictFloat], Tag("numbers")] | Annotated[PackedVector, Tag("packed")],
+Modality = Annotated[
+    Annotated[list[StrictFloat], Tag("numbers")]
+    | Annotated[PackedVector, Tag("packed")]
+    | Annotated[RawText, Tag("text")]
+    | Annotated[RawImage, Tag("image")],
     Discriminator(
         _form,
         custom_error_type="vector",
-        custom_error_message='expected a list of numbers or {"embedding_b64": ...}',
+        custom_error_message='expected a list of numbers, {"embedding_b64": ...}, {"text": ...} or {"image_b64": ...}',
     ),
 ]
 
@@ -91,8 +110,8 @@ class ItemBody(RequestPart):
     """An item with whatever modalities it has."""
 
     item_id: ExternalId = Field(description="External id, 1-256 characters, no control characters.")
-    modalities: dict[ModalityName, FeatureVector] = Field(
-        default_factory=dict, description="Raw features by modality; leave out what the item lacks."
+    modalities: dict[ModalityName, Modality] = Field(
+        default_factory=dict, description="Features by modality, or what they are made of; leave out what is lacking."
     )
     title: Title | None = None
     categories: Categories = Field(default_factory=list)
@@ -107,40 +126,50 @@ class ItemBody(RequestPart):
         """The item in the service's own terms.
 
         Raises:
-            InvalidItem: a packed vector is no base64 of float32 numbers.
+            InvalidItem: a packed vector is no base64 of float32 numbers, or an image no base64.
         """
+        parts = {name: part_of(name, value) for name, value in self.modalities.items()}
         return Item(
             self.item_id,
-            {name: vector_of(name, value) for name, value in self.modalities.items()},
+            {name: part for name, part in parts.items() if not isinstance(part, Text | Image)},
             self.title,
             tuple(self.categories),
             self.attributes,
             available=self.available,
             hidden=self.hidden,
             expires_at=self.expires_at,
+            raw={name: part for name, part in parts.items() if isinstance(part, Text | Image)},
         )
 
 
-def vector_of(name: str, value: list[float] | PackedVector) -> Vector:
-    """The vector of a modality; numbers that float32 cannot hold are infinite in it.
+def part_of(name: str, value: list[float] | PackedVector | RawText | RawImage) -> Vector | Raw:
+    """A modality in the service's own terms; numbers that float32 cannot hold are infinite in its vector.
 
     Raises:
-        InvalidItem: it is packed, and no base64 of finite float32 numbers.
+        InvalidItem: it is packed, and no base64 of finite float32 numbers, or no base64 of an image.
     """
+    if isinstance(value, RawText):
+        return Text(value.text)
+    if isinstance(value, RawImage):
+        return Image(_bytes_of(json_pointer("modalities", name, "image_b64"), value.image_b64))
     if isinstance(value, list):
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinity, which the catalogue refuses
             return np.array(value, dtype=np.float64).astype(np.float32)
     pointer = json_pointer("modalities", name, "embedding_b64")
-    try:
-        data = base64.b64decode(value.embedding_b64, validate=True)
-    except (binascii.Error, ValueError) as exc:
-        raise InvalidItem(pointer, f"expected base64: {exc}") from exc
+    data = _bytes_of(pointer, value.embedding_b64)
     if len(data) % _LITTLE_ENDIAN.itemsize:
         raise InvalidItem(pointer, f"expected 4 bytes a number, found {len(data)} bytes")
     vector = np.frombuffer(data, dtype=_LITTLE_ENDIAN).astype(np.float32)
     if not np.isfinite(vector).all():
         raise NotFinite(pointer)
     return vector
+
+
+def _bytes_of(pointer: str, text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as exc:
+        raise InvalidItem(pointer, f"expected base64: {exc}") from exc
 
 
 def packed(vector: Vector) -> dict[str, str]:
