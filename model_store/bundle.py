@@ -1,6 +1,7 @@
 """The bundle: one immutable model version as a directory of arrays, texts and an ONNX encoder."""
 
 import tokenize
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from model_store.checks import check_contents
 from model_store.contents import BundleContents
 from model_store.errors import CorruptBundle, InvalidId
+from model_store.featurizers import featurizer_file
 from model_store.files import fsync, read_lines, sha256_of, write_lines
 from model_store.ids import IdMap
 from model_store.manifest import MANIFEST_NAME, Manifest, read_manifest, write_manifest
@@ -33,6 +35,16 @@ class Bundle(BundleContents):
         """Path of the ONNX encoder."""
         return self.directory / "encoder.onnx"
 
+    def featurizer_path(self, modality: str) -> Path:
+        """Path of the ONNX model that makes a modality's features of raw texts or images.
+
+        Raises:
+            KeyError: the bundle has none for this modality; ``manifest.featurizers`` lists those it has.
+        """
+        if modality not in self.manifest.featurizers:
+            raise KeyError(modality)
+        return self.directory / featurizer_file(modality)
+
     def seen(self, user_row: int) -> NDArray[np.int32]:
         """Item rows a user has interacted with in the training data, oldest first."""
         return self.seen_indices[self.seen_indptr[user_row] : self.seen_indptr[user_row + 1]]
@@ -44,14 +56,26 @@ class Bundle(BundleContents):
         return {name: value for name, value in zip(self.item_columns, self.item_rows[item_row], strict=True) if value}
 
 
-def write_bundle(directory: Path, contents: BundleContents, encoder: bytes, manifest: Manifest) -> Manifest:
+def write_bundle(
+    directory: Path,
+    contents: BundleContents,
+    encoder: bytes,
+    manifest: Manifest,
+    featurizers: Mapping[str, bytes] | None = None,
+) -> Manifest:
     """Writes a bundle into an existing empty directory, every file flushed to disk; returns the completed manifest.
 
-    The counts and checksums of ``manifest`` are filled in here; its other facts are the caller's.
+    The counts and checksums of ``manifest`` are filled in here; its other facts are the caller's, the kinds of the
+    ``featurizers`` (modality → ONNX) among them.
 
     Raises:
         CorruptBundle: the contents contradict each other or hold values that are not finite.
     """
+    models = featurizers or {}
+    if set(models) != set(manifest.featurizers):
+        raise CorruptBundle(
+            directory, f"expected featurizers of {sorted(manifest.featurizers)}, found {sorted(models)}"
+        )
     manifest = replace(manifest, n_users=len(contents.users), n_items=len(contents.items))
     check_contents(directory, contents, manifest)
     for name, array in contents.arrays().items():
@@ -66,6 +90,8 @@ def write_bundle(directory: Path, contents: BundleContents, encoder: bytes, mani
         [header, *("\t".join((i, *row)) for i, row in zip(contents.items, rows, strict=True))],
     )
     (directory / "encoder.onnx").write_bytes(encoder)
+    for name, model in models.items():
+        (directory / featurizer_file(name)).write_bytes(model)
     names = sorted(path.name for path in directory.iterdir())
     manifest = replace(manifest, checksums={name: sha256_of(directory / name) for name in names})
     write_manifest(directory / MANIFEST_NAME, manifest)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from model_store.contents import BundleContents
 from model_store.errors import CorruptBundle
+from model_store.featurizers import check_featurizers
 from model_store.manifest import Manifest, check_rule
 
 
@@ -30,6 +31,7 @@ def check_contents(directory: Path, contents: BundleContents, manifest: Manifest
     if (manifest.history is None) != (contents.history_embeddings is None):
         raise CorruptBundle(directory, "history embeddings and a history rule belong together")
     check_rule(directory, manifest)
+    check_featurizers(directory, manifest.featurizers, manifest.modalities)
     if set(contents.features) != set(manifest.modalities):
         raise CorruptBundle(
             directory, f"expected features of {sorted(manifest.modalities)}, found {sorted(contents.features)}"

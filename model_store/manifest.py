@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from model_store.errors import CorruptBundle, IncompatibleBundle
+from model_store.featurizers import check_featurizers, featurizer_file
 from model_store.history import FoldInRule, LeastSquaresRule, parse_rule
 
 FORMAT_VERSION = 1
@@ -46,6 +47,7 @@ class Manifest:
         training: the training configuration.
         journal_watermark: last journal ``seq`` the training data contains; 0 where it came from elsewhere.
         checksums: file name → sha256 of every other file of the bundle.
+        featurizers: modality → kind of the featurizer, ``text`` or ``image``; only modalities that have one.
     """
 
     model_version: str
@@ -60,6 +62,7 @@ class Manifest:
     training: Mapping[str, Any] = field(default_factory=dict)
     journal_watermark: int = 0
     checksums: Mapping[str, str] = field(default_factory=dict)
+    featurizers: Mapping[str, str] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
     def to_json(self) -> str:
@@ -71,6 +74,8 @@ class Manifest:
         """
         # Through JSON and back, so that keys are sorted as the strings they become: metrics may be keyed by k = 5, 10.
         facts = json.loads(_canonical(asdict(self)))
+        if not self.featurizers:  # bundles were written before there were any, and stay what they are byte for byte
+            del facts["featurizers"]
         facts["checksum"] = hashlib.sha256(_canonical(facts).encode()).hexdigest()
         return _canonical(facts)
 
@@ -92,7 +97,9 @@ class Manifest:
     def required_files(self) -> frozenset[str]:
         """The files a bundle of these facts has beside its manifest."""
         features = {f"features_{name}.npy" for name in self.modalities}
-        return frozenset({*FIXED_FILES, *features, *(["history_embeddings.npy"] if self.history else [])})
+        featurizers = {featurizer_file(name) for name in self.featurizers}
+        history = ["history_embeddings.npy"] if self.history else []
+        return frozenset({*FIXED_FILES, *features, *featurizers, *history})
 
 
 def _canonical(facts: Mapping[str, Any]) -> str:
@@ -144,8 +151,9 @@ def read_manifest(path: Path) -> Manifest:
 
 def _parse(path: Path, facts: dict[str, Any]) -> Manifest:
     known = {f.name for f in fields(Manifest)} | {"checksum"}
-    if set(facts) != known:
-        raise CorruptBundle(path, f"missing fields {sorted(known - set(facts))}, unknown {sorted(set(facts) - known)}")
+    missing, unknown = known - set(facts) - {"featurizers"}, set(facts) - known
+    if missing or unknown:
+        raise CorruptBundle(path, f"missing fields {sorted(missing)}, unknown {sorted(unknown)}")
     history = None if facts["history"] is None else parse_rule(facts["history"])
     return Manifest(**{k: v for k, v in facts.items() if k not in {"checksum", "history"}}, history=history)
 
@@ -179,9 +187,10 @@ def _check_facts(path: Path, manifest: Manifest) -> None:
         least = 1 if name in sizes else 0
         if type(value) is not int or value < least:
             raise CorruptBundle(path, f"{name}: expected an integer of at least {least}, found {value!r}")
-    for name in ("metrics", "training", "checksums"):
+    for name in ("metrics", "training", "checksums", "featurizers"):
         if not isinstance(getattr(manifest, name), Mapping):
             raise CorruptBundle(path, f"{name}: expected an object")
     check_rule(path, manifest)
+    check_featurizers(path, manifest.featurizers, manifest.modalities)
     if manifest.created.utcoffset() is None:
         raise CorruptBundle(path, f"created_at: expected a time zone, found {manifest.created_at!r}")

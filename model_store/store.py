@@ -11,7 +11,7 @@ import contextlib
 import fcntl
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -52,10 +52,17 @@ class ModelStore:
         self._versions = root / "versions"
         self._pointer = root / "CURRENT"
 
-    def publish(self, contents: BundleContents, encoder: bytes, manifest: Manifest) -> Manifest:
+    def publish(
+        self,
+        contents: BundleContents,
+        encoder: bytes,
+        manifest: Manifest,
+        featurizers: Mapping[str, bytes] | None = None,
+    ) -> Manifest:
         """Adds a version in one step: it is written beside the others, checked by reading it back, then renamed.
 
-        Publishing does not promote; the version that serves stays the same.
+        Publishing does not promote; the version that serves stays the same. ``featurizers`` are those that
+        ``manifest`` names, modality → ONNX.
 
         Raises:
             CorruptBundle: the bundle contradicts itself; nothing was added.
@@ -67,7 +74,7 @@ class ModelStore:
         temporary = self._temporary()
         temporary.mkdir()
         try:
-            written = write_bundle(temporary, contents, encoder, manifest)
+            written = write_bundle(temporary, contents, encoder, manifest, featurizers)
             load_bundle(temporary)
             with self._locked():
                 self._check_new(target)

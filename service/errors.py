@@ -12,6 +12,7 @@ RecommenderError
 │   ├── DimensionMismatch    a vector of another length than the model's d_m
 │   └── NotFinite            NaN or infinity in a vector
 ├── PreconditionFailed       the item is not as the caller expects it
+├── ItemMoved                another process has written the item meanwhile
 ├── ModelUnavailable         nothing is promoted, or the promoted version cannot be loaded
 ├── EncodingFailed           the encoder refused a sound item
 ├── Overloaded               more waits already than may wait
@@ -123,6 +124,15 @@ class PreconditionFailed(RecommenderError):
         self.seq = seq
         found = "there is no such item" if seq is None else f"its latest record is {seq}"
         super().__init__(f"item {item_id!r} is not as expected: {found}")
+
+
+class ItemMoved(RecommenderError):
+    """The latest record of the item is another one than its writer knew; nothing was written."""
+
+    def __init__(self, item_id: str, seq: int) -> None:
+        self.item_id = item_id
+        self.seq = seq
+        super().__init__(f"item {item_id!r} was written by another process meanwhile: its latest record is {seq}")
 
 
 class ModelUnavailable(RecommenderError):

@@ -74,8 +74,11 @@ class Journal(Protocol):
         """A random name made with the journal: what is kept elsewhere under a ``seq`` belongs to this journal only."""
         ...
 
-    def append(self, entry: Entry) -> Future[Record]:
+    def append(self, entry: Entry, *, expected: int | None = None) -> Future[Record]:
         """Writes an entry. The future resolves once it is on disk, or raises StorageUnavailable and wrote nothing.
+
+        Where ``expected`` is given, it must be the ``seq`` of the latest record of the entry's item, 0 if there is
+        none; otherwise the future raises ItemMoved and nothing was written.
 
         An interaction whose event id is known already is not written again; its first record, ``repeated``, is the
         answer.

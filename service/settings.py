@@ -100,8 +100,11 @@ class Settings(BaseSettings):
     @classmethod
     def _durable(cls, value: str) -> str:
         scheme, _, path = value.partition(":///")
-        if scheme.partition("+")[0] != "sqlite" or not path or path.startswith(":memory:"):
-            raise ValueError("expected sqlite:///PATH, a file: a journal must outlive the process")
+        file = scheme.partition("+")[0] == "sqlite" and path and not path.startswith(":memory:")
+        if not file and not value.startswith("postgresql+psycopg://"):
+            raise ValueError(
+                "expected sqlite:///PATH, a file: a journal must outlive the process; or postgresql+psycopg://…"
+            )
         return value
 
     @field_validator("read_keys", "write_keys", "admin_keys")

@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model_store import IdMap
+from model_store.featurizers import featurizer_file
 from model_store.manifest import MODALITY_PATTERN
 from training.columns import IdColumn, check_columns, read_ids, read_numbers, read_split, read_text
 from training.errors import DatasetError
@@ -31,6 +32,7 @@ class Dataset:
         features: modality → features of all items, alphabetical.
         item_columns: names of the metadata columns.
         item_rows: (n_items) tuples of metadata, one value per column.
+        featurizers: modality → ONNX file of the model that made its features; only modalities that have one.
     """
 
     users: IdMap
@@ -39,6 +41,7 @@ class Dataset:
     features: Mapping[str, ModalityFeatures]
     item_columns: tuple[str, ...] = ()
     item_rows: tuple[tuple[str, ...], ...] = ()
+    featurizers: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def n_users(self) -> int:
@@ -70,6 +73,7 @@ def read_dataset(directory: Path) -> Dataset:
     if path is None:
         raise DatasetError(directory, "a file interactions.tsv or interactions.parquet", "neither")
     features = _read_all_features(directory)
+    featurizers = _find_featurizers(directory, features)
     items, columns, rows = _read_items(directory, features)
     _check_heights(directory, features, len(items))
     table = read_table(path)
@@ -85,7 +89,8 @@ def read_dataset(directory: Path) -> Dataset:
         timestamps=read_numbers(table, "timestamp", np.float64) if "timestamp" in table.columns else None,
         split=read_split(table) if "split" in table.columns else None,
     )
-    return Dataset(users, items, _merge_repeated(table, interactions, len(items)), features, columns, rows)
+    interactions = _merge_repeated(table, interactions, len(items))
+    return Dataset(users, items, interactions, features, columns, rows, featurizers)
 
 
 def _read_all_features(directory: Path) -> dict[str, ModalityFeatures]:
@@ -100,6 +105,15 @@ def _read_all_features(directory: Path) -> dict[str, ModalityFeatures]:
 
 def _modality(path: Path) -> str:
     return path.stem.removeprefix("features_")
+
+
+def _find_featurizers(directory: Path, features: Mapping[str, ModalityFeatures]) -> dict[str, Path]:
+    for path in sorted(directory.glob(featurizer_file("*"))):
+        name = path.stem.removeprefix("featurizer_")
+        if name not in features:
+            raise DatasetError(path, f"features_{name}.npy beside it", "features of " + ", ".join(features))
+    paths = {name: directory / featurizer_file(name) for name in features}
+    return {name: path for name, path in paths.items() if path.exists()}
 
 
 def _check_heights(directory: Path, features: Mapping[str, ModalityFeatures], n_items: int) -> None:

@@ -7,8 +7,8 @@ TrainingError
 ├── Diverged             the loss is no longer finite
 ├── Untrained            a run was stopped before there was a model to keep
 ├── UnusableCheckpoint   a checkpoint is damaged, or of another run
-├── ExportRefused        the exported encoder does not compute what the model computes
-└── PreparationFailed    a public data set could not be fetched or written
+├── ExportRefused        the exported encoder or a featurizer does not compute what it should
+└── PreparationFailed    data could not be fetched, or not be written where it was asked for
 """
 
 from collections.abc import Mapping
@@ -87,8 +87,8 @@ class UnusableCheckpoint(TrainingError):
 
 
 class ExportRefused(TrainingError):
-    """The exported encoder does not compute what the model computes; nothing may be published."""
+    """The exported encoder or a featurizer does not compute what it should; nothing may be published."""
 
 
 class PreparationFailed(TrainingError):
-    """A public data set could not be fetched, or not be written where it was asked for."""
+    """Data could not be fetched, or not be written where it was asked for."""

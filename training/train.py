@@ -14,6 +14,7 @@ from training.config import TrainConfig
 from training.dataset import Dataset, read_dataset
 from training.evaluation import KS, evaluate
 from training.export import bundle_contents, export_encoder, make_manifest
+from training.featurizers import kinds_of, read_featurizers
 from training.fitting import fit
 from training.flags import add_config_arguments, given_options
 from training.foldable import exported
@@ -70,13 +71,15 @@ def run(args: argparse.Namespace) -> int:
 
     Raises:
         TrainingError: defective data, a flag that cannot be meant, nothing to learn from, an unusable checkpoint,
-            Ctrl-C before there was a model, or an unfaithful export; nothing was published.
+            Ctrl-C before there was a model, an unfaithful export, or a defective featurizer; nothing was published.
         ModelStoreError: the store refused the bundle.
         OSError: the store, the report or the checkpoint cannot be written.
     """
     config = configure(**given_options(args))
     console = Console()
     dataset = read_dataset(args.data)
+    if args.store:
+        read_featurizers(dataset)  # a defective one is refused now, not after the training
     prepared = prepare_data(dataset, config.seed, new_items=args.new_items)
     _introduce(console, prepared)
     if args.checkpoint and args.checkpoint.exists():
@@ -155,9 +158,10 @@ def _publish(
         calibration["confidence_ceiling"] = outcome.confidence.ceiling
     training = {**asdict(config), **calibration}
     manifest = make_manifest(dataset, export, config, metrics, embeddings.items.shape[1])
-    manifest = replace(manifest, training=training)
+    featurizers = read_featurizers(dataset)
+    manifest = replace(manifest, training=training, featurizers=kinds_of(featurizers))
     store = ModelStore(args.store)
-    published = store.publish(contents, encoder, manifest)
+    published = store.publish(contents, encoder, manifest, {name: f.content for name, f in featurizers.items()})
     if args.promote:
         store.promote(published.model_version)
     return published

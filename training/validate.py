@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.dataset import Dataset, read_dataset
+from training.featurizers import kinds_of, read_featurizers
 from training.interactions import SPLIT_NAMES
 
 
@@ -21,8 +22,12 @@ def run(args: argparse.Namespace) -> int:
 
     Raises:
         DatasetError: with the first defect found.
+        ExportRefused: a featurizer is not what a bundle can have.
     """
-    sys.stdout.write("\n".join(summary(read_dataset(args.data))) + "\n")
+    dataset = read_dataset(args.data)
+    kinds = kinds_of(read_featurizers(dataset))
+    made = [f"featurizers    {', '.join(f'{name} from raw {kind}s' for name, kind in kinds.items())}"] if kinds else []
+    sys.stdout.write("\n".join([*summary(dataset), *made]) + "\n")
     return 0
 
 

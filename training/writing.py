@@ -1,5 +1,6 @@
 """Writes a data set as a dataset directory."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -7,13 +8,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from model_store.featurizers import featurizer_file
 from training.dataset import Dataset
 from training.errors import DatasetError
 from training.interactions import SPLIT_NAMES, Interactions
 
 
 def write_dataset(directory: Path, dataset: Dataset, dtype: type[np.float16] | type[np.float32] = np.float32) -> None:
-    """Writes TSV tables and feature arrays of ``dtype`` into a new or empty directory.
+    """Writes TSV tables, feature arrays of ``dtype`` and copies of the featurizers into a new or empty directory.
 
     Raises:
         DatasetError: the directory holds something, or metadata holds a tab or a line end.
@@ -26,6 +28,8 @@ def write_dataset(directory: Path, dataset: Dataset, dtype: type[np.float16] | t
     for name, features in dataset.features.items():
         matrix = features.with_nan().astype(dtype, copy=False)
         np.save(directory / f"features_{name}.npy", matrix, allow_pickle=False)
+    for name, path in dataset.featurizers.items():
+        shutil.copyfile(path, directory / featurizer_file(name))
 
 
 def _write_items(path: Path, dataset: Dataset) -> None:

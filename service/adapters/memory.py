@@ -22,7 +22,7 @@ from service.domain import (
     Vector,
     item_of,
 )
-from service.errors import StorageUnavailable
+from service.errors import ItemMoved, StorageUnavailable
 
 
 class MemoryIndex:
@@ -82,16 +82,27 @@ class MemoryJournal:
         """A random name made with the journal."""
         return self._identity
 
-    def append(self, entry: Entry) -> Future[Record]:
+    def append(self, entry: Entry, *, expected: int | None = None) -> Future[Record]:
         """Writes an entry at once."""
         future: Future[Record] = Future()
         with self._lock:
             if self._closed:
                 future.set_exception(StorageUnavailable("the journal is closed"))
                 return future
-            record = self._known(entry) or self._write(entry)
-        future.set_result(record)
+            moved = self._moved(entry, expected)
+            record = None if moved else self._known(entry) or self._write(entry)
+        if record:
+            future.set_result(record)
+        else:
+            future.set_exception(moved)
         return future
+
+    def _moved(self, entry: Entry, expected: int | None) -> ItemMoved | None:
+        item_id = item_of(entry)
+        if expected is None or item_id is None:
+            return None
+        seqs = [record.seq for record in self._records if item_of(record.entry) == item_id]
+        return None if max(seqs, default=0) == expected else ItemMoved(item_id, max(seqs, default=0))
 
     def _known(self, entry: Entry) -> Record | None:
         if not isinstance(entry, Interact) or entry.event_id is None:

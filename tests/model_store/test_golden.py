@@ -31,6 +31,7 @@ def test_golden_facts_are_read(golden: Bundle) -> None:
     assert manifest.history == HistoryRule(alpha=0.5, max_items=3)
     assert (manifest.metrics, manifest.training) == ({"cold": {"recall@20": 0.25}}, {"seed": 7})
     assert manifest.journal_watermark == 0
+    assert manifest.featurizers == {}
 
 
 def test_golden_ids_and_metadata_are_read(golden: Bundle) -> None:

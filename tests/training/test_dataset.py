@@ -412,6 +412,28 @@ def test_written_data_set_reads_back_the_same(
     assert found.item_rows == original.item_rows
 
 
+def test_featurizers_are_found_and_copied(directory: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The models beside the features belong to the data set, also where it is written anew."""
+    (directory / "featurizer_text.onnx").write_bytes(b"a model")
+    target = tmp_path_factory.mktemp("copy") / "set"
+
+    dataset = read_dataset(directory)
+    write_dataset(target, dataset)
+
+    assert dataset.featurizers == {"text": directory / "featurizer_text.onnx"}
+    assert read_dataset(target).featurizers == {"text": target / "featurizer_text.onnx"}
+    assert (target / "featurizer_text.onnx").read_bytes() == b"a model"
+
+
+@pytest.mark.parametrize("name", ["audio", "Text", ""])
+def test_featurizer_without_features_is_refused(directory: Path, name: str) -> None:
+    """A misspelt name is no reason to publish without the model; the error names the file."""
+    (directory / f"featurizer_{name}.onnx").write_bytes(b"a model")
+
+    with pytest.raises(DatasetError, match=rf"featurizer_{name}\.onnx: expected features_{name}\.npy beside it, found"):
+        read_dataset(directory)
+
+
 def test_write_refuses_a_directory_with_files(directory: Path) -> None:
     """Features of an earlier data set would otherwise join the new one."""
     with pytest.raises(DatasetError, match="expected a new or empty directory"):

@@ -28,6 +28,7 @@ from training.models import PRESETS
 from training.models.i3mrec import I3MRec
 from training.prepared import prepare_data
 from training.splits import DROPPED, new_item_rows, split_dataset
+from training.text_featurizer import learn_featurizer
 from training.writing import write_dataset
 
 SMALL = ["--d", "8", "--hidden", "16", "--epochs", "4", "--evaluate-every", "2", "--device", "cpu"]
@@ -50,9 +51,11 @@ class Published(NamedTuple):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory, make_board: MakeBoard) -> Path:
-    """A dataset directory with a split column, incomplete items, a bare one and two new ones."""
+    """A dataset directory with a split column, a featurizer, incomplete items, a bare one and two new ones."""
     directory = tmp_path_factory.mktemp("data") / "board"
     write_dataset(directory, make_board(30, 24, new=NEW, bare=[4], missing=0.3, validation=True))
+    words = [f"word{n}" for n in range(12)]
+    (directory / "featurizer_text.onnx").write_bytes(learn_featurizer([*words, *words], 12, 12).content)
     return directory
 
 
@@ -134,6 +137,14 @@ def test_published_version_is_sound_and_serves(published: Published, capsys: pyt
     assert (manifest.n_users, manifest.n_items, manifest.d) == (30, 24, 8)
     assert manifest.modalities == {"image": 8, "text": 12}
     assert published.bundle.metadata(1) == {"community": "1"}
+
+
+def test_published_version_has_the_featurizers_of_the_data(published: Published) -> None:
+    """What the data directory says how to make of raw texts, the service can make of them too."""
+    bundle = published.bundle
+
+    assert bundle.manifest.featurizers == {"text": "text"}
+    assert bundle.featurizer_path("text").read_bytes() == (published.data / "featurizer_text.onnx").read_bytes()
 
 
 def test_tables_reproduce_the_reported_metrics(published: Published) -> None:

@@ -66,7 +66,23 @@ def test_history_is_ordered_by_writing(journal: Journal) -> None:
 
 
 ALIKE = [
-    *("a", "A", "a ", " a", "", "\0", "a\0", "a\0b", "\u00e1", "a\u0301", "\u0131", "🎉", "\u2028", "ß", "ss"),
+    *(
+        "a",
+        "A",
+        "a ",
+        " a",
+        "",
+        "\u200b",
+        "a\u200b",
+        "a\u200bb",
+        "\u00e1",
+        "a\u0301",
+        "\u0131",
+        "🎉",
+        "\u2028",
+        "ß",
+        "ss",
+    ),
     *(
         "%",
         "_",
@@ -89,7 +105,7 @@ ALIKE = [
 
 def test_users_are_told_apart_by_every_character(journal: Journal) -> None:
     """A user has the interactions under exactly this name, and the erasure of one leaves all the others."""
-    write(journal, *(Interact(user, f"item of {user}", event_id=f"event of {user}") for user in ALIKE))
+    write(journal, *(Interact(user, f"item of {user}", event_id=user) for user in ALIKE))
 
     written = [journal.history(user, 5) for user in ALIKE]
     left: list[list[str]] = []
@@ -123,7 +139,7 @@ def test_interactions_come_back_as_written(journal: Journal) -> None:
 # Events
 
 
-@pytest.mark.parametrize("event_id", ["e", "", "0", "ü '%\0"], ids=range(4))
+@pytest.mark.parametrize("event_id", ["e", "", "0", "ü '%\u200b"], ids=range(4))
 def test_event_is_written_once(journal: Journal, event_id: str) -> None:
     """The same event id again answers with the first record, whatever else the entry says, and writes nothing."""
     first, *others = write(

@@ -1,0 +1,143 @@
+"""What is special to each database the journal can live in."""
+
+import logging
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+
+from service.errors import StorageUnavailable
+
+logger = logging.getLogger(__name__)
+
+_LOCK = 0x13_5EC  # names the journal among the advisory locks of its database
+_DISK_FULL = "53100"  # PostgreSQL's SQLSTATE
+
+
+class Dialect(Protocol):
+    """A database."""
+
+    engine: sa.Engine
+
+    def writing(self) -> "_Transaction":
+        """A transaction, durable once it is left, during which nobody else writes the journal."""
+        ...
+
+    def forget_erased(self) -> None:
+        """Overwrites what was erased from the tables where it still stands elsewhere in the database's files."""
+        ...
+
+    def is_full(self, error: BaseException) -> bool:
+        """Whether the database's own error says that there is no room left."""
+        ...
+
+
+_Transaction = Any  # a context manager that gives a sqlalchemy.Connection
+
+
+def open_dialect(url: sa.URL, timeout_s: float) -> Dialect:
+    """The dialect of a URL; connects when it is first used.
+
+    Raises:
+        StorageUnavailable: the URL names no database of a known kind, or its directory cannot be made.
+    """
+    if url.get_backend_name() == "postgresql":
+        return Postgres(url, timeout_s)
+    if url.get_backend_name() == "sqlite" and url.database and url.database != ":memory:":
+        return Sqlite(url, timeout_s)
+    raise StorageUnavailable("expected a journal URL sqlite:///PATH or postgresql+psycopg://HOST/DATABASE")
+
+
+class Sqlite:
+    """A file; its commits are on disk when they return. Processes on the same machine may share it."""
+
+    def __init__(self, url: sa.URL, timeout_s: float) -> None:
+        try:
+            Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            raise StorageUnavailable(f"the directory of the journal cannot be made: {exc}") from exc
+        self.engine = sa.create_engine(url, hide_parameters=True, connect_args={"timeout": timeout_s})
+
+        def prepare(connection: Any, _: object) -> None:
+            connection.isolation_level = None  # transactions begin where we say so, not where the driver thinks
+            cursor = connection.cursor()
+            cursor.execute("PRAGMA journal_mode=WAL")
+            cursor.execute("PRAGMA synchronous=FULL")
+            cursor.execute("PRAGMA secure_delete=ON")  # what is erased is overwritten, not only unlinked
+            cursor.close()
+
+        sa.event.listen(self.engine, "connect", prepare)
+
+    @contextmanager
+    def writing(self) -> Iterator[sa.Connection]:
+        """A transaction that holds the write lock from its beginning, so that what it reads is what it writes on."""
+        with self.engine.connect() as connection:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                _roll_back(connection)
+                raise
+            connection.exec_driver_sql("COMMIT")
+
+    def forget_erased(self) -> None:
+        """Empties the write-ahead log."""
+        try:
+            with self.engine.connect() as connection:
+                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        except SQLAlchemyError:  # the erasure itself is on disk; the log is emptied by the next checkpoint
+            logger.warning("journal_log_not_emptied", exc_info=True)
+
+    def is_full(self, error: BaseException) -> bool:
+        """Whether the disk or the file's own limit is reached."""
+        return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+
+
+class Postgres:
+    """A server, for several processes on several machines."""
+
+    def __init__(self, url: sa.URL, timeout_s: float) -> None:
+        milliseconds = max(1, int(1000 * timeout_s))
+        options = f"-c lock_timeout={milliseconds} -c statement_timeout={max(milliseconds, 30_000)}"
+        try:
+            self.engine = sa.create_engine(
+                url,
+                hide_parameters=True,  # they hold features and names of users, and would stand in logs
+                pool_pre_ping=True,  # a server that was restarted costs nobody a request
+                isolation_level="AUTOCOMMIT",
+                connect_args={"connect_timeout": max(2, round(timeout_s)), "options": options},
+            )
+        except ImportError as exc:
+            raise StorageUnavailable("the driver is not installed: pip install 'i3rec[postgres]'") from exc
+
+    @contextmanager
+    def writing(self) -> Iterator[sa.Connection]:
+        """A transaction under the journal's lock, so that records become visible in the order of their numbers.
+
+        Otherwise a reader could see a record and never come back for one with a smaller number that was committed
+        later.
+        """
+        with (
+            self.engine.connect().execution_options(isolation_level="READ COMMITTED") as connection,
+            connection.begin(),
+        ):
+            connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+            yield connection
+
+    def forget_erased(self) -> None:
+        """Nothing: the server's own vacuum reclaims what was erased."""
+
+    def is_full(self, error: BaseException) -> bool:
+        """Whether the server's disk is full."""
+        return getattr(error, "sqlstate", None) == _DISK_FULL
+
+
+def _roll_back(connection: sa.Connection) -> None:
+    try:
+        connection.exec_driver_sql("ROLLBACK")
+    except SQLAlchemyError:  # SQLite rolls back by itself on some errors: then there is no transaction left
+        logger.debug("journal_rollback_failed", exc_info=True)
