@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import uvicorn
 from pydantic import ValidationError
 
+from service import maintenance
 from service.app import create_app, open_journal
 from service.errors import RecommenderError
 from service.observability import configure_logging
@@ -20,13 +21,15 @@ logger = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serves until a signal ends it; returns the exit status (2: the settings are wrong)."""
-    _parser().parse_args(argv)
+    """Serves until a signal ends it, or runs a command; returns the exit status (2: the settings are wrong)."""
+    arguments = _parser().parse_args(argv)
     try:
         settings = Settings()  # type: ignore[call-arg]  # the environment gives what is required
     except ValidationError as exc:
         print(explain(exc), file=sys.stderr)
         return 2
+    if "command" in arguments:
+        return maintenance.run(arguments.command, settings, arguments)
     try:
         open_journal(settings).close()
     except RecommenderError as exc:
@@ -63,11 +66,13 @@ def _parser() -> argparse.ArgumentParser:
         f"  {PREFIX}{name.upper():<20} {field.description} [{'required' if field.is_required() else field.default}]"
         for name, field in Settings.model_fields.items()
     ]
-    return argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         prog="python -m service",
         description="Runs the service. All settings are environment variables:\n\n" + "\n".join(lines),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    maintenance.add_commands(parser)
+    return parser
 
 
 if __name__ == "__main__":

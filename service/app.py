@@ -27,12 +27,14 @@ from service.catalog import Catalog, WriteLimits
 from service.errors import RecommenderError
 from service.exploration import Exploration
 from service.feedback import Feedback
+from service.following import JournalFollower, keep_compact
 from service.handle import ServableHandle
 from service.inventory import Inventory
 from service.models import Models
 from service.observability import Metrics, RequestContext
 from service.ports import Encoder, FeatureCache, Featurizer, Journal
 from service.recommend import Reading, Recommender
+from service.replay import Replay
 from service.settings import Settings
 from service.sync import Engines, ModelFollower
 
@@ -117,7 +119,11 @@ def create_app(settings: Settings, backends: Backends | None = None) -> FastAPI:
             async with anyio.create_task_group() as tasks:
                 await follower.refresh()
                 tasks.start_soon(follower.run, settings.model_poll_s)
-                yield {"services": _wire(settings, handle, used, metrics, follower)}
+                others = JournalFollower(handle, used.journal, Replay(used.cache), metrics)
+                tasks.start_soon(others.run, settings.follow_poll_s)
+                if settings.compact_every_s:
+                    tasks.start_soon(keep_compact, used.journal, settings.compact_every_s)
+                yield {"services": _wire(settings, handle, used, metrics, follower, others)}
                 tasks.cancel_scope.cancel()
         finally:
             with anyio.CancelScope(shield=True):
@@ -167,7 +173,12 @@ def _keys(settings: Settings) -> dict[str, guard.Access]:
 
 
 def _wire(
-    settings: Settings, handle: ServableHandle, backends: Backends, metrics: Metrics, follower: ModelFollower
+    settings: Settings,
+    handle: ServableHandle,
+    backends: Backends,
+    metrics: Metrics,
+    follower: ModelFollower,
+    others: JournalFollower,
 ) -> Services:
     journal, cache = backends.journal, backends.cache
     limits = WriteLimits(
@@ -180,24 +191,26 @@ def _wire(
         max_shown=settings.max_cursor,
         max_history=settings.max_history,
     )
-    _watch(metrics, handle, cache)
+    _watch(metrics, handle, cache, others)
     return Services(
         settings,
         handle,
-        Catalog(handle, journal, cache, metrics, limits),
+        Catalog(handle, journal, cache, metrics, limits, others.catch_up),
         Bulk(handle, journal, cache, metrics, limits),
         Recommender(handle, journal, cache, metrics, reading),
         Feedback(journal, metrics),
         Models(ModelStore(settings.model_store), follower.refresh),
         Inventory(handle, journal, reading.searches),
+        others,
         cache,
         metrics,
     )
 
 
-def _watch(metrics: Metrics, handle: ServableHandle, cache: FeatureCache) -> None:
+def _watch(metrics: Metrics, handle: ServableHandle, cache: FeatureCache, others: JournalFollower) -> None:
     """Gauges that read their value when they are scraped."""
     metrics.index_size.set_function(lambda: len(handle.peek.index) if handle.peek else 0)
     metrics.online_items.set_function(lambda: handle.peek.online_items if handle.peek else 0)
     metrics.index_seq.set_function(lambda: handle.peek.index_seq if handle.peek else 0)
+    metrics.behind_s.set_function(lambda: others.behind_s)
     metrics.cache_healthy.set_function(lambda: cache.healthy)

@@ -8,7 +8,7 @@ from anyio import to_thread
 
 from service.catalog import WriteLimits, Written
 from service.domain import Encoding, Item, PutItem, Record, Vector
-from service.errors import EncodingFailed, InvalidItem, RecommenderError, StorageUnavailable
+from service.errors import EncodingFailed, InvalidItem, ItemMoved, RecommenderError, StorageUnavailable
 from service.features import check_modalities, featurized
 from service.handle import ServableHandle
 from service.observability import Metrics
@@ -88,17 +88,17 @@ class Bulk:
         return prepared
 
     def _write(self, servable: Servable, changes: Sequence[_Change]) -> list[Outcome]:
-        records = self._append([entry for entry, _ in changes])
+        records = self._append(servable, [entry for entry, _ in changes])
         return self._apply(servable, changes, records)
 
-    def _append(self, entries: Sequence[PutItem]) -> list[Record | StorageUnavailable]:
+    def _append(self, servable: Servable, entries: Sequence[PutItem]) -> list[Record | RecommenderError]:
         with self._metrics.stage("journal"):
-            futures = [self._journal.append(entry) for entry in entries]
+            futures = [self._journal.append(entry, expected=_expected(servable, entry)) for entry in entries]
             wait(futures)
         return [_record(future) for future in futures]
 
     def _apply(
-        self, servable: Servable, changes: Sequence[_Change], records: Sequence[Record | StorageUnavailable]
+        self, servable: Servable, changes: Sequence[_Change], records: Sequence[Record | RecommenderError]
     ) -> list[Outcome]:
         pairs = list(zip(records, changes, strict=True))
         with self._metrics.stage("index"):
@@ -162,8 +162,13 @@ def _encode_one(encoder: Encoder, item: Mapping[str, Vector]) -> _Encoded:
         return exc
 
 
-def _record(future: Future[Record]) -> Record | StorageUnavailable:
+def _expected(servable: Servable, entry: PutItem) -> int | None:
+    """What stands of an item stands only while no other process has written it."""
+    return None if entry.since is None else servable.latest_seq(entry.item.item_id)
+
+
+def _record(future: Future[Record]) -> Record | RecommenderError:
     try:
         return future.result()
-    except StorageUnavailable as exc:
+    except (StorageUnavailable, ItemMoved) as exc:
         return exc

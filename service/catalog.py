@@ -1,7 +1,7 @@
 """The write use cases: add or replace an item, merge into it, look at it, delete it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
 import anyio
@@ -9,7 +9,7 @@ from anyio import CapacityLimiter, to_thread
 
 from service.conditions import ALWAYS, Condition
 from service.domain import CatalogItem, DeleteItem, Encoding, EncodingReport, Entry, Item, PutItem, Record
-from service.errors import UnknownItem
+from service.errors import ItemMoved, UnknownItem
 from service.features import check_modalities, featurized, usable
 from service.handle import ServableHandle
 from service.locks import ItemLocks
@@ -45,17 +45,28 @@ class WriteLimits:
     items: ItemLocks = field(default_factory=ItemLocks)
 
 
+async def _nothing() -> None:
+    """Catches up with nobody."""
+
+
 class Catalog:
     """Writes items so that what is acknowledged is on disk and searchable."""
 
     def __init__(
-        self, handle: ServableHandle, journal: Journal, cache: FeatureCache, metrics: Metrics, limits: WriteLimits
+        self,
+        handle: ServableHandle,
+        journal: Journal,
+        cache: FeatureCache,
+        metrics: Metrics,
+        limits: WriteLimits,
+        catch_up: Callable[[], Awaitable[None]] = _nothing,
     ) -> None:
         self._handle = handle
         self._journal = journal
         self._cache = cache
         self._metrics = metrics
         self._limits = limits
+        self._catch_up = catch_up
 
     async def put(self, item: Item, condition: Condition = ALWAYS) -> Written:
         """Adds or replaces an item. Where its features are those it had, what was learned of them stands.
@@ -73,8 +84,8 @@ class Catalog:
                 check_modalities(item.modalities, servable.bundle.manifest.modalities)
                 condition.check(item.item_id, servable.get(item.item_id))
                 ready = await self._featurized(servable, item)
-                written = await self._write_encoded(servable, ready, ready)
-                if written:
+                depends = condition != ALWAYS
+                if written := await self._write_encoded(servable, ready, ready, depends=depends):
                     return written
 
     async def patch(self, item_id: str, change: Callable[[Item], Item], condition: Condition = ALWAYS) -> Written:
@@ -94,7 +105,7 @@ class Catalog:
         async with self._limits.items.hold((item_id,)):
             while True:
                 servable = self._handle.current
-                found = _find(servable, item_id)
+                found = await self._found(servable, item_id)
                 condition.check(item_id, found)
                 before = await to_thread.run_sync(self._read, servable, found, limiter=self._limits.apply)
                 after = change(before)
@@ -102,8 +113,7 @@ class Catalog:
                     return Written(item_id, created=False, report=found.report, seq=found.seq)
                 _check_new(servable, before, after)
                 ready = await self._featurized(servable, after)
-                written = await self._write_encoded(servable, ready, usable(servable, ready))
-                if written:
+                if written := await self._write_encoded(servable, ready, usable(servable, ready), depends=True):
                     return written
 
     def get(self, item_id: str) -> CatalogItem:
@@ -124,11 +134,24 @@ class Catalog:
             ModelUnavailable: nothing serves.
             StorageUnavailable: the journal takes no records; nothing was changed.
         """
-        async with self._limits.items.hold((item_id,)), self._handle.writing():
-            servable = self._handle.current
-            condition.check(item_id, _find(servable, item_id))
-            record, _ = await self._write(servable, DeleteItem(item_id), None)
-        return record.seq
+        async with self._limits.items.hold((item_id,)):
+            while True:
+                async with self._handle.writing():
+                    servable = self._handle.current
+                    condition.check(item_id, await self._found(servable, item_id))
+                    expected = None if condition == ALWAYS else servable.latest_seq(item_id)
+                    try:
+                        record, _ = await self._write(servable, DeleteItem(item_id), None, expected)
+                    except ItemMoved:
+                        await self._catch_up()
+                    else:
+                        return record.seq
+
+    async def _found(self, servable: Servable, item_id: str) -> CatalogItem:
+        """An item, also one that another process has written just now."""
+        if item_id not in servable:
+            await self._catch_up()
+        return _find(servable, item_id)
 
     def _read(self, servable: Servable, found: CatalogItem) -> Item:
         """An item with its features: from the journal, or from the bundle where it was never written."""
@@ -140,19 +163,25 @@ class Catalog:
             raise UnknownItem(found.item.item_id)
         return record.entry.item
 
-    async def _write_encoded(self, servable: Servable, item: Item, usable: Item) -> Written | None:
-        """Writes an item, encoded from what is ``usable`` of it; None where another version serves by now.
+    async def _write_encoded(self, servable: Servable, item: Item, usable: Item, *, depends: bool) -> Written | None:
+        """Writes an item, encoded from what is ``usable`` of it; None where it must be looked at anew before.
 
-        Its lock is held: what stands of it now stands until it is written.
+        That is so where another version serves by now, or where what is written ``depends`` on how the item was, and
+        another process has written it. In this process its lock is held.
         """
         standing = servable.standing(item)
+        expected = servable.latest_seq(item.item_id) if depends or standing else None
         encoding = standing.encoding if standing else await self._encode(servable, usable)
         async with self._handle.writing():
             # The version can no longer move. Where it moved while we encoded, the new one has its say first.
             if self._handle.peek is not servable:
                 return None
             entry = PutItem(item, standing.since if standing else None)
-            record, existed = await self._write(servable, entry, encoding)
+            try:
+                record, existed = await self._write(servable, entry, encoding, expected)
+            except ItemMoved:
+                await self._catch_up()
+                return None
         report = servable.report(item.item_id, encoding)
         self._metrics.count_item(report.present, report.missing)
         if encoding:
@@ -176,11 +205,13 @@ class Catalog:
 
         return await in_thread(encode, self._limits.encode, self._limits.waiting)
 
-    async def _write(self, servable: Servable, entry: Entry, encoding: Encoding | None) -> tuple[Record, bool]:
+    async def _write(
+        self, servable: Servable, entry: Entry, encoding: Encoding | None, expected: int | None
+    ) -> tuple[Record, bool]:
         # Shielded: a caller who goes away must not leave a record on disk that this process does not serve.
         with anyio.CancelScope(shield=True):
             with self._metrics.stage("journal"):
-                record = await asyncio.wrap_future(self._journal.append(entry))
+                record = await asyncio.wrap_future(self._journal.append(entry, expected=expected))
 
             def apply() -> bool:
                 with self._metrics.stage("index"):

@@ -14,6 +14,7 @@ RecommenderError
 ├── PreconditionFailed       the item is not as the caller expects it
 ├── ItemMoved                another process has written the item meanwhile
 ├── ModelUnavailable         nothing is promoted, or the promoted version cannot be loaded
+├── NotReachedYet            what the caller wants to see is not here yet
 ├── EncodingFailed           the encoder refused a sound item
 ├── Overloaded               more waits already than may wait
 └── StorageUnavailable       the journal cannot take or give records now
@@ -133,6 +134,15 @@ class ItemMoved(RecommenderError):
         self.item_id = item_id
         self.seq = seq
         super().__init__(f"item {item_id!r} was written by another process meanwhile: its latest record is {seq}")
+
+
+class NotReachedYet(RecommenderError):
+    """The caller wants to see everything up to a record that is not here yet."""
+
+    def __init__(self, seq: int, found: int) -> None:
+        self.seq = seq
+        self.found = found
+        super().__init__(f"record {seq} has not arrived here yet: the last one that has is {found}")
 
 
 class ModelUnavailable(RecommenderError):

@@ -65,15 +65,16 @@ def usable(servable: Servable, item: Item) -> Item:
 
     Features that a featurizer made mean something only to models that have the same one.
     """
-    kept = {}
     for name, vector in item.modalities.items():
-        reason = _obstacle(servable, item, name, vector)
-        if reason is None:
-            kept[name] = vector
-        else:
+        if reason := _obstacle(servable, item, name, vector):
             facts = {"item_id": item.item_id, "version": servable.version, "reason": reason}
             logger.warning("modality_ignored", extra=facts)
-    return replace(item, modalities=kept)
+    return replace(item, modalities=fitting(servable, item))
+
+
+def fitting(servable: Servable, item: Item) -> dict[str, Vector]:
+    """The features of an item that mean something to this model."""
+    return {name: each for name, each in item.modalities.items() if _obstacle(servable, item, name, each) is None}
 
 
 def _obstacle(servable: Servable, item: Item, name: str, vector: Vector) -> str | None:

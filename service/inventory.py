@@ -10,6 +10,7 @@ from anyio import CapacityLimiter, to_thread
 
 from service.domain import CatalogItem, PutItem, Vector
 from service.errors import InvalidCursor
+from service.features import fitting
 from service.handle import ServableHandle
 from service.ports import Journal
 from service.servable import Servable
@@ -25,7 +26,7 @@ class Page:
     """Some items.
 
     Attributes:
-        items: their features are in ``item.modalities`` where they were asked for.
+        items: their features are in ``item.modalities`` where they were asked for, as far as the model can use them.
         next_cursor: asks for what follows; None where nothing does.
     """
 
@@ -36,7 +37,8 @@ class Page:
 class Inventory:
     """Lists items, shown or not: first those only the model knows, by id, then the others as they were written last.
 
-    An item that is written while somebody goes through the pages comes (again) towards the end; none is left out.
+    An item that is written while somebody goes through the pages comes (again) towards the end; none is left out, but
+    where another model comes to serve meanwhile, what only that one knows may be.
 
     Args:
         handle: says which version serves.
@@ -61,9 +63,13 @@ class Inventory:
         servable = self._handle.current
 
         def look() -> Page:
-            if kind == _TRAINED:
-                return _trained(servable, place, limit, features=features)
-            return self._written(servable, int(place), limit, features=features)
+            if kind == _WRITTEN:
+                return self._written(servable, int(place), limit, features=features)
+            items, cursor = _trained(servable, place, limit, features=features)
+            if cursor:
+                return Page(items, cursor)
+            rest = self._written(servable, 0, limit - len(items), features=features)
+            return Page([*items, *rest.items], rest.next_cursor)
 
         return await to_thread.run_sync(look, limiter=self._searches)
 
@@ -75,22 +81,23 @@ class Inventory:
             entry = record.entry
             found = servable.get(entry.item.item_id) if isinstance(entry, PutItem) else None
             if found and isinstance(entry, PutItem):
-                items.append(_with(found, entry.item.modalities if features else {}))
+                items.append(_with(found, fitting(servable, entry.item) if features else {}))
             if len(items) == limit:
                 break
         ended = len(items) < limit and looked_at < _LOOK_AT * limit
         return Page(items, None if ended else _cursor(_WRITTEN, str(after)))
 
 
-def _trained(servable: Servable, after: str, limit: int, *, features: bool) -> Page:
+def _trained(servable: Servable, after: str, limit: int, *, features: bool) -> tuple[list[CatalogItem], str | None]:
+    """The items only the model knows, at most ``limit``, and the cursor to more of them."""
     rows: Iterator[tuple[str, int]] = servable.untouched(after)
     items, last = [], after
     for item_id, row in islice(rows, limit):
         found, last = servable.get(item_id), item_id
         if found and not found.seq:  # otherwise it was written just now, and comes later
             items.append(_with(found, trained_features(servable.bundle, row) if features else {}))
-    ended = next(servable.untouched(last), None) is None
-    return Page(items, _cursor(_WRITTEN, "0") if ended else _cursor(_TRAINED, last))
+    ended = len(items) < limit and next(servable.untouched(last), None) is None
+    return items, None if ended else _cursor(_TRAINED, last)
 
 
 def _with(found: CatalogItem, modalities: Mapping[str, Vector]) -> CatalogItem:
@@ -109,6 +116,7 @@ def _read_cursor(cursor: str | None) -> tuple[str, str]:
     except ValueError as exc:
         raise InvalidCursor("expected a cursor as it was given") from exc
     kind, place = text[:1], text[1:]
-    if kind == _TRAINED or (kind == _WRITTEN and _SEQ.fullmatch(place)):
+    known = kind == _TRAINED or (kind == _WRITTEN and _SEQ.fullmatch(place))
+    if known and _cursor(kind, place) == cursor:
         return kind, place
     raise InvalidCursor("expected a cursor as it was given")

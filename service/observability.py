@@ -79,6 +79,10 @@ class Metrics:
         self.index_size = Gauge("i3rec_index_items", "Items that can be found.", registry=registry)
         self.online_items = Gauge("i3rec_online_items", "Items written online.", registry=registry)
         self.index_seq = Gauge("i3rec_index_seq", "Highest journal record that is searchable.", registry=registry)
+        self.followed = Counter("i3rec_followed", "Records of other processes applied here.", registry=registry)
+        self.behind_s = Gauge(
+            "i3rec_behind_seconds", "For how long what other processes wrote may be missing here.", registry=registry
+        )
         self.cache_healthy = Gauge("i3rec_cache_healthy", "1 while the feature cache answers.", registry=registry)
 
     @contextmanager

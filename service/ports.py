@@ -93,6 +93,16 @@ class Journal(Protocol):
         """
         ...
 
+    def read_others(self, after: int) -> Iterator[Record]:
+        """The records with ``seq > after`` that were not written through this very object, in order.
+
+        A record is never seen before one with a smaller ``seq`` that it will be seen beside later.
+
+        Raises:
+            StorageUnavailable: the journal cannot be read.
+        """
+        ...
+
     def latest(self, after: int = 0) -> Iterator[Record]:
         """The latest record of every item ever written, ordered by ``seq``: enough to rebuild the catalogue.
 
@@ -118,6 +128,16 @@ class Journal(Protocol):
 
         Raises:
             StorageUnavailable: the journal cannot be read.
+        """
+        ...
+
+    def compact(self) -> int:
+        """Removes item records that a later record of the same item has made void; returns how many.
+
+        What ``latest``, ``find`` and ``history`` say stays as it was; writes may go on meanwhile.
+
+        Raises:
+            StorageUnavailable: the journal cannot be written.
         """
         ...
 

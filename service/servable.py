@@ -95,6 +95,7 @@ class Servable:
         self.newcomers = Newcomers()
         self._expiries: list[tuple[datetime, int, str]] = []  # heap
         self._next_expiry = _NEVER
+        self.followed = 0  # everything up to this seq is applied, whoever wrote it
         self._index_seq = 0
         self._online_items = 0
         self._by_id = rows_by_id(bundle)
@@ -168,6 +169,11 @@ class Servable:
             heapq.heappush(self._expiries, (item.expires_at, record.seq, item_id))
             self._next_expiry = self._expiries[0][0]
         return True
+
+    def latest_seq(self, item_id: str) -> int:
+        """The ``seq`` of the latest record of an item, its deletion included; 0 where it has none."""
+        state = self._online.get(item_id)
+        return state.seq if state else 0
 
     def standing(self, item: Item) -> Standing | None:
         """What holds already of an item that is to be put; None where its features are others, or it is new."""

@@ -83,10 +83,19 @@ class Settings(BaseSettings):
     journal_timeout_s: float = Field(
         default=5.0, gt=0, description="How long a write waits for a locked journal, seconds."
     )
+    compact_every_s: float = Field(
+        default=3600, ge=0, description="How often records that later ones have made void are removed; 0 = never."
+    )
     cache_ttl_s: int = Field(default=7 * 24 * 3600, ge=1, description="Life of a cached encoding in Redis, seconds.")
     cache_timeout_s: float = Field(default=0.1, gt=0, description="How long Redis is waited for, seconds.")
     cache_max_items: int = Field(default=100_000, ge=1, description="Most encodings kept by the cache in the process.")
     model_poll_s: float = Field(default=2.0, gt=0, description="How often CURRENT is looked at, seconds.")
+    follow_poll_s: float = Field(
+        default=0.5, gt=0, description="How often it is looked what other processes wrote, seconds."
+    )
+    read_wait_s: float = Field(
+        default=2.0, ge=0, description="How long a list waits for the record its X-Index-Seq names, seconds."
+    )
     shutdown_timeout_s: int = Field(
         default=10, ge=0, description="How long open requests may finish at shutdown, seconds."
     )

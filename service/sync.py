@@ -6,27 +6,23 @@ for a moment, the records written meanwhile are applied and the handle is exchan
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import islice
 from typing import TypeVar
 
 import anyio
 from anyio import CapacityLimiter, to_thread
 
 from model_store import Bundle, ModelStore
-from service.domain import Encoding, Item, Matrix, PutItem, Record
-from service.errors import EncodingFailed
-from service.features import usable
+from service.domain import Matrix
 from service.handle import ServableHandle
 from service.observability import Metrics
 from service.ports import Encoder, FeatureCache, Featurizer, Journal, VectorIndex
+from service.replay import Replay
 from service.servable import Servable
 
 logger = logging.getLogger(__name__)
 
-_BATCH = 256
 _LONGEST_BACKOFF_S = 60.0
 
 T = TypeVar("T")
@@ -70,6 +66,7 @@ class ModelFollower:
         self._handle = handle
         self._journal = journal
         self._cache = cache
+        self._replay = Replay(cache)
         self._engines = engines
         self._metrics = metrics
         self._limiter = CapacityLimiter(1)
@@ -117,10 +114,10 @@ class ModelFollower:
 
     async def _load(self, version: str) -> None:
         servable = await self._in_thread(lambda: self._open(version))
-        seq = await self._replay(servable, self._journal.latest(), 0)
-        seq = await self._replay(servable, self._journal.read(after=seq), seq)
+        seq = await self._replay.apply(servable, self._journal.latest(), 0)
+        seq = await self._replay.apply(servable, self._journal.read(after=seq), seq)
         async with self._handle.exchanging():
-            await self._replay(servable, self._journal.read(after=seq), seq)
+            servable.followed = await self._replay.apply(servable, self._journal.read(after=seq), seq)
             self._handle.exchange(servable)
         self._metrics.serves(version)
         facts = {"version": version, "items": len(servable.index), "online_items": servable.online_items}
@@ -141,59 +138,5 @@ class ModelFollower:
             return 0
         return watermark
 
-    async def _replay(self, servable: Servable, records: Iterator[Record], seq: int) -> int:
-        """Applies records in batches; returns the last ``seq`` read, or ``seq`` where there was none."""
-        while batch := await self._in_thread(lambda: list(islice(records, _BATCH))):
-            encodings = await self._encodings(servable, [r for r in batch if servable.needs_encoding(r)])
-            changes = [(record, encodings.get(record.seq)) for record in batch]
-            await self._in_thread(partial(servable.apply_many, changes))
-            seq = batch[-1].seq
-        return seq
-
-    async def _encodings(self, servable: Servable, records: Sequence[Record]) -> dict[int, Encoding]:
-        """Encodings of put records by ``seq``: cached ones, and fresh ones for the rest."""
-        items = {record.seq: record.entry.item for record in records if isinstance(record.entry, PutItem)}
-        keys = [(item.item_id, seq) for seq, item in items.items()]
-        cached = await self._cache.get_many(servable.version, keys)
-        found = {seq: e for (_, seq), e in zip(keys, cached, strict=True) if e is not None and _fits(e, servable)}
-        missing = {seq: item for seq, item in items.items() if seq not in found}
-        if missing:
-            fresh = await self._in_thread(lambda: encode_again(servable, list(missing.values())))
-            encoded = dict(zip(missing, fresh, strict=True))
-            await self._cache.put_many({(missing[seq].item_id, seq): e for seq, e in encoded.items()})
-            found |= encoded
-        return found
-
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await to_thread.run_sync(call, limiter=self._limiter)
-
-
-def _fits(encoding: Encoding, servable: Servable) -> bool:
-    manifest = servable.bundle.manifest
-    history = encoding.history_embedding
-    shapes_fit = encoding.embedding.shape == (manifest.d,) and (history is None or history.shape == (manifest.d,))
-    return shapes_fit and (history is not None) == (manifest.history is not None)
-
-
-def encode_again(servable: Servable, items: Sequence[Item]) -> list[Encoding]:
-    """Encodes items that were accepted under another version, from what the version of ``servable`` can use of them.
-
-    An item on which the encoder fails is encoded as one without modalities: it must not keep the others from serving.
-
-    Raises:
-        EncodingFailed: the encoder fails even so.
-    """
-    left = [usable(servable, item) for item in items]
-    try:
-        return servable.encoder.encode([item.modalities for item in left])
-    except EncodingFailed:
-        return [_encode_or_prior(servable, item) for item in left]
-
-
-def _encode_or_prior(servable: Servable, item: Item) -> Encoding:
-    try:
-        return servable.encoder.encode([item.modalities])[0]
-    except EncodingFailed:
-        facts = {"item_id": item.item_id, "version": servable.version}
-        logger.warning("item_encoded_as_prior", extra=facts, exc_info=True)
-        return servable.encoder.encode([{}])[0]

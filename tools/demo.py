@@ -11,14 +11,14 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import httpx
 from demo_server import Server
 from rich.console import Console
 from rich.table import Table
 
+from i3rec_client import Client, Item, NotFound
 from training.commands import main as training
 from training.dataset import Dataset, read_dataset
 
@@ -66,7 +66,7 @@ def main() -> int:
     )
     say("3  Serve")
     port = int(os.environ.get("I3REC_PORT", "8000"))
-    with Server(STORE, JOURNAL, port, ROOT / "service.log") as server, httpx.Client(base_url=server.url) as client:
+    with Server(STORE, JOURNAL, port, ROOT / "service.log") as server, Client(server.url) as client:
         console.print(f"{server.url} is ready")
         films = read_held_back(dataset)
         post_all(client, films)
@@ -107,35 +107,31 @@ def read_held_back(dataset: Dataset) -> list[Film]:
     return [Film(**record, fans=frozenset(fans[record["item_id"]] & known)) for record in records]
 
 
-def post_all(client: httpx.Client, films: list[Film]) -> None:
+def post_all(client: Client, films: list[Film]) -> None:
     """Posts a third of the films with all modalities, a third with one, a third with none."""
     say(f"4  Post {len(films)} new films: some complete, some with one modality, some with none")
     names = sorted(films[0].modalities)
     for n, film in enumerate(films):
         film.posted = (tuple(names), (names[n // 3 % len(names)],), ())[n % 3]
-        body = {
-            "item_id": film.item_id,
-            "title": film.title,
-            "categories": film.categories,
-            "modalities": {name: film.modalities[name] for name in film.posted},
-        }
+        posted = {name: film.modalities[name] for name in film.posted}
+        item = Item(film.item_id, posted, title=film.title, categories=film.categories)
         begun = time.perf_counter()
-        answer = client.post("/items", json=body)
+        written = client.put_item(item)
         took_ms = (time.perf_counter() - begun) * 1000
-        answer.raise_for_status()
-        film.confidence = answer.json()["encoding"]["confidence"]
+        film.confidence = written.encoding.confidence or 0.0
         if n < 3:
             console.print(f"POST /items  {film.title}, with {modalities(film)}")
-            console.print(f"  {answer.status_code} in {took_ms:.0f} ms  {json.dumps(answer.json()['encoding'])}")
+            status, encoding = 201 if written.created else 200, json.dumps(asdict(written.encoding))
+            console.print(f"  {status} in {took_ms:.0f} ms  {encoding}")
 
 
-def find_audiences(client: httpx.Client, dataset: Dataset, films: list[Film]) -> None:
+def find_audiences(client: Client, dataset: Dataset, films: list[Film]) -> None:
     """Asks for every user's top 20 and notes where the new films stand."""
     by_id = {film.item_id: film for film in films}
     for user in dataset.users:
-        for entry in client.get(f"/recommend/{user}").raise_for_status().json()["items"]:
-            if film := by_id.get(entry["item_id"]):
-                film.ranks[user] = entry["rank"]
+        for place in client.recommend(user).items:
+            if film := by_id.get(place.item_id):
+                film.ranks[user] = place.rank
 
 
 def show_audiences(dataset: Dataset, films: list[Film]) -> None:
@@ -184,7 +180,7 @@ def show_users(dataset: Dataset, films: list[Film]) -> None:
         console.print(f"  liked before: {'; '.join(dataset.item_rows[item][title] for item in liked)}; …")
 
 
-def survive(client: httpx.Client, server: Server, films: list[Film]) -> None:
+def survive(client: Client, server: Server, films: list[Film]) -> None:
     """Kills the service without warning, starts it again, and deletes a film.
 
     Raises:
@@ -197,19 +193,28 @@ def survive(client: httpx.Client, server: Server, films: list[Film]) -> None:
     user = min(film.ranks, key=film.ranks.__getitem__)
     server.kill()
     server.start()
-    lost = [other.title for other in films if client.get(f"/items/{other.item_id}").is_error]
+    lost = [other.title for other in films if not is_there(client, other)]
     if lost or film.item_id not in recommended(client, user):
         raise SystemExit(f"lost by the crash: {lost or film.title}")
     console.print(f"after kill -9: all {len(films)} films are there, and user {user} still gets {film.title}")
-    client.delete(f"/items/{film.item_id}").raise_for_status()
+    client.delete_item(film.item_id)
     if film.item_id in recommended(client, user):
         raise SystemExit(f"{film.title} was deleted, and is still recommended")
     console.print(f"after DELETE /items/{film.item_id}: user {user} no longer gets it")
 
 
-def recommended(client: httpx.Client, user: str) -> set[str]:
+def recommended(client: Client, user: str) -> set[str]:
     """The ids of a user's top 20."""
-    return {entry["item_id"] for entry in client.get(f"/recommend/{user}").raise_for_status().json()["items"]}
+    return {place.item_id for place in client.recommend(user).items}
+
+
+def is_there(client: Client, film: Film) -> bool:
+    """Whether the catalogue holds a film."""
+    try:
+        client.get_item(film.item_id)
+    except NotFound:
+        return False
+    return True
 
 
 def modalities(film: Film) -> str:

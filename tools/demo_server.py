@@ -6,11 +6,12 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import httpx
+from i3rec_client import Client, I3RecError
 
 HOST = "127.0.0.1"
 _PATIENCE_S = 60.0
@@ -59,16 +60,18 @@ class Server:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "service"], env=self._environment, stdout=log, stderr=log
             )
+        self._await_readiness(self._process)
+
+    def _await_readiness(self, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + _PATIENCE_S
-        while time.monotonic() < deadline:
-            if self._process.poll() is not None:
-                raise SystemExit(f"the service ended with status {self._process.returncode}; its log: {self._log}")
-            try:
-                if httpx.get(f"{self.url}/readyz").is_success:
+        with Client(self.url) as client:
+            while time.monotonic() < deadline:
+                if process.poll() is not None:
+                    raise SystemExit(f"the service ended with status {process.returncode}; its log: {self._log}")
+                with suppress(I3RecError):
+                    client.ready()
                     return
-            except httpx.TransportError:
-                pass
-            time.sleep(0.05)
+                time.sleep(0.05)
         raise SystemExit(f"the service was not ready after {_PATIENCE_S:.0f} s; its log: {self._log}")
 
     def kill(self) -> None:

@@ -9,10 +9,12 @@ from pathlib import Path
 from i3rec_client.bodies import Event
 from i3rec_client.client import Client
 from i3rec_client.errors import I3RecError
+from i3rec_client.exporting import Export
 from i3rec_client.importing import Import
 from i3rec_client.parts import MOST_LINES
+from i3rec_client.patience import Patience
 from i3rec_client.retries import Retry
-from i3rec_client.showing import ImportReport, list_json, list_text, printable
+from i3rec_client.showing import ExportReport, ImportReport, list_json, list_text, printable
 from i3rec_client.wire import DEFAULT_URL
 
 _Command = Callable[[Client, argparse.Namespace], int]
@@ -44,7 +46,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _import(client: Client, arguments: argparse.Namespace) -> int:
     report = ImportReport(arguments.file, sys.stderr)
-    work = Import(client, arguments.file, chunk=arguments.chunk, on_failed=report.failed, on_progress=report.progress)
+    work = Import(
+        client,
+        arguments.file,
+        chunk=arguments.chunk,
+        patience=Patience(arguments.patience),
+        on_failed=report.failed,
+        on_progress=report.progress,
+        on_wait=report.waiting,
+    )
     try:
         done = work.run()
     finally:
@@ -52,6 +62,21 @@ def _import(client: Client, arguments: argparse.Namespace) -> int:
     refused = f", {done.failed:,} refused (see {arguments.file}.failed)" if done.failed else ""
     print(f"{done.written:,} items written{refused}")
     return 1 if done.failed else 0
+
+
+def _export(client: Client, arguments: argparse.Namespace) -> int:
+    report = ExportReport(sys.stderr)
+    page, features = arguments.page, arguments.features
+    work = Export(client, arguments.file, features=features, page=page, on_progress=report.progress)
+    try:
+        done = work.run(resume=arguments.resume)
+    finally:
+        report.end()
+    if len(done.models) > 1:
+        versions = printable(", ".join(done.models))
+        print(f"the model changed meanwhile ({versions}): what only the new one knows may be missing", file=sys.stderr)
+    print(f"{done.items:,} items exported")
+    return 0
 
 
 def _recommend(client: Client, arguments: argparse.Namespace) -> int:
@@ -82,6 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="i3rec", description="The I³Rec recommender service on the command line.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_import(commands)
+    _add_export(commands)
     _add_recommend(commands)
     interact = _add(commands, "interact", _interact, "say that a user took to an item")
     interact.add_argument("user", metavar="USER")
@@ -99,6 +125,18 @@ def _add_import(commands: "_Commands[argparse.ArgumentParser]") -> None:
     parser = _add(commands, "import", _import, "add or replace the items of a file; goes on where it was cut off")
     parser.add_argument("file", metavar="FILE", type=Path, help="JSON items, one a line")
     parser.add_argument("--chunk", type=_chunk, default=MOST_LINES, help="lines in a request [%(default)s]")
+
+
+def _add_export(commands: "_Commands[argparse.ArgumentParser]") -> None:
+    parser = _add(commands, "export", _export, "write all items to a file that import takes")
+    parser.add_argument("file", metavar="FILE", type=Path, help="appears, or is replaced, once it is whole")
+    parser.add_argument(
+        "--features",
+        action="store_true",
+        help="with the items' features; a file without them, imported, replaces items by ones without features",
+    )
+    parser.add_argument("--resume", action="store_true", help="go on with an export to this file that was cut off")
+    parser.add_argument("--page", type=int, metavar="N", help="items in a request [the service's own]")
 
 
 def _add_recommend(commands: "_Commands[argparse.ArgumentParser]") -> None:
@@ -122,7 +160,7 @@ def _add(
         "--key", default=key, help="where the service has keys [I3REC_CLIENT_KEY, which others cannot see]"
     )
     parser.add_argument(
-        "--patience", type=float, default=60.0, metavar="SECONDS", help="how long calls are tried [%(default)g]"
+        "--patience", type=float, default=60.0, metavar="SECONDS", help="how long an outage is waited for [%(default)g]"
     )
     return parser
 

@@ -3,16 +3,17 @@
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack
+from typing import Any, Self, TypeVar, Unpack, overload
 
 import httpx
 
-from i3rec_client import calls, wire
+from i3rec_client import calls, item_calls, wire
 from i3rec_client.answers import Models, Promotion, Readiness, Taken
-from i3rec_client.bodies import Event, ItemLike, ListOptions, UserOptions
-from i3rec_client.calls import Tag
-from i3rec_client.item_answers import BatchAnswer, CatalogItem, Result, Written
+from i3rec_client.bodies import Event, ItemLike
+from i3rec_client.item_answers import BatchAnswer, CatalogItem, ItemPage, Result, Written
+from i3rec_client.item_calls import Tag
 from i3rec_client.lists import ItemList
+from i3rec_client.options import ListOptions, UserOptions
 from i3rec_client.parts import MOST_LINES, Cutter, line_of
 from i3rec_client.retries import Retry
 from i3rec_client.sending import AsyncSender
@@ -65,25 +66,62 @@ class AsyncClient:
         self, item: ItemLike, *, if_match: Tag = None, if_none_match: Tag = None, request_id: str | None = None
     ) -> Written:
         """As ``Client.put_item``."""
-        return await self._sender.send(calls.put_item(item, if_match, if_none_match), request_id)
+        return await self._sender.send(item_calls.put_item(item, if_match, if_none_match), request_id)
 
     async def patch_item(
         self, item_id: str, patch: Mapping[str, Any], *, if_match: Tag = None, request_id: str | None = None
     ) -> Written:
         """As ``Client.patch_item``."""
-        return await self._sender.send(calls.patch_item(item_id, patch, if_match), request_id)
+        return await self._sender.send(item_calls.patch_item(item_id, patch, if_match), request_id)
 
-    async def get_item(self, item_id: str, *, request_id: str | None = None) -> CatalogItem:
+    @overload
+    async def get_item(
+        self, item_id: str, *, if_none_match: None = None, request_id: str | None = None
+    ) -> CatalogItem: ...
+
+    @overload
+    async def get_item(
+        self, item_id: str, *, if_none_match: Tag, request_id: str | None = None
+    ) -> CatalogItem | None: ...
+
+    async def get_item(
+        self, item_id: str, *, if_none_match: Tag = None, request_id: str | None = None
+    ) -> CatalogItem | None:
         """As ``Client.get_item``."""
-        return await self._sender.send(calls.get_item(item_id), request_id)
+        if if_none_match is None:
+            return await self._sender.send(item_calls.get_item(item_id), request_id)
+        return await self._sender.send(item_calls.get_changed_item(item_id, if_none_match), request_id)
+
+    async def list_items(
+        self,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+        features: bool = False,
+        request_id: str | None = None,
+    ) -> ItemPage:
+        """As ``Client.list_items``."""
+        return await self._sender.send(item_calls.list_items(limit, cursor, features=features), request_id)
+
+    async def iter_items(
+        self, *, features: bool = False, page: int | None = None, request_id: str | None = None
+    ) -> AsyncIterator[CatalogItem]:
+        """As ``Client.iter_items``."""
+        cursor: str | None = None
+        while True:
+            found = await self.list_items(limit=page, cursor=cursor, features=features, request_id=request_id)
+            for item in found.items:
+                yield item
+            if (cursor := found.next_cursor) is None:
+                return
 
     async def delete_item(self, item_id: str, *, if_match: Tag = None, request_id: str | None = None) -> None:
         """As ``Client.delete_item``."""
-        await self._sender.send(calls.delete_item(item_id, if_match), request_id)
+        await self._sender.send(item_calls.delete_item(item_id, if_match), request_id)
 
     async def put_items(self, items: Iterable[ItemLike], *, request_id: str | None = None) -> BatchAnswer:
         """As ``Client.put_items``."""
-        return await self._sender.send(calls.put_items(items), request_id)
+        return await self._sender.send(item_calls.put_items(items), request_id)
 
     async def load_items(
         self,
@@ -96,10 +134,10 @@ class AsyncClient:
         cutter = Cutter(chunk)
         async for item in _each(items):
             for part in cutter.take(line_of(item)):
-                for result in await self._sender.send(calls.load(part), request_id):
+                for result in await self._sender.send(item_calls.load(part), request_id):
                     yield result
         for part in cutter.rest():
-            for result in await self._sender.send(calls.load(part), request_id):
+            for result in await self._sender.send(item_calls.load(part), request_id):
                 yield result
 
     async def interact(

@@ -1,13 +1,16 @@
-"""What goes out: items, events, and what a list is to be like."""
+"""What goes out: items and events."""
 
 import json
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Literal, TypedDict
+from typing import Any
 
+from i3rec_client.raw import Image, Text
 from i3rec_client.vectors import Vector, vector_content
+
+Modality = Vector | Text | Image
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,12 +18,13 @@ class Item:
     """An item with whatever modalities it has.
 
     Attributes:
-        modalities: name → features (d_m,): a list, or an array of any number type, which is sent as float32.
+        modalities: name → features (d_m,): a list, or an array of any number type, which is sent as float32; or the
+            Text or Image that they are to be made of, where the model does that.
         expires_at: with time zone; not recommended from this moment on.
     """
 
     item_id: str
-    modalities: Mapping[str, Vector] = field(default_factory=dict)
+    modalities: Mapping[str, Modality] = field(default_factory=dict)
     title: str | None = None
     categories: Sequence[str] = ()
     attributes: Mapping[str, str | int | float | bool] = field(default_factory=dict)
@@ -30,7 +34,7 @@ class Item:
 
 
 ItemLike = Item | Mapping[str, Any]
-"""An item, or the JSON object of one, whose modalities may be arrays as well."""
+"""An item, or the JSON object of one, whose modalities may be arrays, texts and images as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,31 +53,11 @@ class Event:
     event_id: str | None = None
 
 
-class ListOptions(TypedDict, total=False):
-    """What a list is to be like; what is left out, or None, is as the service's documents say."""
-
-    k: int | None
-    category: str | Sequence[str] | None
-    exclude: str | Sequence[str] | None
-    seen: Literal["exclude", "include"] | None
-    min_score: float | None
-    diversity: float | None
-    max_per_category: int | None
-    explain: bool | None
-    cursor: str | None
-
-
-class UserOptions(ListOptions, total=False):
-    """The same for users; with ``strict`` one whom nobody knows is NotFound instead of getting the popular list."""
-
-    strict: bool | None
-
-
 def item_content(item: ItemLike) -> dict[str, Any]:
     """An item as a JSON object.
 
     Raises:
-        TypeError: a modality is no vector of numbers.
+        TypeError: a modality is neither a vector of numbers nor a text or an image.
         ValueError: a modality has more than one dimension.
     """
     if isinstance(item, Mapping):
@@ -88,7 +72,7 @@ def patch_content(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Some fields of an item as a JSON object; modalities that are None stay so.
 
     Raises:
-        TypeError: a modality is no vector of numbers.
+        TypeError: a modality is neither a vector of numbers nor a text or an image.
         ValueError: a modality has more than one dimension.
     """
     content = dict(fields)
@@ -98,6 +82,8 @@ def patch_content(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _modality(value: Any) -> Any:
+    if isinstance(value, (Text, Image)):
+        return value.content()
     return value if value is None or isinstance(value, Mapping) else vector_content(value)
 
 
@@ -115,25 +101,6 @@ def event_contents(events: Iterable[Event], *, make_ids: bool) -> list[dict[str,
             "event_id": event.event_id,
         }
         for event in named
-    ]
-
-
-def option_contents(options: UserOptions | ListOptions) -> dict[str, Any]:
-    """Options as a JSON object, without those that are None; one name alone becomes a list."""
-    given = {name: value for name, value in options.items() if value is not None}
-    return {name: _listed(value) if name in {"category", "exclude"} else value for name, value in given.items()}
-
-
-def _listed(value: Any) -> list[str]:
-    return [value] if isinstance(value, str) else list(value)
-
-
-def query_of(options: UserOptions | ListOptions) -> list[tuple[str, str]]:
-    """Options as a query."""
-    return [
-        (name, json.dumps(value) if isinstance(value, (bool, int, float)) else str(value))
-        for name, values in option_contents(options).items()
-        for value in (values if isinstance(values, list) else [values])
     ]
 
 

@@ -3,16 +3,17 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import Any, Self, Unpack, overload
 
 import httpx
 
-from i3rec_client import calls, wire
+from i3rec_client import calls, item_calls, wire
 from i3rec_client.answers import Models, Promotion, Readiness, Taken
-from i3rec_client.bodies import Event, ItemLike, ListOptions, UserOptions
-from i3rec_client.calls import Tag
-from i3rec_client.item_answers import BatchAnswer, CatalogItem, Result, Written
+from i3rec_client.bodies import Event, ItemLike
+from i3rec_client.item_answers import BatchAnswer, CatalogItem, ItemPage, Result, Written
+from i3rec_client.item_calls import Tag
 from i3rec_client.lists import ItemList
+from i3rec_client.options import ListOptions, UserOptions
 from i3rec_client.parts import MOST_LINES, Cutter, line_of
 from i3rec_client.retries import Retry
 from i3rec_client.sending import Sender
@@ -69,7 +70,7 @@ class Client:
 
         Args:
             item: with any subset of the model's modalities.
-            if_match: only if the item's ``index_seq`` is this; "*" = only if there is one.
+            if_match: only if the item's ``index_seq`` or ``etag`` is this; "*" = only if there is one.
             if_none_match: only if it is another; "*" = only if there is none. Not tried again then.
             request_id: stands in the service's log.
 
@@ -77,7 +78,7 @@ class Client:
             InvalidRequest: the item contradicts the model.
             PreconditionFailed: the item is not as the conditions say.
         """
-        return self._sender.send(calls.put_item(item, if_match, if_none_match), request_id)
+        return self._sender.send(item_calls.put_item(item, if_match, if_none_match), request_id)
 
     def patch_item(
         self, item_id: str, patch: Mapping[str, Any], *, if_match: Tag = None, request_id: str | None = None
@@ -88,15 +89,66 @@ class Client:
             NotFound: there is no such item.
             PreconditionFailed: it is not as ``if_match`` says, or an earlier attempt has changed it already.
         """
-        return self._sender.send(calls.patch_item(item_id, patch, if_match), request_id)
+        return self._sender.send(item_calls.patch_item(item_id, patch, if_match), request_id)
 
-    def get_item(self, item_id: str, *, request_id: str | None = None) -> CatalogItem:
+    @overload
+    def get_item(self, item_id: str, *, if_none_match: None = None, request_id: str | None = None) -> CatalogItem: ...
+
+    @overload
+    def get_item(self, item_id: str, *, if_none_match: Tag, request_id: str | None = None) -> CatalogItem | None: ...
+
+    def get_item(self, item_id: str, *, if_none_match: Tag = None, request_id: str | None = None) -> CatalogItem | None:
         """An item as it stands, whether it may be recommended or not.
+
+        Args:
+            item_id: of the item.
+            if_none_match: an ``etag`` or ``index_seq`` that the caller knows; where the item is still that, the answer
+                is None.
+            request_id: stands in the service's log.
 
         Raises:
             NotFound: there is no such item.
         """
-        return self._sender.send(calls.get_item(item_id), request_id)
+        if if_none_match is None:
+            return self._sender.send(item_calls.get_item(item_id), request_id)
+        return self._sender.send(item_calls.get_changed_item(item_id, if_none_match), request_id)
+
+    def list_items(
+        self,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+        features: bool = False,
+        request_id: str | None = None,
+    ) -> ItemPage:
+        """A page of the catalogue: all items, also those that may not be recommended.
+
+        Args:
+            limit: most items on it; None = as many as the service likes.
+            cursor: the ``next_cursor`` of the page before.
+            features: whether to give each item's features as well.
+            request_id: stands in the service's log.
+        """
+        return self._sender.send(item_calls.list_items(limit, cursor, features=features), request_id)
+
+    def iter_items(
+        self, *, features: bool = False, page: int | None = None, request_id: str | None = None
+    ) -> Iterator[CatalogItem]:
+        """All items, page by page, each page asked for when it is needed.
+
+        Items that are written meanwhile come towards the end, some of them again; none is left out.
+
+        Args:
+            features: whether to give each item's features as well.
+            page: most items in a request; None = as many as the service likes.
+            request_id: of all these requests.
+        """
+        cursor: str | None = None
+        while True:
+            found = self.list_items(limit=page, cursor=cursor, features=features, request_id=request_id)
+            yield from found.items
+            if (cursor := found.next_cursor) is None:
+                return
 
     def delete_item(self, item_id: str, *, if_match: Tag = None, request_id: str | None = None) -> None:
         """Deletes an item; once answered, it is gone from every list.
@@ -104,7 +156,7 @@ class Client:
         Raises:
             NotFound: there was no such item.
         """
-        self._sender.send(calls.delete_item(item_id, if_match), request_id)
+        self._sender.send(item_calls.delete_item(item_id, if_match), request_id)
 
     def put_items(self, items: Iterable[ItemLike], *, request_id: str | None = None) -> BatchAnswer:
         """Adds or replaces some items in one request; one bad item never stops the others.
@@ -112,7 +164,7 @@ class Client:
         Raises:
             InvalidRequest: there are too many of them; ``load_items`` takes any number.
         """
-        return self._sender.send(calls.put_items(items), request_id)
+        return self._sender.send(item_calls.put_items(items), request_id)
 
     def load_items(
         self, items: Iterable[ItemLike | bytes], *, chunk: int = MOST_LINES, request_id: str | None = None
@@ -130,9 +182,9 @@ class Client:
         cutter = Cutter(chunk)
         for item in items:
             for part in cutter.take(line_of(item)):
-                yield from self._sender.send(calls.load(part), request_id)
+                yield from self._sender.send(item_calls.load(part), request_id)
         for part in cutter.rest():
-            yield from self._sender.send(calls.load(part), request_id)
+            yield from self._sender.send(item_calls.load(part), request_id)
 
     def interact(
         self, events: Event | Iterable[Event], *, make_event_ids: bool = True, request_id: str | None = None

@@ -5,6 +5,7 @@ I3RecError
 │   ├── NotAllowed           401, 403: no key, an unknown one, or one that does not reach that far
 │   ├── NotFound             404
 │   ├── Conflict             409
+│   │   └── ModelNotServing  another model version serves than the one that was asked for
 │   ├── PreconditionFailed   412: the item is not as If-Match or If-None-Match says
 │   ├── InvalidRequest       422: ``errors`` point at what is wrong
 │   ├── TooManyRequests      429
@@ -82,6 +83,10 @@ class Conflict(ApiError):
     """What is asked for contradicts how things stand."""
 
 
+class ModelNotServing(Conflict):
+    """Another model version serves than the one that was asked for."""
+
+
 class PreconditionFailed(ApiError):
     """The item is not as the caller expects it."""
 
@@ -131,8 +136,12 @@ _KINDS: Mapping[int, type[ApiError]] = {
     503: Unavailable,
     504: Unavailable,
 }
+_FINER: Mapping[tuple[int, str], type[ApiError]] = {
+    (409, "urn:i3rec:problem:model-not-serving"): ModelNotServing,
+}
 
 
 def error_of(problem: Problem, retry_after_s: float | None = None) -> ApiError:
     """The error that a problem is raised as."""
-    return _KINDS.get(problem.status, ApiError)(problem, retry_after_s)
+    kind = _FINER.get((problem.status, problem.type)) or _KINDS.get(problem.status, ApiError)
+    return kind(problem, retry_after_s)

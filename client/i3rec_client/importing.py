@@ -1,7 +1,7 @@
 """Importing a file of items, line by line, so that an import that was cut off goes on where it stopped."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
@@ -10,9 +10,11 @@ from i3rec_client.client import Client
 from i3rec_client.errors import I3RecError
 from i3rec_client.item_answers import Result
 from i3rec_client.parts import MOST_LINES, Cutter, Part
+from i3rec_client.patience import Patience
 from i3rec_client.progress import FailedLines, Progress, ProgressFile
 
-_AWAY = 503
+# Of single lines: the same line may be taken later. Whole requests that are answered so, the client itself tries again.
+_NOT_NOW = frozenset({429, 503, 504, 507})
 
 
 class ImportStopped(I3RecError):
@@ -29,8 +31,10 @@ class Import:
         client: of the service.
         path: of the file, one item a line.
         chunk: lines in a request.
+        patience: how long lines that cannot be stored now are sent again; anew for each request that gets through.
         on_failed: is told of each line that was refused.
         on_progress: is told after each request how far the import is, and the position in the file.
+        on_wait: is told of each pause before it is made, in seconds.
     """
 
     def __init__(
@@ -39,14 +43,18 @@ class Import:
         path: Path,
         *,
         chunk: int = MOST_LINES,
+        patience: Patience | None = None,
         on_failed: Callable[[Result], object] = lambda _: None,
         on_progress: Callable[[Progress, int], object] = lambda _, __: None,
+        on_wait: Callable[[float], object] = lambda _: None,
     ) -> None:
         self._client = client
         self._path = path
         self._chunk = chunk
+        self._patience = patience or Patience()
         self._on_failed = on_failed
         self._on_progress = on_progress
+        self._on_wait = on_wait
         self._noted = ProgressFile(path.with_name(path.name + ".progress"))
         self._failed = FailedLines(path.with_name(path.name + ".failed"))
 
@@ -54,7 +62,8 @@ class Import:
         """Imports what is left of the file; gives the sums of the whole import.
 
         Raises:
-            ImportStopped: the service cannot store now, or the file is not the one that was begun.
+            ImportStopped: the service could not store for as long as patience lasts, or the file is not the one that
+                was begun.
             ApiError: the service refuses the import as a whole.
             TransportError: the service does not answer.
             OSError: a file cannot be read or written.
@@ -84,10 +93,7 @@ class Import:
 
     def _load(self, part: Part, progress: Progress) -> Progress:
         """Sends a part and notes that it is through."""
-        loading = self._client.load_items(part.lines, chunk=len(part.lines))
-        results = [replace(result, line=part.before + (result.line or 0)) for result in loading]
-        if any(result.status == _AWAY for result in results):
-            raise ImportStopped("the service cannot store items now: the same command goes on later")
+        results = self._outcome(part)
         failed = [result for result in results if result.error]
         self._failed.add(failed, part)
         for result in failed:
@@ -96,6 +102,40 @@ class Import:
         done = replace(progress, lines=lines, written=written, failed=progress.failed + len(failed))
         self._noted.write(done)
         return done
+
+    def _outcome(self, part: Part) -> list[Result]:
+        """What became of each line of a part; those that cannot be stored now are sent again after a pause."""
+        results = self._send(part, range(part.before + 1, part.before + len(part.lines) + 1))
+        pauses = self._patience.pauses()
+        while early := _early(results.values()):
+            pause_s = next(pauses, None)
+            if pause_s is None:
+                raise ImportStopped("the service cannot store items now: the same command goes on later")
+            self._on_wait(pause_s)
+            self._patience.sleep(pause_s)
+            results |= self._send(part, early)
+        return [*results.values()]
+
+    def _send(self, part: Part, numbers: Sequence[int]) -> dict[int, Result]:
+        """Sends the lines of these numbers, counted from 1 in the file; what became of each."""
+        lines = [part.lines[number - part.before - 1] for number in numbers]
+        results = self._client.load_items(lines, chunk=len(lines))
+        numbered = ((numbers[(result.line or 0) - 1], result) for result in results)
+        return {number: replace(result, line=number) for number, result in numbered}
+
+
+def _early(results: Iterable[Result]) -> list[int]:
+    """The lines to send again: those that could not be stored, and what comes of the same items after them.
+
+    The later line of an item must be the last that is written.
+    """
+    items: set[str | None] = set()
+    numbers = []
+    for result in results:
+        if result.status in _NOT_NOW or result.item_id in items:
+            items.add(result.item_id)
+            numbers.append(result.line or 0)
+    return numbers
 
 
 def _parts(source: BinaryIO, chunk: int, before: int) -> Iterator[Part]:

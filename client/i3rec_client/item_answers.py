@@ -1,12 +1,15 @@
 """What comes back about items."""
 
-from collections.abc import Mapping
+from array import array
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from i3rec_client.bodies import Item
 from i3rec_client.documents import Document, Malformed
 from i3rec_client.problems import Problem, problem_of
+from i3rec_client.vectors import unpacked
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +61,11 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class CatalogItem:
-    """An item as it stands; its modalities' vectors are not given back.
+    """An item as it stands.
 
     Attributes:
         index_seq: number of its latest record, for If-Match; 0 where only the model knows it.
+        modalities: name → features (d_m,) float32; None where they were not asked for.
     """
 
     item_id: str
@@ -73,10 +77,12 @@ class CatalogItem:
     expires_at: datetime | None
     index_seq: int
     encoding: Encoding
+    modalities: Mapping[str, "array[float]"] | None = None
 
     @classmethod
     def read(cls, document: Document) -> "CatalogItem":
         """Reads one."""
+        features = document.maybe("modalities", dict)
         return cls(
             item_id=document.get("item_id", str),
             title=document.maybe("title", str),
@@ -87,7 +93,49 @@ class CatalogItem:
             expires_at=_time(document.maybe("expires_at", str)),
             index_seq=document.get("index_seq", int),
             encoding=Encoding.read(document.part("encoding")),
+            modalities=None if features is None else _vectors(Document(features), features),
         )
+
+    @property
+    def etag(self) -> str:
+        """Its entity tag: names this very record to ``if_match`` and ``if_none_match``."""
+        return f'"{self.index_seq}"'
+
+    def as_item(self) -> Item:
+        """The item as it can be written.
+
+        Raises:
+            ValueError: its features were not asked for; written without them it would lose them.
+        """
+        if self.modalities is None:
+            raise ValueError(f"expected the features of item {self.item_id!r}: ask for them with features=True")
+        return Item(
+            self.item_id,
+            self.modalities,
+            self.title,
+            self.categories,
+            self.attributes,
+            available=self.available,
+            hidden=self.hidden,
+            expires_at=self.expires_at,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ItemPage:
+    """A piece of the catalogue; it may be short, or empty, before the last, whose ``next_cursor`` is None."""
+
+    items: tuple[CatalogItem, ...]
+    next_cursor: str | None
+
+    @classmethod
+    def read(cls, document: Document) -> "ItemPage":
+        """Reads one."""
+        return cls(tuple(map(CatalogItem.read, document.parts("items"))), document.maybe("next_cursor", str))
+
+
+def _vectors(document: Document, names: Iterable[str]) -> dict[str, "array[float]"]:
+    return {name: unpacked(document.part(name).get("embedding_b64", str)) for name in names}
 
 
 def _time(text: str | None) -> datetime | None:

@@ -13,7 +13,7 @@ from i3rec_client.parts import Part
 
 
 class UnreadableProgress(I3RecError):
-    """A progress file that no import wrote."""
+    """A progress file that this command did not write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class ProgressFile:
 
     def write(self, progress: Progress) -> None:
         """Replaces what was kept."""
-        _write_whole(self.path, json.dumps(asdict(progress)).encode() + b"\n")
+        write_whole(self.path, json.dumps(asdict(progress)).encode() + b"\n")
 
     def remove(self) -> None:
         """Forgets it."""
@@ -73,7 +73,7 @@ class FailedLines:
             return
         kept = [line for line in self.path.read_bytes().splitlines(keepends=True) if _number(line) <= lines]
         if kept:
-            _write_whole(self.path, b"".join(kept))
+            write_whole(self.path, b"".join(kept))
         else:
             self.path.unlink()
 
@@ -101,7 +101,7 @@ def _entry(result: Result, part: Part) -> dict[str, object]:
     return {"line": result.line, "item_id": result.item_id, "status": result.status, "reason": reason, "text": text}
 
 
-def _write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
     """Writes a file so that at any moment it holds either what it held before or the whole content."""
     draft = path.with_name(path.name + ".new")
     with draft.open("wb") as file:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from i3rec_client.calls import Call
+from i3rec_client.call import Call
 from i3rec_client.errors import ApiError, TooManyRequests, TransportError, Unavailable
 
 

@@ -6,7 +6,7 @@ from typing import TypeVar
 import httpx
 
 from i3rec_client import wire
-from i3rec_client.calls import Call
+from i3rec_client.call import Call
 from i3rec_client.errors import ApiError, TransportError
 from i3rec_client.replies import Reply
 from i3rec_client.retries import Attempts, Retry

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TextIO
 
+from i3rec_client.exporting import Exported
 from i3rec_client.item_answers import Result
 from i3rec_client.lists import ItemList
 from i3rec_client.progress import Progress
@@ -47,25 +48,64 @@ class ImportReport:
         self._path = path
         self._stream = stream
         self._size = path.stat().st_size
-        self._live = stream.isatty()
+        self._line = LiveLine(stream)
 
     def failed(self, result: Result) -> None:
         """A line was refused."""
         reason = result.error.detail if result.error else ""
-        self._clear()
+        self._line.clear()
         print(f"{self._path}:{result.line}: {result.status} {printable(reason)}", file=self._stream)
 
     def progress(self, progress: Progress, position: int) -> None:
         """The import has come this far."""
-        if self._live:
-            share = position / max(self._size, position, 1)
-            text = f"{share:4.0%}  {progress.lines:,} lines, {progress.failed:,} refused"
-            print(f"\r\x1b[K{text}", end="", file=self._stream, flush=True)
+        share = position / max(self._size, position, 1)
+        self._line.show(f"{share:4.0%}  {progress.lines:,} lines, {progress.failed:,} refused")
+
+    def waiting(self, pause_s: float) -> None:
+        """The service cannot store items now."""
+        self._line.show(f"the service cannot store items now, again in {pause_s:.0f} s")
 
     def end(self) -> None:
         """The import is over, however it ended."""
-        self._clear()
+        self._line.clear()
 
-    def _clear(self) -> None:
+
+class ExportReport:
+    """Tells on a terminal how far an export is.
+
+    Args:
+        stream: is written to.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._line = LiveLine(stream)
+
+    def progress(self, done: Exported) -> None:
+        """The export has come this far."""
+        self._line.show(f"{done.items:,} items, {done.size:,} bytes")
+
+    def end(self) -> None:
+        """The export is over, however it ended."""
+        self._line.clear()
+
+
+class LiveLine:
+    """One line that changes, on a terminal; elsewhere nothing.
+
+    Args:
+        stream: is written to.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._live = stream.isatty()
+
+    def show(self, text: str) -> None:
+        """Puts a text in place of the one before."""
+        if self._live:
+            print(f"\r\x1b[K{text}", end="", file=self._stream, flush=True)
+
+    def clear(self) -> None:
+        """Takes it away."""
         if self._live:
             print("\r\x1b[K", end="", file=self._stream)

@@ -1,4 +1,4 @@
-"""Vectors as they are sent: plain numbers, or float32 packed into base64."""
+"""Vectors as they go over the wire: plain numbers, or float32 packed into base64."""
 
 import base64
 import struct
@@ -6,6 +6,8 @@ import sys
 from array import array
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, SupportsFloat
+
+from i3rec_client.documents import Malformed
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -33,6 +35,21 @@ def vector_content(vector: Vector) -> list[float] | dict[str, str]:
     except (TypeError, BufferError):
         return _numbers(vector)
     return {"embedding_b64": base64.b64encode(_little_endian(view)).decode("ascii")}
+
+
+def unpacked(content: str) -> "array[float]":
+    """The float32 numbers of a packed vector.
+
+    Raises:
+        Malformed: it is none.
+    """
+    try:
+        numbers = array("f", base64.b64decode(content, validate=True))
+    except ValueError as exc:
+        raise Malformed(f"expected base64 of float32 numbers: {exc}") from exc
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers
 
 
 def _numbers(vector: Any) -> list[float]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-from i3rec_client.calls import Call
+from i3rec_client.call import Call
 from i3rec_client.errors import TransportError
 from i3rec_client.replies import Reply
 

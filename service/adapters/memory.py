@@ -124,6 +124,10 @@ class MemoryJournal:
         with self._lock:
             return iter([record for record in self._records if record.seq > after])
 
+    def read_others(self, after: int) -> Iterator[Record]:  # noqa: ARG002 - of every journal
+        """Nothing: nobody else can write here."""
+        return iter(())
+
     def latest(self, after: int = 0) -> Iterator[Record]:
         """The latest record of every item, ordered by ``seq``."""
         latest: dict[str, Record] = {}
@@ -143,6 +147,15 @@ class MemoryJournal:
         entries = [record.entry for record in self.read()]
         mine = [entry.item_id for entry in entries if isinstance(entry, Interact) and entry.user_id == user_id]
         return mine[-limit:] if limit else []
+
+    def compact(self) -> int:
+        """Removes item records that a later one has made void."""
+        with self._lock:
+            latest = {item_of(record.entry): record.seq for record in self._records}
+            kept = [r for r in self._records if item_of(r.entry) is None or latest[item_of(r.entry)] == r.seq]
+            removed = len(self._records) - len(kept)
+            self._records = kept
+        return removed
 
     def last_seq(self) -> int:
         """The highest ``seq``; 0 for an empty journal."""

@@ -54,6 +54,7 @@ class SqlJournal:
 
     def __init__(self, url: str, *, timeout_s: float = 5.0, on_batch: Callable[[int], object] = lambda _: None) -> None:
         self._on_batch = on_batch
+        self._origin = uuid.uuid4().hex
         address = sa.make_url(url)
         self._dialect = open_dialect(address, timeout_s)
         self._engine = self._dialect.engine
@@ -76,7 +77,7 @@ class SqlJournal:
 
     def append(self, entry: Entry, *, expected: int | None = None) -> Future[Record]:
         """Writes an entry; the future resolves once it is on disk."""
-        row = {**columns_of(entry), "payload": encode_payload(entry)}
+        row = {**columns_of(entry), "payload": encode_payload(entry), "origin": self._origin}
         write = _Write(entry, row, expected)
         with self._closing:
             if self._closed:
@@ -88,6 +89,10 @@ class SqlJournal:
     def read(self, after: int = 0) -> Iterator[Record]:
         """All records with ``seq > after``, in order."""
         return self._pages(sa.select(journal), after)
+
+    def read_others(self, after: int) -> Iterator[Record]:
+        """The records with ``seq > after`` that others have written, in order."""
+        return self._pages(sa.select(journal).where(journal.c.origin.is_distinct_from(self._origin)), after)
 
     def latest(self, after: int = 0) -> Iterator[Record]:
         """The latest record of every item, ordered by ``seq``."""
@@ -106,6 +111,27 @@ class SqlJournal:
         """The items of a user's latest interactions, oldest first."""
         mine = sa.select(journal.c.item_id).where(journal.c.user_id == user_id, journal.c.kind == INTERACT)
         return [row.item_id for row in reversed(self._fetch(mine.order_by(journal.c.seq.desc()).limit(limit)))]
+
+    def compact(self) -> int:
+        """Removes item records that a later one has made void, some at a time, so that writes go on between."""
+        removed = 0
+        try:
+            while found := self._remove_void():
+                removed += found
+        except (SQLAlchemyError, OverflowError) as exc:
+            raise self._refusal(exc) from exc
+        return removed
+
+    def _remove_void(self) -> int:
+        later = journal.alias("later")
+        same = (later.c.user_id.is_(None), later.c.item_id == journal.c.item_id)
+        void = sa.select(journal.c.seq).where(about_items, sa.exists().where(*same, later.c.seq > journal.c.seq))
+        if not self._fetch(void.limit(1)):  # most often there is none, and looking takes no lock
+            return 0
+        with self._dialect.writing() as connection:
+            some = void.order_by(journal.c.seq).limit(_PAGE)
+            removed: int = connection.execute(journal.delete().where(journal.c.seq.in_(some))).rowcount
+        return removed
 
     def last_seq(self) -> int:
         """The highest ``seq`` on disk; 0 for an empty journal."""

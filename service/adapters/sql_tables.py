@@ -21,6 +21,7 @@ journal = sa.Table(
     sa.Column("item_id", sa.String(256)),
     sa.Column("user_id", sa.String(256)),
     sa.Column("event_id", sa.String(256)),
+    sa.Column("origin", sa.String(32)),  # of the object that wrote it; journals of old have rows without
     sa.Column("payload", sa.Text, nullable=False),
     sqlite_autoincrement=True,
 )
@@ -46,6 +47,9 @@ def make_tables(connection: sa.Connection) -> None:
     """Makes what is not there yet."""
     for table in metadata.sorted_tables:
         connection.execute(sa.schema.CreateTable(table, if_not_exists=True))
+    if "origin" not in _columns_of(connection):
+        connection.exec_driver_sql("ALTER TABLE journal ADD COLUMN origin VARCHAR(32)")
+    for table in metadata.sorted_tables:
         for index in table.indexes:
             connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))
 
@@ -59,11 +63,16 @@ def check_tables(connection: sa.Connection) -> bool:
     inspector = sa.inspect(connection)
     if not inspector.has_table(journal.name):
         return False
-    found = {column["name"] for column in inspector.get_columns(journal.name)}
-    if not {column.name for column in journal.c} <= found:
+    missing = {column.name for column in journal.c} - _columns_of(connection)
+    if missing - {"origin"}:
         raise StorageUnavailable("it was made by an older version, which knew no interactions")
     indexes = {index["name"] for index in inspector.get_indexes(journal.name)}
-    return {index.name for index in journal.indexes} <= indexes and inspector.has_table(facts.name)
+    whole = {index.name for index in journal.indexes} <= indexes and inspector.has_table(facts.name)
+    return whole and not missing
+
+
+def _columns_of(connection: sa.Connection) -> set[str]:
+    return {column["name"] for column in sa.inspect(connection).get_columns(journal.name)}
 
 
 def record_of(row: sa.Row[Any]) -> Record:

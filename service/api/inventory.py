@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from service.api.items import item_content
 from service.api.problems import declare
-from service.api.reading import VERSION_HEADER, once_each, too_much
+from service.api.reading import VERSION_HEADER, once_each, reached, too_much
 from service.api.schemas import ItemPage, RequestPart, packed
 from service.api.state import WithServices, json_response
 from service.errors import InvalidCursor
@@ -34,7 +34,7 @@ class InventoryQuery(RequestPart):
     response_model=ItemPage,
     response_model_exclude_unset=True,
     summary="List the catalogue",
-    dependencies=[Depends(once_each)],
+    dependencies=[Depends(once_each), Depends(reached)],
     responses={**declare(422, 503), 200: {"headers": VERSION_HEADER}},
 )
 async def list_items(query: Annotated[InventoryQuery, Query()], services: WithServices) -> Response:

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from service.api.item_schemas import ItemPatch
 from service.api.problems import declare
+from service.api.reading import SEQ_HEADER, reached
 from service.api.schemas import ItemBody, ItemOut, ItemWritten
 from service.api.state import WithServices, accepts, json_only, json_response, no_query
 from service.catalog import Written
@@ -71,8 +72,8 @@ WithCondition = Annotated[Condition, Depends(_condition)]
     dependencies=[Depends(json_only)],
     responses={
         **declare(400, 412, 413, 415, 422, 500, 503, 507),
-        200: {"model": ItemWritten, "description": "Replaced", "headers": _ITEM_HEADERS},
-        201: {"description": "Created", "headers": _ITEM_HEADERS | _LOCATION},
+        200: {"model": ItemWritten, "description": "Replaced", "headers": _ITEM_HEADERS | SEQ_HEADER},
+        201: {"description": "Created", "headers": _ITEM_HEADERS | SEQ_HEADER | _LOCATION},
     },
 )
 async def put_item(body: ItemBody, condition: WithCondition, services: WithServices) -> Response:
@@ -81,7 +82,7 @@ async def put_item(body: ItemBody, condition: WithCondition, services: WithServi
     An item without any usable modality is taken too: it gets the model's prior, and the encoding report says so.
     """
     written = await services.catalog.put(body.to_item(), condition)
-    headers = _headers(written.seq, written.report)
+    headers = _headers(written.seq, written.report) | {"X-Index-Seq": str(written.seq)}
     if written.created:
         headers["Location"] = f"/items/{quote(written.item_id, safe='')}"
     return json_response(written_content(written), 201 if written.created else 200, headers)
@@ -93,7 +94,10 @@ async def put_item(body: ItemBody, condition: WithCondition, services: WithServi
     summary="Merge into an item",
     dependencies=[Depends(accepts("application/json", _MERGE_PATCH))],
     openapi_extra={"requestBody": {"content": {_MERGE_PATCH: {"schema": {"$ref": "#/components/schemas/ItemPatch"}}}}},
-    responses={**declare(400, 404, 412, 413, 415, 422, 500, 503, 507), 200: {"headers": _ITEM_HEADERS}},
+    responses={
+        **declare(400, 404, 409, 412, 413, 415, 422, 500, 503, 507),
+        200: {"headers": _ITEM_HEADERS | SEQ_HEADER},
+    },
 )
 async def patch_item(item_id: str, body: ItemPatch, condition: WithCondition, services: WithServices) -> Response:
     """Takes what came late, such as another modality, and encodes the item anew. An empty patch changes nothing.
@@ -102,13 +106,15 @@ async def patch_item(item_id: str, body: ItemPatch, condition: WithCondition, se
     same moment each has its effect.
     """
     written = await services.catalog.patch(item_id, body.to_change(), condition)
-    return json_response(written_content(written), headers=_headers(written.seq, written.report))
+    headers = _headers(written.seq, written.report) | {"X-Index-Seq": str(written.seq)}
+    return json_response(written_content(written), headers=headers)
 
 
 @router.get(
     "/items/{item_id:path}",
     response_model=ItemOut,
     summary="Look at an item",
+    dependencies=[Depends(reached)],
     responses={
         **declare(404, 422, 503),
         200: {"headers": _ITEM_HEADERS},
@@ -129,12 +135,12 @@ async def get_item(item_id: str, services: WithServices, if_none_match: _NoneMat
     status_code=204,
     response_class=Response,
     summary="Delete an item",
-    responses=declare(404, 412, 422, 503, 507),
+    responses={**declare(404, 409, 412, 422, 503, 507), 204: {"headers": SEQ_HEADER}},
 )
 async def delete_item(item_id: str, condition: WithCondition, services: WithServices) -> Response:
     """Once answered, the item is gone from every list and stays so over restarts, until it is put again."""
-    await services.catalog.delete(item_id, condition)
-    return Response(status_code=204)
+    seq = await services.catalog.delete(item_id, condition)
+    return Response(status_code=204, headers={"X-Index-Seq": str(seq)})
 
 
 def item_content(found: CatalogItem) -> dict[str, Any]:

@@ -2,12 +2,14 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
+from fastapi import Header
 from fastapi.exceptions import RequestValidationError
 from starlette.requests import Request
 
 from service.api.list_schemas import ListOptions
+from service.api.state import WithServices
 from service.domain import Recommendation, Suggestion
 from service.errors import InvalidCursor
 from service.facets import AttributeIs
@@ -18,6 +20,29 @@ from service.settings import Settings
 
 _REPEATABLE = frozenset({"exclude", "category", "attribute"})
 VERSION_HEADER = {"X-Model-Version": {"description": "The version that answered.", "schema": {"type": "string"}}}
+
+
+SEQ_HEADER = {
+    "X-Index-Seq": {
+        "description": "Number of the record that was written: send it with a read that must see it, on any replica.",
+        "schema": {"type": "integer"},
+    }
+}
+
+
+async def reached(
+    services: WithServices,
+    x_index_seq: Annotated[
+        int | None, Header(ge=0, lt=2**63, description="Answer only once all records up to this one count here.")
+    ] = None,
+) -> None:
+    """Waits until this replica knows what the caller has to see.
+
+    Raises:
+        NotReachedYet: it does not within ``read_wait_s``.
+    """
+    if x_index_seq is not None:
+        await services.others.reach(x_index_seq, services.settings.read_wait_s)
 
 
 def once_each(request: Request) -> None:

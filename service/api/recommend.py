@@ -16,7 +16,7 @@ from service.api.list_schemas import (
     SimilarQuery,
 )
 from service.api.problems import declare
-from service.api.reading import VERSION_HEADER, answer_content, check_length, list_content, once_each, wish_of
+from service.api.reading import VERSION_HEADER, answer_content, check_length, list_content, once_each, reached, wish_of
 from service.api.schemas import ExternalId
 from service.api.state import WithServices, json_only, json_response, no_query
 from service.domain import Recommendation
@@ -24,7 +24,7 @@ from service.observability import request_id
 
 router = APIRouter(tags=["recommend"])
 
-_BODY = [Depends(no_query), Depends(json_only)]
+_BODY = [Depends(no_query), Depends(json_only), Depends(reached)]
 _SIMILAR = "/similar"
 
 
@@ -32,7 +32,7 @@ _SIMILAR = "/similar"
     "/recommend/{user_id:path}",
     response_model=Recommendations,
     summary="Recommend items to a user",
-    dependencies=[Depends(once_each)],
+    dependencies=[Depends(once_each), Depends(reached)],
     responses={**declare(404, 409, 422, 503), 200: {"headers": VERSION_HEADER}},
 )
 async def recommend(
@@ -84,7 +84,7 @@ async def recommend_to_several(body: BatchBody, services: WithServices) -> Respo
     tags=["items"],
     response_model=Recommendations,
     summary="Items for fans of an item",
-    dependencies=[Depends(once_each)],
+    dependencies=[Depends(once_each), Depends(reached)],
     responses={**declare(404, 409, 422, 503), 200: {"headers": VERSION_HEADER}},
 )
 async def similar(

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from service.bulk import Bulk
 from service.catalog import Catalog
 from service.feedback import Feedback
+from service.following import JournalFollower
 from service.handle import ServableHandle
 from service.inventory import Inventory
 from service.models import Models
@@ -35,6 +36,7 @@ class Services:
     feedback: Feedback
     models: Models
     inventory: Inventory
+    others: JournalFollower
     cache: FeatureCache
     metrics: Metrics
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Path
 from starlette.responses import Response
 
 from service.api.problems import declare
-from service.api.reading import check_length
+from service.api.reading import SEQ_HEADER, check_length
 from service.api.schemas import ExternalId
 from service.api.state import WithServices, json_only, json_response, no_query
 from service.api.user_schemas import Interactions, InteractionsTaken
@@ -20,7 +20,7 @@ router = APIRouter(tags=["users"], dependencies=[Depends(no_query)])
     response_model=InteractionsTaken,
     summary="Say what users did",
     dependencies=[Depends(json_only)],
-    responses={**declare(400, 413, 415, 422, 503, 507)},
+    responses={**declare(400, 413, 415, 422, 503, 507), 202: {"headers": SEQ_HEADER}},
 )
 async def interact(body: Interactions, services: WithServices) -> Response:
     """Takes one interaction or a list of them. Once answered, they are on disk and count in the next list.
@@ -32,7 +32,7 @@ async def interact(body: Interactions, services: WithServices) -> Response:
     check_length("body", "", events, services.settings.max_interactions)
     noted = await services.feedback.note([event.to_interaction() for event in events])
     content = {"accepted": noted.accepted, "repeated": noted.repeated, "seq": noted.seq}
-    return json_response(content, 202)
+    return json_response(content, 202, {"X-Index-Seq": str(noted.seq)})
 
 
 @router.delete(

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from i3rec_client import Client, NotFound, Problem, Result
 from i3rec_client.__main__ import main
 from i3rec_client.importing import Import, ImportStopped
+from i3rec_client.patience import Patience
 from i3rec_client.progress import Progress
 from i3rec_client.showing import ImportReport
 from service.settings import Settings
@@ -141,7 +142,7 @@ def test_service_that_cannot_store_stops_the_import(tmp_path: Path, scripted: An
     path.write_text('{"item_id": "a"}')
     service = scripted(httpx.Response(207, text="".join(json.dumps(line) + "\n" for line in lines)))
     with service.client() as client, pytest.raises(ImportStopped, match="goes on later"):
-        Import(client, path).run()
+        Import(client, path, patience=Patience(0)).run()
 
     assert beside(path) == set()
 

@@ -1,5 +1,6 @@
 """The distribution: small, typed, and documented by what runs."""
 
+import json
 import re
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 import i3rec_client
@@ -54,15 +56,47 @@ def test_readme_names_every_method() -> None:
     assert set(re.findall(r"`(\w+)`", table)) == methods
 
 
+EXAMPLES = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def shown(example: str, url: str, capsys: Any) -> list[str]:
+    """The lines that an example of the README prints."""
+    exec(example.replace("http://127.0.0.1:8000", url), {})  # noqa: S102 - our own text
+    return capsys.readouterr().out.splitlines()
+
+
 @pytest.mark.integration
 @pytest.mark.enable_socket
-def test_quick_start_runs(url: str, capsys: Any) -> None:
-    """The example of the README does what it says, against a real service."""
-    (example,) = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+def test_examples_run(url: str, capsys: Any) -> None:
+    """The examples of the README do what they say, against a real service."""
+    quick, just_so, whole, unchanged, _ = EXAMPLES
 
-    exec(example.replace("http://127.0.0.1:8000", url), {})  # noqa: S102 - our own text
+    assert [line.split()[0] for line in shown(quick, url, capsys)] == ["1", "2", "3"]
+    films, refusal = shown(just_so, url, capsys)
+    assert films == "film-1"
+    assert "'another-version' does not serve" in refusal
+    without_text = shown(whole, url, capsys)
+    assert without_text[0] == "i00 image"
+    assert without_text[-1] == "film-1"
+    assert shown(unchanged, url, capsys) == ["as it was"]
 
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["1", "2", "3"]
+
+def test_example_with_raw_modalities_runs(
+    tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch, scripted: Any
+) -> None:
+    """So does the one that needs a model of its own, against a service whose answer is written down."""
+    encoding = {"present": ["image", "text"], "missing": [], "confidence": 0.5, "model_version": "v1"}
+    service = scripted(httpx.Response(201, json={"item_id": "film-2", "index_seq": 1, "encoding": encoding}))
+    monkeypatch.setattr(i3rec_client, "Client", lambda _: service.client())
+    monkeypatch.chdir(tmp_path)
+    Path("poster.jpg").write_bytes(b"JPEG")
+
+    assert shown(EXAMPLES[-1], "", capsys) == ["('image', 'text')"]
+    (request,) = service.requests
+    assert json.loads(request.content)["modalities"] == {
+        "text": {"text": "A comedy about two thieves."},
+        "image": {"image_b64": "SlBFRw=="},
+    }
 
 
 @pytest.mark.integration
@@ -74,5 +108,5 @@ def test_console_script_answers(url: str) -> None:
     usage = subprocess.run([script, "--help"], check=True, capture_output=True, text=True)
     status = subprocess.run([script, "status", "--url", url], check=True, capture_output=True, text=True)
 
-    assert all(command in usage.stdout for command in ("import", "recommend", "interact", "status"))
+    assert all(command in usage.stdout for command in ("import", "export", "recommend", "interact", "status"))
     assert status.stdout.startswith("ready, model v1")

@@ -22,6 +22,7 @@ from i3rec_client import (
     Retry,
     Unavailable,
     calls,
+    item_calls,
 )
 from model_store import ModelStore
 from service.app import create_app
@@ -277,11 +278,12 @@ def test_both_clients_have_the_same_methods() -> None:
 def test_every_route_has_a_call(settings: Settings) -> None:
     """The calls are the routes of the service's own document, but for those that are for machines."""
     made = [
-        calls.put_item(Item("i")),
-        calls.patch_item("i", {}),
-        calls.get_item("i"),
-        calls.delete_item("i"),
-        calls.put_items([]),
+        item_calls.put_item(Item("i")),
+        item_calls.patch_item("i", {}),
+        item_calls.get_item("i"),
+        item_calls.list_items(),
+        item_calls.delete_item("i"),
+        item_calls.put_items([]),
         calls.interact([], make_ids=True),
         calls.recommend("u", {}),
         calls.recommend_session([], {}),

@@ -113,7 +113,8 @@ def test_bundle_format_names_every_field_and_file() -> None:
     described = set(re.findall(r"`([^`\n]+)`", text_of(BUNDLE_FORMAT)))
 
     assert {field.name for field in fields(Manifest)} | {"checksum"} <= described
-    assert set(FIXED_FILES) | {"history_embeddings.npy", "features_<modality>.npy"} <= described
+    further = {"history_embeddings.npy", "features_<modality>.npy", "featurizer_<modality>.onnx"}
+    assert {*FIXED_FILES, *further} <= described
 
 
 def test_bundle_format_example_prints_what_it_says() -> None:

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 
+from i3rec_client import Client, Item, NotFound, Retry
 from training.dataset import Dataset
 from training.datasets.synthetic import checkerboard
 from training.writing import write_dataset
@@ -26,7 +26,7 @@ def dataset() -> Dataset:
 
 
 @contextmanager
-def serving(store: Path, journal: Path) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
+def serving(store: Path, journal: Path) -> Iterator[tuple[subprocess.Popen[str], Client]]:
     """The service as a process; killed without warning where it still runs at the end."""
     environment = {
         **os.environ,
@@ -44,18 +44,18 @@ def serving(store: Path, journal: Path) -> Iterator[tuple[subprocess.Popen[str],
     try:
         assert process.stdout is not None
         url = process.stdout.readline().split()[-1]
-        with httpx.Client(base_url=url, transport=httpx.HTTPTransport(retries=8)) as client:
+        with Client(url, retry=Retry(attempts=1000)) as client:
             yield process, client
     finally:
         process.kill()
         process.communicate()
 
 
-def reach(client: httpx.Client, dataset: Dataset, item_id: str, community: int, k: int) -> float:
+def reach(client: Client, dataset: Dataset, item_id: str, community: int, k: int) -> float:
     """The share of a community's users who get the item among their first k."""
     users = [user for user in dataset.users if int(user) % 2 == community]
-    lists = [client.get(f"/recommend/{user}?k={k}").json()["items"] for user in users]
-    return sum(item_id in [hit["item_id"] for hit in hits] for hits in lists) / len(users)
+    lists = [client.recommend(user, k=k).items for user in users]
+    return sum(item_id in [place.item_id for place in places] for places in lists) / len(users)
 
 
 def test_partial_item_finds_its_users_and_survives_a_crash(tmp_path: Path, dataset: Dataset) -> None:
@@ -70,13 +70,13 @@ def test_partial_item_finds_its_users_and_survives_a_crash(tmp_path: Path, datas
     )
     text = dataset.features["text"]
     like = next(row for row in range(0, dataset.n_items, 2) if text.present[row])
-    item = {"item_id": "fresh", "modalities": {"text": text.matrix[like].tolist()}}
+    item = Item("fresh", {"text": text.matrix[like]})
 
     with serving(tmp_path / "store", tmp_path / "journal.db") as (process, client):
-        answer = client.post("/items", json=item)
+        written = client.put_item(item)
 
-        assert answer.status_code == 201
-        assert answer.json()["encoding"]["missing"] == ["image"]
+        assert written.created
+        assert written.encoding.missing == ("image",)
         # Two items of their own community are withheld from everybody: the third place shows who else belongs to it.
         assert reach(client, dataset, "fresh", community=0, k=3) > 0.8
         assert reach(client, dataset, "fresh", community=1, k=2) == 0
@@ -85,6 +85,7 @@ def test_partial_item_finds_its_users_and_survives_a_crash(tmp_path: Path, datas
 
     with serving(tmp_path / "store", tmp_path / "journal.db") as (_, client):
         assert reach(client, dataset, "fresh", community=0, k=3) > 0.8
-        assert client.delete("/items/fresh").status_code == 204
+        client.delete_item("fresh")
         assert reach(client, dataset, "fresh", community=0, k=40) == 0
-        assert client.get("/items/fresh").status_code == 404
+        with pytest.raises(NotFound):
+            client.get_item("fresh")

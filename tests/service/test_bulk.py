@@ -35,14 +35,14 @@ class FullJournal(MemoryJournal):
         super().__init__()
         self.before: Callable[[], object] = lambda: None
 
-    def append(self, entry: Entry) -> Future[Record]:
+    def append(self, entry: Entry, *, expected: int | None = None) -> Future[Record]:
         """Writes an entry, or refuses it."""
         self.before()
         if isinstance(entry, PutItem) and entry.item.item_id == "full":
             refused: Future[Record] = Future()
             refused.set_exception(StorageUnavailable("full"))
             return refused
-        return super().append(entry)
+        return super().append(entry, expected=expected)
 
 
 class Scene:

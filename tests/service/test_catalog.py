@@ -32,7 +32,7 @@ class HeldJournal(MemoryJournal):
         self.held: list[tuple[Entry, Future[Record]]] = []
         self.waiting = anyio.Event()
 
-    def append(self, entry: Entry) -> Future[Record]:
+    def append(self, entry: Entry, *, expected: int | None = None) -> Future[Record]:  # noqa: ARG002 - of every journal
         """Holds the entry."""
         future: Future[Record] = Future()
         self.held.append((entry, future))

@@ -23,10 +23,10 @@ class RefusingJournal(MemoryJournal):
         super().__init__()
         self.refuses = refuses
 
-    def append(self, entry: Entry) -> Future[Record]:
+    def append(self, entry: Entry, *, expected: int | None = None) -> Future[Record]:
         """Writes an entry, or refuses it."""
         if not self.refuses(entry):
-            return super().append(entry)
+            return super().append(entry, expected=expected)
         refused: Future[Record] = Future()
         refused.set_exception(StorageUnavailable("the disk is full"))
         return refused
@@ -39,10 +39,10 @@ class SlowJournal(MemoryJournal):
         super().__init__()
         self._held: list[tuple[Future[Record], Record]] = []
 
-    def append(self, entry: Entry) -> Future[Record]:
+    def append(self, entry: Entry, *, expected: int | None = None) -> Future[Record]:
         """Begins to write an entry."""
         held: Future[Record] = Future()
-        self._held.append((held, super().append(entry).result()))
+        self._held.append((held, super().append(entry, expected=expected).result()))
         return held
 
     @property

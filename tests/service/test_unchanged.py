@@ -453,7 +453,7 @@ class Course:
 
 
 @given(taken=steps)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_what_was_applied_live_is_what_a_replay_gives(
     make_version: Callable[..., None], tmp_path_factory: pytest.TempPathFactory, fake_encoder: Any, taken: list[Any]
 ) -> None:

@@ -1,0 +1,115 @@
+"""Keeps what serves in step with what other processes write to the same journal."""
+
+import logging
+import time
+from collections.abc import Callable
+from itertools import takewhile
+
+import anyio
+from anyio import to_thread
+
+from service.errors import NotReachedYet, StorageUnavailable
+from service.handle import ServableHandle
+from service.observability import Metrics
+from service.ports import Journal
+from service.replay import Replay
+
+logger = logging.getLogger(__name__)
+
+_PAUSE_S = 0.01
+
+
+class JournalFollower:
+    """Applies the records of other processes, so that every replica shows every item.
+
+    What this process writes it applies itself before it is acknowledged; that is not read again.
+
+    Args:
+        handle: says what serves.
+        journal: that is shared.
+        replay: applies.
+        metrics: of the app.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        handle: ServableHandle,
+        journal: Journal,
+        replay: Replay,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._handle = handle
+        self._journal = journal
+        self._replay = replay
+        self._metrics = metrics
+        self._clock = clock
+        self._one_at_a_time = anyio.Lock()
+        self._up_to_date_at = clock()
+
+    @property
+    def behind_s(self) -> float:
+        """For how long what others wrote may be missing here: seconds since the journal was last read to its end."""
+        return self._clock() - self._up_to_date_at
+
+    async def run(self, poll_s: float) -> None:
+        """Looks every ``poll_s`` seconds what others wrote, until cancelled. Trouble is logged and tried again."""
+        while True:
+            await anyio.sleep(poll_s)
+            try:
+                await self.catch_up()
+            except Exception:  # whatever it is: a follower that ends would let this replica fall behind for good
+                logger.exception("journal_not_followed")
+
+    async def catch_up(self) -> None:
+        """Applies what others have written up to now.
+
+        Raises:
+            StorageUnavailable: the journal cannot be read.
+        """
+        async with self._one_at_a_time:
+            started = self._clock()
+            servable = self._handle.peek
+            if servable is None:
+                return
+            last = await to_thread.run_sync(self._journal.last_seq)
+            if last > servable.followed:
+                # Records become visible in the order of their numbers: up to ``last`` there is none to come.
+                others = takewhile(lambda record: record.seq <= last, self._journal.read_others(servable.followed))
+                before = servable.index_seq
+                await self._replay.apply(servable, others, servable.followed)
+                servable.followed = last
+                self._metrics.followed.inc(max(0, servable.index_seq - before))
+            self._up_to_date_at = started
+
+    async def reach(self, seq: int, timeout_s: float) -> None:
+        """Waits until everything up to ``seq`` is applied here.
+
+        Raises:
+            ModelUnavailable: nothing serves.
+            NotReachedYet: that takes longer than ``timeout_s``, or there is no such record yet.
+        """
+        with anyio.move_on_after(timeout_s):
+            while self._handle.current.followed < seq:
+                try:
+                    await self.catch_up()
+                except StorageUnavailable:
+                    logger.debug("journal_not_followed", exc_info=True)
+                if self._handle.current.followed < seq:
+                    await anyio.sleep(_PAUSE_S)
+        found = self._handle.current.followed
+        if found < seq:
+            raise NotReachedYet(seq, found)
+
+
+async def keep_compact(journal: Journal, every_s: float) -> None:
+    """Removes void records from the journal every so many seconds, until cancelled. Trouble is logged."""
+    while True:
+        await anyio.sleep(every_s)
+        try:
+            removed = await to_thread.run_sync(journal.compact)
+        except StorageUnavailable:
+            logger.warning("journal_not_compacted", exc_info=True)
+        else:
+            logger.info("journal_compacted", extra={"removed": removed})

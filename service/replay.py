@@ -1,0 +1,95 @@
+"""From records of the journal to what they mean to a model version: encodings, from the cache or anew."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import islice
+from typing import TypeVar
+
+from anyio import CapacityLimiter, to_thread
+
+from service.domain import Encoding, Item, PutItem, Record
+from service.errors import EncodingFailed
+from service.features import usable
+from service.ports import FeatureCache
+from service.servable import Servable
+
+logger = logging.getLogger(__name__)
+
+_BATCH = 256
+
+T = TypeVar("T")
+
+
+class Replay:
+    """Applies records to a Servable, in batches, on a thread of its own.
+
+    Args:
+        cache: holds encodings that were made before.
+    """
+
+    def __init__(self, cache: FeatureCache) -> None:
+        self._cache = cache
+        self._limiter = CapacityLimiter(1)
+
+    async def apply(self, servable: Servable, records: Iterator[Record], seq: int) -> int:
+        """Applies records; returns the last ``seq`` read, or ``seq`` where there was none.
+
+        Raises:
+            StorageUnavailable: the journal cannot be read.
+            EncodingFailed: the encoder fails even on items without modalities.
+        """
+        while batch := await self._in_thread(lambda: list(islice(records, _BATCH))):
+            encodings = await self._encodings(servable, [r for r in batch if servable.needs_encoding(r)])
+            changes = [(record, encodings.get(record.seq)) for record in batch]
+            await self._in_thread(partial(servable.apply_many, changes))
+            seq = batch[-1].seq
+        return seq
+
+    async def _encodings(self, servable: Servable, records: Sequence[Record]) -> dict[int, Encoding]:
+        """Encodings of put records by ``seq``: cached ones, and fresh ones for the rest."""
+        items = {record.seq: record.entry.item for record in records if isinstance(record.entry, PutItem)}
+        keys = [(item.item_id, seq) for seq, item in items.items()]
+        cached = await self._cache.get_many(servable.version, keys)
+        found = {seq: e for (_, seq), e in zip(keys, cached, strict=True) if e is not None and _fits(e, servable)}
+        missing = {seq: item for seq, item in items.items() if seq not in found}
+        if missing:
+            fresh = await self._in_thread(lambda: encode_again(servable, list(missing.values())))
+            encoded = dict(zip(missing, fresh, strict=True))
+            await self._cache.put_many({(missing[seq].item_id, seq): e for seq, e in encoded.items()})
+            found |= encoded
+        return found
+
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        return await to_thread.run_sync(call, limiter=self._limiter)
+
+
+def _fits(encoding: Encoding, servable: Servable) -> bool:
+    manifest = servable.bundle.manifest
+    history = encoding.history_embedding
+    shapes_fit = encoding.embedding.shape == (manifest.d,) and (history is None or history.shape == (manifest.d,))
+    return shapes_fit and (history is not None) == (manifest.history is not None)
+
+
+def encode_again(servable: Servable, items: Sequence[Item]) -> list[Encoding]:
+    """Encodes items that were accepted under another version, from what the version of ``servable`` can use of them.
+
+    An item on which the encoder fails is encoded as one without modalities: it must not keep the others from serving.
+
+    Raises:
+        EncodingFailed: the encoder fails even so.
+    """
+    left = [usable(servable, item) for item in items]
+    try:
+        return servable.encoder.encode([item.modalities for item in left])
+    except EncodingFailed:
+        return [_encode_or_prior(servable, item) for item in left]
+
+
+def _encode_or_prior(servable: Servable, item: Item) -> Encoding:
+    try:
+        return servable.encoder.encode([item.modalities])[0]
+    except EncodingFailed:
+        facts = {"item_id": item.item_id, "version": servable.version}
+        logger.warning("item_encoded_as_prior", extra=facts, exc_info=True)
+        return servable.encoder.encode([{}])[0]

@@ -1,0 +1,198 @@
+"""Making journals smaller, copying them, putting copies back."""
+
+import sqlite3
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from service.adapters.sql_backup import back_up, restore
+from service.adapters.sql_journal import SqlJournal
+from service.domain import DeleteItem, Entry, EraseUser, Interact, Item, PutItem
+from service.errors import ItemMoved, StorageUnavailable
+from service.ports import Journal
+
+
+def item(item_id: str, value: float = 1.0) -> PutItem:
+    """A put of an item with one modality."""
+    return PutItem(Item(item_id, {"text": np.full(3, value, np.float32)}))
+
+
+def shown(journal: Journal) -> list[tuple[int, str]]:
+    """The latest records, comparable."""
+    return [(record.seq, repr(record.entry)) for record in journal.latest()]
+
+
+def write(journal: Journal, *entries: Entry) -> list[int]:
+    """Appends; the numbers."""
+    return [journal.append(entry).result(10).seq for entry in entries]
+
+
+ENTRIES = st.one_of(
+    st.builds(item, st.sampled_from("abc"), st.floats(-1, 1)),
+    st.builds(DeleteItem, st.sampled_from("abc")),
+    st.builds(Interact, st.sampled_from("uv"), st.sampled_from("abc")),
+    st.builds(EraseUser, st.sampled_from("uv")),
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(entries=st.lists(ENTRIES, max_size=12))
+def test_compaction_changes_nothing_that_counts(tmp_path_factory: pytest.TempPathFactory, entries: list[Entry]) -> None:
+    """Latest records, histories, what is found and the last number stay; void records go; numbers go on."""
+    journal = SqlJournal(f"sqlite:///{tmp_path_factory.mktemp('j')}/journal.sqlite3")
+    write(journal, *entries)
+    before = shown(journal), [journal.history(user, 99) for user in "uv"], journal.last_seq()
+
+    removed = journal.compact()
+
+    assert (shown(journal), [journal.history(user, 99) for user in "uv"], journal.last_seq()) == before
+    about_items = [e for e in entries if isinstance(e, PutItem | DeleteItem)]
+    assert removed == len(about_items) - len(before[0])
+    assert journal.compact() == 0
+    assert write(journal, item("new")) == [len(entries) + 1]
+    journal.close()
+
+
+def test_every_journal_can_be_compacted(journal: Journal) -> None:
+    """Each implementation removes what a later record made void, over several pages."""
+    write(journal, item("kept"), DeleteItem("gone"), Interact("u", "many"))
+    last = write(journal, *(item("many", n) for n in range(1200)))[-1]
+
+    assert journal.compact() == 1199
+
+    assert [record.seq for record in journal.latest()] == [1, 2, last]
+    assert journal.history("u", 5) == ["many"]
+
+
+def test_writes_go_on_while_it_is_compacted(sql: SqlJournal) -> None:
+    """None is refused, and none is lost."""
+    write(sql, *(item("many", n) for n in range(1500)))
+    compacting = threading.Thread(target=sql.compact)
+    compacting.start()
+
+    seqs = write(sql, *(item(f"new {n}") for n in range(50)))
+
+    compacting.join()
+    assert {record.seq for record in sql.latest()} >= set(seqs)
+
+
+def test_expected_records_are_checked(journal: Journal) -> None:
+    """An entry is written only if the item's latest record is the one its writer knows; 0 = there is none."""
+    assert journal.append(item("a"), expected=0).result(5).seq == 1
+    with pytest.raises(ItemMoved) as moved:
+        journal.append(item("a"), expected=0).result(5)
+    assert (moved.value.item_id, moved.value.seq) == ("a", 1)
+    assert journal.append(DeleteItem("a"), expected=1).result(5).seq == 2
+    with pytest.raises(ItemMoved):
+        journal.append(DeleteItem("b"), expected=2).result(5)
+    assert journal.last_seq() == 2
+
+
+def test_others_are_told_from_oneself(url: str) -> None:
+    """Each of two that share a database reads what the other wrote."""
+    one, other = SqlJournal(url), SqlJournal(url)
+    write(one, item("a"))
+    write(other, item("b"), Interact("u", "b"))
+    write(one, DeleteItem("a"))
+
+    assert [record.seq for record in one.read_others(0)] == [2, 3]
+    assert [record.seq for record in other.read_others(1)] == [4]
+    assert one.identity == other.identity
+    one.close()
+    other.close()
+
+
+def test_journals_of_old_are_taken_over(url: str) -> None:
+    """One whose rows do not say who wrote them gets the column; its records are there."""
+    old = SqlJournal(url)
+    write(old, item("a"))
+    old.close()
+    with sqlite3.connect(url.removeprefix("sqlite:///")) as database:
+        database.execute("ALTER TABLE journal DROP COLUMN origin")
+    database.close()
+
+    journal = SqlJournal(url)
+
+    assert [record.seq for record in journal.read_others(0)] == [1]
+    assert write(journal, item("b")) == [2]
+    journal.close()
+
+
+def test_copies_hold_everything_up_to_one_moment(sql: SqlJournal, url: str, tmp_path: Path) -> None:
+    """A copy made amid writing opens as a journal with the first so many records, all of them whole."""
+    write(sql, *(item(f"old {n}") for n in range(20)))
+    stop = threading.Event()
+
+    def go_on() -> None:
+        n = 0
+        while not stop.is_set():
+            write(sql, item(f"new {n}"))
+            n += 1
+
+    writing = threading.Thread(target=go_on)
+    writing.start()
+    seq = back_up(url, tmp_path / "copies" / "copy")
+    stop.set()
+    writing.join()
+
+    assert seq >= 20
+    assert sorted(path.name for path in (tmp_path / "copies").iterdir()) == ["copy"]
+    copy = SqlJournal(f"sqlite:///{tmp_path}/copies/copy")
+    assert [record.seq for record in copy.read()] == list(range(1, seq + 1))
+    copy.close()
+
+
+def test_restored_journals_go_by_another_name(url: str, tmp_path: Path) -> None:
+    """All is as it was copied, what was written since is gone, and caches cannot mistake the one for the other."""
+    journal = SqlJournal(url)
+    write(journal, item("a"), DeleteItem("b"))
+    before, identity = shown(journal), journal.identity
+    back_up(url, tmp_path / "copy")
+    write(journal, item("late"))
+    journal.close()
+
+    with pytest.raises(StorageUnavailable, match="already"):
+        restore(tmp_path / "copy", url)
+    assert restore(tmp_path / "copy", url, replace=True) == 2
+
+    restored = SqlJournal(url)
+    assert shown(restored) == before
+    assert restored.identity != identity
+    assert write(restored, item("c")) == [3]
+    restored.close()
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "text", "cut", "other"])
+def test_damaged_copies_are_refused(url: str, tmp_path: Path, damage: str) -> None:
+    """The journal that is there stays untouched."""
+    journal = SqlJournal(url)
+    write(journal, *(item(f"a{n}") for n in range(300)))
+    back_up(url, tmp_path / "copy")
+    before = shown(journal)
+    journal.close()
+    copy = tmp_path / "copy"
+    data = copy.read_bytes()
+    copy.unlink()
+    if damage == "other":
+        sqlite3.connect(copy).execute("CREATE TABLE t (x)").connection.close()
+    elif damage != "missing":
+        copy.write_bytes({"empty": b"", "text": b"no database", "cut": data[: len(data) // 2]}[damage])
+
+    with pytest.raises(StorageUnavailable):
+        restore(copy, url, replace=True)
+
+    again = SqlJournal(url)
+    assert shown(again) == before
+    again.close()
+
+
+def test_servers_have_tools_of_their_own(tmp_path: Path) -> None:
+    """What is not a file is not copied as one."""
+    with pytest.raises(StorageUnavailable, match="pg_dump"):
+        back_up("postgresql+psycopg://host/database", tmp_path / "copy")
+    with pytest.raises(StorageUnavailable, match="no journal"):
+        back_up(f"sqlite:///{tmp_path}/none", tmp_path / "copy")

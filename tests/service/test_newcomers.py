@@ -1,0 +1,142 @@
+"""New items in the order in which they are tried."""
+
+import threading
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.newcomers import Newcomers
+
+
+def order(newcomers: Newcomers, until: int = 0) -> str:
+    """The items to be tried, as one word."""
+    return "".join(newcomers.split(until)[0])
+
+
+@pytest.fixture
+def newcomers() -> Newcomers:
+    """Three items: a was written first, c last."""
+    made = Newcomers()
+    for seq, name in enumerate("abc", start=1):
+        made.put(name, seq)
+    return made
+
+
+def test_least_shown_comes_first_and_the_latest_of_equals(newcomers: Newcomers) -> None:
+    """Who was shown goes behind all who were shown less; what is no new item is not counted."""
+    assert order(newcomers) == "cba"
+    assert newcomers.note_shown(["c", "i00", "b"]) == 2
+    assert order(newcomers) == "acb"
+    assert newcomers.note_shown(["a", "a", "a"]) == 3
+    assert order(newcomers) == "cba"
+    assert newcomers.note_shown(["i00"]) == newcomers.note_shown([]) == 0
+    assert len(newcomers) == 3
+
+
+def test_everyone_gets_their_turn(newcomers: Newcomers) -> None:
+    """Showing the first each time shows all equally often."""
+    for _ in range(30):
+        newcomers.note_shown(newcomers.split(0)[0][:1])
+
+    assert newcomers._shown == {"a": 10, "b": 10, "c": 10}
+
+
+def test_items_that_were_tried_stand_apart(newcomers: Newcomers) -> None:
+    """Those that were shown as often as that, and more often; without a bound there are none."""
+    newcomers.note_shown("aab")
+
+    assert newcomers.split(0) == (["c", "b", "a"], [])
+    assert newcomers.split(1) == (["c"], ["b", "a"])
+    assert newcomers.split(2) == (["c", "b"], ["a"])
+    assert newcomers.split(3) == (["c", "b", "a"], [])
+
+
+def test_written_anew_an_item_keeps_its_count(newcomers: Newcomers) -> None:
+    """It moves before those that were shown as often, no further; deleted, it is forgotten with its count."""
+    newcomers.note_shown("abc")
+    newcomers.put("a", 4)
+    newcomers.put("d", 5)
+    assert order(newcomers) == "dacb"
+
+    newcomers.remove("a")
+    newcomers.remove("nobody")
+    assert order(newcomers) == "dcb"
+    newcomers.put("a", 6)
+
+    assert order(newcomers) == "adcb"
+    assert newcomers.split(1) == (["a", "d"], ["c", "b"])
+
+
+def test_successor_inherits_what_was_shown(newcomers: Newcomers) -> None:
+    """Only of items that are new to it as well; what it counted itself before it served is put aside."""
+    newcomers.note_shown("aaab")
+    successor = Newcomers()
+    for seq, name in enumerate("bcd", start=2):
+        successor.put(name, seq)
+    successor.note_shown("cd")
+
+    successor.inherit(newcomers)
+
+    assert order(successor) == "dcb"
+    assert successor.split(1) == (["d", "c"], ["b"])
+    newcomers.note_shown("ccc")
+    assert order(successor) == "dcb"  # nothing is shared
+    successor.put("a", 9)
+    assert successor.split(1)[0] == ["a", "d", "c"]
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("put"), st.sampled_from("abcde")),
+            st.tuples(st.just("remove"), st.sampled_from("abcde")),
+            st.tuples(st.just("show"), st.text("abcdex", max_size=4)),
+            st.tuples(st.just("inherit"), st.none()),
+        )
+    ),
+    st.integers(0, 4),
+)
+def test_order_is_that_of_the_counts(steps: list[tuple[str, Any]], until: int) -> None:
+    """Whatever happens, and whoever inherits it."""
+    newcomers, shown, seqs = Newcomers(), dict[str, int](), dict[str, int]()
+    for seq, (kind, what) in enumerate(steps):
+        if kind == "put":
+            newcomers.put(what, seq)
+            seqs[what] = seq
+        elif kind == "remove":
+            newcomers.remove(what)
+            seqs.pop(what, None)
+            shown.pop(what, None)
+        elif kind == "show":
+            assert newcomers.note_shown(what) == sum(name in seqs for name in what)
+            shown |= {name: shown.get(name, 0) + what.count(name) for name in what if name in seqs}
+        else:
+            successor = Newcomers()
+            for name, written in seqs.items():
+                successor.put(name, written)
+            successor.inherit(newcomers)
+            newcomers = successor
+
+    ranked = sorted(seqs, key=lambda name: (shown.get(name, 0), -seqs[name]))
+    first = [name for name in ranked if not until or shown.get(name, 0) < until]
+    assert newcomers.split(until) == (first, ranked[len(first) :])
+    assert len(newcomers) == len(seqs)
+
+
+def test_counts_from_many_threads_are_all_there(newcomers: Newcomers) -> None:
+    """Lists are made at the same time; none of their places is lost."""
+
+    def show() -> None:
+        for _ in range(200):
+            newcomers.note_shown("abc")
+
+    threads = [threading.Thread(target=show) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert newcomers._shown == {"a": 800, "b": 800, "c": 800}
+    assert order(newcomers) == "cba"
