@@ -18,6 +18,7 @@ from service.adapters.memory import MemoryCache
 from service.adapters.onnx_encoder import OnnxEncoder
 from service.adapters.onnx_featurizer import OnnxFeaturizer
 from service.adapters.redis_cache import RedisCache
+from service.adapters.redis_wakeups import RedisWakeups
 from service.adapters.sql_journal import SqlJournal
 from service.api import batch, bodies, guard, health, idempotency, inventory, items, models, problems, recommend, users
 from service.api.openapi import DESCRIPTION, complete
@@ -32,7 +33,7 @@ from service.handle import ServableHandle
 from service.inventory import Inventory
 from service.models import Models
 from service.observability import Metrics, RequestContext
-from service.ports import Encoder, FeatureCache, Featurizer, Journal
+from service.ports import Encoder, FeatureCache, Featurizer, Journal, Wakeups
 from service.recommend import Reading, Recommender
 from service.replay import Replay
 from service.settings import Settings
@@ -46,6 +47,7 @@ class Backends:
     journal: Journal
     cache: FeatureCache
     engines: Engines
+    wakeups: Wakeups | None = None
 
 
 def open_journal(settings: Settings, on_batch: Callable[[int], object] = lambda _: None) -> Journal:
@@ -63,8 +65,15 @@ def open_backends(settings: Settings, metrics: Metrics) -> Backends:
     Raises:
         StorageUnavailable: the journal cannot be opened.
     """
-    journal = open_journal(settings, metrics.journal_batch.observe)
-    return Backends(journal, _cache(settings, journal.identity), engines(settings))
+    wakeups = settings.redis_url and RedisWakeups(settings.redis_url, timeout_s=settings.cache_timeout_s)
+
+    def on_batch(records: int) -> None:
+        metrics.journal_batch.observe(records)
+        if wakeups:
+            wakeups.wrote()
+
+    journal = open_journal(settings, on_batch)
+    return Backends(journal, _cache(settings, journal.identity), engines(settings), wakeups or None)
 
 
 def _cache(settings: Settings, namespace: str) -> FeatureCache:
@@ -113,22 +122,14 @@ def create_app(settings: Settings, backends: Backends | None = None) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         used = backends or open_backends(settings, metrics)
         try:
-            follower = ModelFollower(
-                ModelStore(settings.model_store), handle, used.journal, used.cache, used.engines, metrics
-            )
-            async with anyio.create_task_group() as tasks:
-                await follower.refresh()
-                tasks.start_soon(follower.run, settings.model_poll_s)
-                others = JournalFollower(handle, used.journal, Replay(used.cache), metrics)
-                tasks.start_soon(others.run, settings.follow_poll_s)
-                if settings.compact_every_s:
-                    tasks.start_soon(keep_compact, used.journal, settings.compact_every_s)
-                yield {"services": _wire(settings, handle, used, metrics, follower, others)}
-                tasks.cancel_scope.cancel()
+            async with _serving(settings, used, handle, metrics) as services:
+                yield {"services": services}
         finally:
             with anyio.CancelScope(shield=True):
                 await to_thread.run_sync(used.journal.close)
                 await used.cache.close()
+                if used.wakeups:
+                    await used.wakeups.close()
 
     app = FastAPIOffline(  # /docs works without a CDN, as services in closed networks must
         title="I³Rec",
@@ -160,6 +161,27 @@ def create_app(settings: Settings, backends: Backends | None = None) -> FastAPI:
     app.state.routes = [route for module in modules for route in module.router.routes]
     complete(app)
     return app
+
+
+@asynccontextmanager
+async def _serving(
+    settings: Settings, used: Backends, handle: ServableHandle, metrics: Metrics
+) -> AsyncIterator[Services]:
+    """Everything that runs beside the requests, while they are answered."""
+    store, journal = ModelStore(settings.model_store), used.journal
+    models_follower = ModelFollower(store, handle, journal, used.cache, used.engines, metrics)
+    others = JournalFollower(handle, journal, Replay(used.cache), metrics)
+    async with anyio.create_task_group() as tasks:
+        await models_follower.refresh()
+        tasks.start_soon(models_follower.run, settings.model_poll_s)
+        tasks.start_soon(others.run, settings.follow_poll_s)
+        if settings.compact_every_s:
+            tasks.start_soon(keep_compact, journal, settings.compact_every_s)
+        if used.wakeups:
+            tasks.start_soon(used.wakeups.tell, journal.identity)
+            tasks.start_soon(used.wakeups.listen, journal.identity, others.wake)
+        yield _wire(settings, handle, used, metrics, models_follower, others)
+        tasks.cancel_scope.cancel()
 
 
 def _keys(settings: Settings) -> dict[str, guard.Access]:

@@ -46,6 +46,7 @@ class JournalFollower:
         self._metrics = metrics
         self._clock = clock
         self._one_at_a_time = anyio.Lock()
+        self._woken = anyio.Event()
         self._up_to_date_at = clock()
 
     @property
@@ -53,10 +54,16 @@ class JournalFollower:
         """For how long what others wrote may be missing here: seconds since the journal was last read to its end."""
         return self._clock() - self._up_to_date_at
 
+    def wake(self) -> None:
+        """Makes it look at once; on the event loop."""
+        self._woken.set()
+
     async def run(self, poll_s: float) -> None:
         """Looks every ``poll_s`` seconds what others wrote, until cancelled. Trouble is logged and tried again."""
         while True:
-            await anyio.sleep(poll_s)
+            with anyio.move_on_after(poll_s):
+                await self._woken.wait()
+            self._woken = anyio.Event()
             try:
                 await self.catch_up()
             except Exception:  # whatever it is: a follower that ends would let this replica fall behind for good

@@ -4,7 +4,7 @@ Each port is either synchronous (called on worker threads) or asynchronous (call
 Every implementation passes the conformance suite of its port in ``tests/service/adapters``.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Protocol
 
@@ -147,6 +147,26 @@ class Journal(Protocol):
 
     def close(self) -> None:
         """Finishes pending writes and lets go of the storage."""
+        ...
+
+
+class Wakeups(Protocol):
+    """Lets processes that share a journal tell each other that something is new. Messages may be lost."""
+
+    def wrote(self) -> None:
+        """Notes that something was written here; from any thread."""
+        ...
+
+    async def tell(self, journal: str) -> None:
+        """Tells the others whenever something was written to the journal of this identity, until cancelled."""
+        ...
+
+    async def listen(self, journal: str, wake: Callable[[], object]) -> None:
+        """Calls ``wake`` whenever another process has written to that journal, until cancelled."""
+        ...
+
+    async def close(self) -> None:
+        """Closes connections."""
         ...
 
 

@@ -117,6 +117,7 @@ def make_version() -> MakeVersion:
         seed: int = 0,
         watermark: int = 0,
         encoder: bytes | None = None,
+        featurizers: dict[str, tuple[str, bytes]] | None = None,
         promote: bool = True,
     ) -> None:
         manifest = Manifest(
@@ -129,9 +130,11 @@ def make_version() -> MakeVersion:
             modalities=modalities,
             history=HistoryRule(),
             journal_watermark=watermark,
+            featurizers={name: kind for name, (kind, _) in (featurizers or {}).items()},
         )
+        models = {name: model for name, (_, model) in (featurizers or {}).items()}
         encoder = tiny_encoder(modalities, seed=seed + 7) if encoder is None else encoder
-        store.publish(tiny_contents(modalities, seed=seed), encoder, manifest)
+        store.publish(tiny_contents(modalities, seed=seed), encoder, manifest, models)
         if promote:
             store.promote(version)
 

@@ -58,17 +58,17 @@ def _form(value: object) -> str | None:
     if isinstance(value, list):
         return "numbers"
     if isinstance(value, RawText) or (isinstance(value, dict) and "text" in value):
-        return "text"
+        return "raw text"
     if isinstance(value, RawImage) or (isinstance(value, dict) and "image_b64" in value):
-        return "image"
+        return "raw image"
     return "packed" if isinstance(value, (dict, PackedVector)) else None
 
 
 Modality = Annotated[
     Annotated[list[StrictFloat], Tag("numbers")]
     | Annotated[PackedVector, Tag("packed")]
-    | Annotated[RawText, Tag("text")]
-    | Annotated[RawImage, Tag("image")],
+    | Annotated[RawText, Tag("raw text")]
+    | Annotated[RawImage, Tag("raw image")],
     Discriminator(
         _form,
         custom_error_type="vector",

@@ -155,3 +155,65 @@ def _tool(name: str) -> str | None:
 def _run(*command: str | None, user: str | None) -> None:
     arguments = [part for part in command if part is not None]
     subprocess.run(arguments, check=True, capture_output=True, user=user, timeout=120)
+
+
+@pytest.fixture
+def text_model() -> Callable[..., bytes]:
+    """Makes an ONNX featurizer of texts: a number of its own for each known text, 0 for others, d_m times."""
+    onnx = pytest.importorskip("onnx")
+    helper = onnx.helper
+
+    def make(known: Mapping[str, float], d: int = 4) -> bytes:
+        nodes = [
+            helper.make_node(
+                "LabelEncoder",
+                ["text"],
+                ["number"],
+                domain="ai.onnx.ml",
+                keys_strings=list(known),
+                values_floats=list(known.values()),
+                default_float=0.0,
+            ),
+            helper.make_node("Unsqueeze", ["number", "last"], ["column"]),
+            helper.make_node("Concat", ["column"] * d, ["features"], axis=1),
+        ]
+        return _model(
+            nodes,
+            helper.make_tensor_value_info("text", onnx.TensorProto.STRING, ["b"]),
+            d,
+            [helper.make_tensor("last", onnx.TensorProto.INT64, [1], [1])],
+        )
+
+    return make
+
+
+@pytest.fixture
+def image_model() -> Callable[..., bytes]:
+    """Makes an ONNX featurizer of images: the mean of each colour, of 255."""
+    onnx = pytest.importorskip("onnx")
+    helper = onnx.helper
+
+    def make(height: int = 2, width: int = 4) -> bytes:
+        nodes = [
+            helper.make_node("Cast", ["image"], ["numbers"], to=onnx.TensorProto.FLOAT),
+            helper.make_node("ReduceMean", ["numbers", "axes"], ["features"], keepdims=0),
+        ]
+        shape = ["b", height, width, 3]
+        return _model(
+            nodes,
+            helper.make_tensor_value_info("image", onnx.TensorProto.UINT8, shape),
+            3,
+            [helper.make_tensor("axes", onnx.TensorProto.INT64, [2], [1, 2])],
+        )
+
+    return make
+
+
+def _model(nodes: list, source: object, d: int, constants: list) -> bytes:
+    onnx = pytest.importorskip("onnx")
+    features = onnx.helper.make_tensor_value_info("features", onnx.TensorProto.FLOAT, ["b", d])
+    graph = onnx.helper.make_graph(nodes, "featurizer", [source], [features], constants)
+    opsets = [onnx.helper.make_opsetid("", 18), onnx.helper.make_opsetid("ai.onnx.ml", 3)]
+    model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=9)
+    data: bytes = model.SerializeToString()
+    return data

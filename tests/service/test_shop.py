@@ -1,7 +1,8 @@
 """The whole service against a dictionary: whatever happens, every route shows exactly what it may show.
 
-A state machine (hypothesis) puts, patches, hides, expires and deletes items, lets users act and be erased, swaps
-models, restarts, and asks every route that gives lists. The dictionary knows who may see what.
+A state machine (hypothesis) puts, patches, hides, expires and deletes items, posts them again as they are, lets users
+act and be erased, swaps models, restarts, asks every route that gives lists, and lists the catalogue. The dictionary
+knows who may see what.
 """
 
 from collections.abc import Callable, Iterator
@@ -33,10 +34,20 @@ FACTS = st.fixed_dictionaries(
         "hidden": st.booleans(),
         "available": st.booleans(),
         "categories": st.lists(st.sampled_from("abc"), max_size=2, unique=True),
+        "attributes": st.fixed_dictionaries(
+            {},
+            optional={
+                "brand": st.sampled_from(["acme", "other"]),
+                "size": st.sampled_from([1, 2.0, 2.5, "2", "large", True]),
+            },
+        ),
         "expires_at": st.sampled_from([None, PAST.isoformat(), FUTURE.isoformat()]),
     },
 )
 ALL = 500
+SIZES = {"1": [1], "2": [2.0, "2"], "2.50": [2.5], "large": ["large"], "true": [True]}  # what is found by which text
+CONDITIONS = st.sampled_from([None, ("brand", "acme"), ("brand", "other"), *(("size", text) for text in SIZES)])
+ANSWERED = ("index_seq", "encoding")  # what is answered of an item and not posted
 
 
 class Shop(RuleBasedStateMachine):
@@ -55,6 +66,7 @@ class Shop(RuleBasedStateMachine):
         # A dictionary for an item that the journal knows, None once it is deleted.
         self.items: dict[str, dict[str, Any] | None] = {}
         self.consumed: dict[str, set[str]] = {}
+        self.serving = "v1"
 
     @initialize()
     def open(self) -> None:
@@ -98,8 +110,24 @@ class Shop(RuleBasedStateMachine):
         self.call("PATCH", f"/items/{quoted(item)}", 200 if self.exists(item) else 404, json=facts)
         if self.exists(item):
             # An object merges key by key: an empty one takes nothing away.
+            before = self.facts(item)
             merged = {name: value for name, value in facts.items() if name != "modalities" or value}
-            self.items[item] = {**self.facts(item), **merged}
+            attributes = {**before.get("attributes", {}), **facts.get("attributes", {})}
+            self.items[item] = {**before, **merged, "attributes": attributes}
+
+    @rule(item=ITEMS)
+    def put_again(self, item: str) -> None:
+        """Posts an item just as the catalogue gives it: nothing changes, its encoding included."""
+        before = self.catalogue(100, features="true").get(item)
+        assert (before is not None) == self.exists(item)
+        if before is None:
+            return
+        body = {name: value for name, value in before.items() if name not in ANSWERED}
+        written = self.call("POST", "/items", 200, json=body)
+        assert written["encoding"] == before["encoding"]
+        after = self.catalogue(100, features="true")[item]
+        assert {**after, "index_seq": 0} == {**before, "index_seq": 0}
+        self.items[item] = self.facts(item)
 
     @rule(item=ITEMS)
     def delete(self, item: str) -> None:
@@ -131,6 +159,7 @@ class Shop(RuleBasedStateMachine):
         """Another model serves."""
         answer = self.call("POST", f"/models/{version}/activate", 200)
         assert answer["serving"] == version
+        self.serving = version
 
     @rule(item=ITEMS)
     def look(self, item: str) -> None:
@@ -140,14 +169,52 @@ class Shop(RuleBasedStateMachine):
             facts = self.facts(item)
             assert found["hidden"] == facts.get("hidden", False)
             assert found["categories"] == facts.get("categories", [])
+            assert found["attributes"] == facts.get("attributes", {})
             assert ("text" in found["encoding"]["present"]) == bool(facts.get("modalities"))
 
-    @rule(user=USERS, seen=st.sampled_from(["exclude", "include"]), category=st.sampled_from([None, "a", "c"]))
-    def recommend(self, user: str, seen: str, category: str | None) -> None:
+    @rule(limit=st.sampled_from([3, 7, 100]))
+    def list_all(self, limit: int) -> None:
+        """The catalogue is what was written and trained, hidden items included, and nothing else."""
+        found = self.catalogue(limit)
+        assert {*found} == {item for item in {*TRAINED, *self.items} if self.exists(item)}
+        for item, listed in found.items():
+            facts = self.facts(item)
+            assert listed["attributes"] == facts.get("attributes", {})
+            assert (listed["hidden"], listed["available"]) == (facts.get("hidden", False), facts.get("available", True))
+
+    def catalogue(self, limit: int, **query: str) -> dict[str, dict[str, Any]]:
+        """The whole catalogue, each item of which comes once."""
+        items: list[dict[str, Any]] = []
+        where: dict[str, Any] = {"limit": limit, **query}
+        while True:
+            page = self.call("GET", "/items", 200, params=where)
+            items += page["items"]
+            if page["next_cursor"] is None:
+                break
+            where["cursor"] = page["next_cursor"]
+        assert len(items) == len({item["item_id"] for item in items})
+        return {item["item_id"]: item for item in items}
+
+    @rule(
+        user=USERS,
+        seen=st.sampled_from(["exclude", "include"]),
+        category=st.sampled_from([None, "a", "c"]),
+        attribute=CONDITIONS,
+    )
+    def recommend(self, user: str, seen: str, category: str | None, attribute: tuple[str, str] | None) -> None:
         """All that may be shown is shown, and nothing else."""
-        query = {"k": ALL, "seen": seen} | ({"category": category} if category else {})
+        query = {"k": ALL, "seen": seen, "model": self.serving} | ({"category": category} if category else {})
+        query |= {"attribute": ":".join(attribute)} if attribute else {}
         answer = self.call("GET", f"/recommend/{quoted(user)}", 200, params=query)
-        assert shown(answer) == self.visible(self.seen(user) if seen == "exclude" else set(), category)
+        blocked = self.seen(user) if seen == "exclude" else set()
+        assert shown(answer) == self.visible(blocked, category, lambda known: has(known, attribute))
+
+    @rule(user=USERS, version=st.sampled_from(["v1", "v2", "v3"]))
+    def recommend_by(self, user: str, version: str) -> None:
+        """One version answers, the others do not."""
+        expected = 200 if version == self.serving else 409
+        answer = self.call("GET", f"/recommend/{quoted(user)}", expected, params={"model": version})
+        assert expected == 409 or answer["model_version"] == version
 
     @rule(users=st.lists(USERS, min_size=1, max_size=3))
     def recommend_to_several(self, users: list[str]) -> None:
@@ -156,11 +223,13 @@ class Shop(RuleBasedStateMachine):
         for user, result in zip(users, answer["results"], strict=True):
             assert shown(result) == self.visible(self.seen(user))
 
-    @rule(history=st.lists(ITEMS, max_size=4))
-    def session(self, history: list[str]) -> None:
-        """The same for a session."""
-        answer = self.call("POST", "/recommend", 200, json={"history": history, "k": ALL})
-        assert shown(answer) == self.visible(set(history))
+    @rule(history=st.lists(ITEMS, max_size=4), least=st.sampled_from([None, 1, 2, 2.5]))
+    def session(self, history: list[str], least: float | None) -> None:
+        """The same for a session, of items of some size at least."""
+        body: dict[str, Any] = {"history": history, "k": ALL}
+        body |= {} if least is None else {"attributes": {"size": {"gte": least}}}
+        answer = self.call("POST", "/recommend", 200, json=body)
+        assert shown(answer) == self.visible(set(history), None, lambda known: least is None or size(known) >= least)
 
     @rule(item=ITEMS)
     def similar(self, item: str) -> None:
@@ -199,7 +268,12 @@ class Shop(RuleBasedStateMachine):
         trained = set() if number is None else {TRAINED[number], TRAINED[number + 1]}
         return trained | self.consumed.get(user, set())
 
-    def visible(self, blocked: set[str], category: str | None = None) -> set[str]:
+    def visible(
+        self,
+        blocked: set[str],
+        category: str | None = None,
+        fits: Callable[[dict[str, Any]], bool] = lambda _: True,
+    ) -> set[str]:
         """What may be shown."""
         everything = {item for item in {*TRAINED, *self.items} if self.exists(item)}
         facts = {item: self.facts(item) for item in everything}
@@ -211,6 +285,7 @@ class Shop(RuleBasedStateMachine):
             and known.get("available", True)
             and known.get("expires_at") != PAST.isoformat()
             and (category is None or category in known.get("categories", []))
+            and fits(known)
         }
 
 
@@ -218,7 +293,23 @@ def trained_facts(item: str) -> dict[str, Any]:
     """What the tests' bundle says of an item: those of odd number are of two categories."""
     number = int(item[1:])
     text = {} if number % 3 == 0 else {"modalities": {"text": "as trained"}}
-    return {"categories": ["a", "b"] if number % 2 else []} | text
+    return {"categories": ["a", "b"] if number % 2 else [], "attributes": {"brand": "acme"}} | text
+
+
+def has(facts: dict[str, Any], condition: tuple[str, str] | None) -> bool:
+    """Whether an item fulfils a condition of a query."""
+    if condition is None:
+        return True
+    name, text = condition
+    found = facts.get("attributes", {}).get(name)
+    # By kind as well: to Python True is 1.
+    return any(type(found) is type(value) and found == value for value in (SIZES[text] if name == "size" else [text]))
+
+
+def size(facts: dict[str, Any]) -> float:
+    """The size of an item where it is a number, else one that nothing is as small as."""
+    found = facts.get("attributes", {}).get("size")
+    return {"2": 2.0}.get(found, -1.0) if isinstance(found, str | bool | None) else found
 
 
 def quoted(name: str) -> str:
