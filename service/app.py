@@ -169,7 +169,7 @@ async def _serving(
 ) -> AsyncIterator[Services]:
     """Everything that runs beside the requests, while they are answered."""
     store, journal = ModelStore(settings.model_store), used.journal
-    models_follower = ModelFollower(store, handle, journal, used.cache, used.engines, metrics)
+    models_follower = ModelFollower(store, handle, journal, used.cache, used.engines, metrics, settings.keep_models)
     others = JournalFollower(handle, journal, Replay(used.cache), metrics)
     async with anyio.create_task_group() as tasks:
         await models_follower.refresh()
@@ -221,7 +221,7 @@ def _wire(
         Bulk(handle, journal, cache, metrics, limits),
         Recommender(handle, journal, cache, metrics, reading),
         Feedback(journal, metrics),
-        Models(ModelStore(settings.model_store), follower.refresh),
+        Models(ModelStore(settings.model_store), follower.refresh, lambda: follower.failure),
         Inventory(handle, journal, reading.searches),
         others,
         cache,

@@ -19,10 +19,20 @@ class Listing:
     Attributes:
         versions: all published ones, oldest first.
         promoted: the one that is to serve; None where none is.
+        failed: the one that was promoted and cannot serve here.
     """
 
     versions: list[str]
     promoted: str | None
+    failed: "LoadFailure | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoadFailure:
+    """A version that could not be made to serve, and why; None where it is not known which one is promoted."""
+
+    version: str | None
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +46,15 @@ class Promotion:
 class Models:
     """Looks into the model store and moves what is promoted there."""
 
-    def __init__(self, store: ModelStore, refresh: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        store: ModelStore,
+        refresh: Callable[[], Awaitable[None]],
+        failure: Callable[[], LoadFailure | None] = lambda: None,
+    ) -> None:
         self._store = store
         self._refresh = refresh
+        self._failure = failure
 
     async def listing(self) -> Listing:
         """What there is.
@@ -48,7 +64,8 @@ class Models:
         """
 
         def look() -> Listing:
-            return Listing([info.version for info in reversed(self._store.versions())], self._store.current())
+            versions = [info.version for info in reversed(self._store.versions())]
+            return Listing(versions, self._store.current(), self._failure())
 
         return await self._in_thread(look)
 

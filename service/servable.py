@@ -16,6 +16,7 @@ from service.facets import Facets
 from service.newcomers import Newcomers
 from service.ports import Encoder, Featurizer, VectorIndex
 from service.trained import (
+    Rows,
     rows_by_id,
     rows_by_popularity,
     same_features,
@@ -322,6 +323,12 @@ class Servable:
         """Items of the bundle with their popularity, highest first, ties by id; shown or not."""
         for row in self._by_popularity:
             yield self.bundle.items.id(int(row)), float(self.bundle.popularity[row])
+
+    def own_rows(self) -> Rows:
+        """The rows of the bundle whose items are found by their trained vectors, ascending."""
+        with self._lock:
+            displaced = [self.bundle.items.row(item_id) for item_id in self._displaced]
+        return np.setdiff1d(np.arange(len(self.bundle.items)), displaced)
 
     def untouched(self, after: str) -> Iterator[tuple[str, int]]:
         """Items the journal never spoke of, with their rows, by id, from the first one after ``after``."""

@@ -83,6 +83,9 @@ class Settings(BaseSettings):
     journal_timeout_s: float = Field(
         default=5.0, gt=0, description="How long a write waits for a locked journal, seconds."
     )
+    keep_models: int = Field(
+        default=1, ge=0, description="Versions that served before and are kept in memory, to go back to at once."
+    )
     compact_every_s: float = Field(
         default=3600, ge=0, description="How often records that later ones have made void are removed; 0 = never."
     )

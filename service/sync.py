@@ -6,6 +6,7 @@ for a moment, the records written meanwhile are applied and the handle is exchan
 
 import logging
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -16,10 +17,12 @@ from anyio import CapacityLimiter, to_thread
 from model_store import Bundle, ModelStore
 from service.domain import Matrix
 from service.handle import ServableHandle
+from service.models import LoadFailure
 from service.observability import Metrics
 from service.ports import Encoder, FeatureCache, Featurizer, Journal, VectorIndex
 from service.replay import Replay
 from service.servable import Servable
+from service.verification import verify
 
 logger = logging.getLogger(__name__)
 
@@ -43,15 +46,25 @@ class Engines:
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """A version that could not be built, and when to try it again (monotonic seconds)."""
+    """A failure, and when to try again (monotonic seconds)."""
 
-    version: str | None
+    about: LoadFailure
     retry_at: float
     backoff_s: float
 
 
 class ModelFollower:
-    """Makes the promoted version serve, and every version that is promoted after it."""
+    """Makes the promoted version serve, and every version that is promoted after it.
+
+    Args:
+        store: holds the versions.
+        handle: says what serves.
+        journal: holds what was written online.
+        cache: holds encodings that were made before.
+        engines: run the versions.
+        metrics: of the app.
+        keep: how many of the versions that served before are kept in memory.
+    """
 
     def __init__(
         self,
@@ -61,6 +74,7 @@ class ModelFollower:
         cache: FeatureCache,
         engines: Engines,
         metrics: Metrics,
+        keep: int = 1,
     ) -> None:
         self._store = store
         self._handle = handle
@@ -72,6 +86,13 @@ class ModelFollower:
         self._limiter = CapacityLimiter(1)
         self._refreshing = anyio.Lock()
         self._failure: _Failure | None = None
+        self._most_kept = keep
+        self._kept: OrderedDict[str, Servable] = OrderedDict()
+
+    @property
+    def failure(self) -> LoadFailure | None:
+        """The version that could not be made to serve, as long as it is still promoted."""
+        return self._failure.about if self._failure else None
 
     async def run(self, poll_s: float) -> None:
         """Looks at CURRENT, and whether the cache answers, every ``poll_s`` seconds, until cancelled."""
@@ -91,37 +112,52 @@ class ModelFollower:
             version = await self._in_thread(self._store.current)
             if version is None:
                 self._handle.explain(f"no model version has been promoted in model store {self._store.root}")
-            elif not self._serves(version) and not self._backs_off(version):
+            elif self._serves(version):
+                self._failure = None
+            elif not self._backs_off(version):
                 await self._load(version)
                 self._failure = None
         except Exception as exc:  # whatever a damaged bundle or engine raises: the old version serves on
             logger.exception("model_load_failed", extra={"version": version})
             self._metrics.model_swaps.labels("failed").inc()
             self._handle.explain(f"model version {version} cannot be loaded: {exc}")
-            self._note_failure(version)
+            self._note_failure(version, str(exc))
 
     def _serves(self, version: str) -> bool:
         return self._handle.peek is not None and self._handle.peek.version == version
 
     def _backs_off(self, version: str) -> bool:
         failure = self._failure
-        return failure is not None and failure.version == version and time.monotonic() < failure.retry_at
+        return failure is not None and failure.about.version == version and time.monotonic() < failure.retry_at
 
-    def _note_failure(self, version: str | None) -> None:
-        again = self._failure is not None and self._failure.version == version
+    def _note_failure(self, version: str | None, reason: str) -> None:
+        again = self._failure is not None and self._failure.about.version == version
         backoff_s = min(2 * self._failure.backoff_s, _LONGEST_BACKOFF_S) if again and self._failure else 1.0
-        self._failure = _Failure(version, time.monotonic() + backoff_s, backoff_s)
+        self._failure = _Failure(LoadFailure(version, reason), time.monotonic() + backoff_s, backoff_s)
 
     async def _load(self, version: str) -> None:
-        servable = await self._in_thread(lambda: self._open(version))
-        seq = await self._replay.apply(servable, self._journal.latest(), 0)
-        seq = await self._replay.apply(servable, self._journal.read(after=seq), seq)
+        servable = self._kept.pop(version, None) or await self._build(version)
+        seq = await self._replay.apply(servable, self._journal.read(after=servable.followed), servable.followed)
         async with self._handle.exchanging():
             servable.followed = await self._replay.apply(servable, self._journal.read(after=seq), seq)
+            self._keep(self._handle.peek)
             self._handle.exchange(servable)
         self._metrics.serves(version)
         facts = {"version": version, "items": len(servable.index), "online_items": servable.online_items}
         logger.info("model_serves", extra={**facts, "index_seq": servable.index_seq})
+
+    async def _build(self, version: str) -> Servable:
+        servable = await self._in_thread(lambda: self._open(version))
+        servable.followed = await self._replay.apply(servable, self._journal.latest(), 0)
+        await self._in_thread(lambda: verify(servable))
+        return servable
+
+    def _keep(self, servable: Servable | None) -> None:
+        """Keeps what served until now, as it is, so that going back to it needs only what was written since."""
+        if servable:
+            self._kept[servable.version] = servable
+        while len(self._kept) > self._most_kept:
+            self._kept.popitem(last=False)
 
     def _open(self, version: str) -> Servable:
         bundle = self._store.load(version)

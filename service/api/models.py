@@ -22,6 +22,7 @@ async def list_models(services: WithServices) -> Response:
         "versions": listing.versions,
         "promoted": listing.promoted,
         "serving": serving.version if serving else None,
+        "failed": listing.failed and {"version": listing.failed.version, "reason": listing.failed.reason},
     }
     return json_response(content)
 

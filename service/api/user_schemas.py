@@ -50,12 +50,20 @@ class InteractionsTaken(BaseModel):
     seq: int = Field(description="Number of the latest of their records; 0 where there were none.")
 
 
+class FailedModel(BaseModel):
+    """A version that was promoted and cannot serve."""
+
+    version: str | None = Field(description="Null where the model store cannot say which one is promoted.")
+    reason: str
+
+
 class Models(BaseModel):
     """Which model versions there are."""
 
     versions: list[str] = Field(description="All published ones, oldest first.")
     promoted: str | None = Field(description="The one that is to serve.")
     serving: str | None = Field(description="The one that serves here.")
+    failed: FailedModel | None = Field(description="The promoted one where it cannot serve here; it is tried again.")
 
 
 class Promoted(BaseModel):

@@ -14,7 +14,7 @@ from service.adapters.memory import MemoryIndex
 from service.domain import DeleteItem, Encoding, Item, PutItem, Record
 from service.errors import ModelUnavailable
 from service.handle import ServableHandle
-from service.servable import Servable
+from service.servable import Servable, Standing
 
 MakeServable = Callable[..., Servable]
 
@@ -25,6 +25,11 @@ QUERY = np.ones(5, np.float32)
 def put(seq: int, item_id: str, **facts: object) -> Record:
     """A put record."""
     return Record(seq, NOW, PutItem(Item(item_id, **facts)))  # type: ignore[arg-type]
+
+
+def put_since(seq: int, item_id: str, since: int | None, **facts: object) -> Record:
+    """A put record whose features are older than itself."""
+    return Record(seq, NOW, PutItem(Item(item_id, **facts), since))  # type: ignore[arg-type]
 
 
 def delete(seq: int, item_id: str) -> Record:
@@ -131,6 +136,86 @@ def test_put_within_the_training_data_of_an_item_the_bundle_lacks_is_applied(mak
     servable.apply(put(5, "new"), vector(2))
 
     assert score(servable, "new") == 10
+
+
+@pytest.mark.parametrize(("since", "encoded"), [(0, False), (1, False), (10, False), (11, True), (None, True)])
+def test_trained_vector_stands_by_the_age_of_the_features(
+    make_servable: MakeServable, since: int | None, *, encoded: bool
+) -> None:
+    """A record after the watermark needs an encoding only where its features are as late; without ``since`` they are."""
+    servable = make_servable(watermark=10)
+    trained = score(servable, "i00")
+    record = put_since(30, "i00", since, title="Mine")
+
+    assert servable.needs_encoding(record) == encoded
+    servable.apply(record, vector(2) if encoded else None)
+
+    assert score(servable, "i00") == (10 if encoded else trained)
+    assert servable.stands_by_content("i00") == encoded
+    assert servable.title("i00") == "Mine"
+
+
+def test_age_of_features_means_nothing_to_a_model_without_the_item(make_servable: MakeServable) -> None:
+    """However old they are, they have to be encoded."""
+    servable = make_servable(watermark=10)
+
+    assert servable.needs_encoding(put_since(30, "new", 0))
+    with pytest.raises(ValueError, match="expected an encoding by v1"):
+        servable.apply(put_since(30, "new", 0))
+
+    assert "new" not in servable
+
+
+TEXT = {"text": np.array([1, 2, 3, 4], np.float32)}
+
+
+def test_what_stands_is_told_of_items_with_the_same_features(servable: Servable) -> None:
+    """Of trained ones as the training data has them, of others as they were written; deleted ones have none."""
+    bundle = servable.bundle
+    own = {"text": np.array(bundle.features["text"][1])}  # i01 has no image
+    servable.apply(put(1, "new", modalities=TEXT), vector(2))
+    servable.apply(put_since(2, "new", 1, modalities=TEXT, hidden=True), vector(2))
+    servable.apply(delete(3, "i02"))
+
+    assert servable.standing(Item("i01", own)) == Standing(0, None)
+    found = servable.standing(Item("new", {"text": TEXT["text"].copy()}))
+    assert found is not None
+    assert (found.since, found.encoding.embedding.tolist()) == (1, [2] * 5)
+    for other in (
+        Item("i01"),
+        Item("i01", {"text": own["text"] + 1}),
+        Item("i01", own | {"image": np.zeros(3, np.float32)}),
+        Item("new"),
+        Item("new", {"image": TEXT["text"]}),
+        Item("new", {"text": TEXT["text"][:3]}),
+        Item("i02", {name: np.array(table[2]) for name, table in bundle.features.items()}),
+        Item("nobody", TEXT),
+        Item("nobody"),
+    ):
+        assert servable.standing(other) is None, other
+
+
+def test_features_are_told_apart_whatever_they_are_called(servable: Servable) -> None:
+    """Names and lengths are part of what is compared."""
+    two = np.ones(2, np.float32)
+    servable.apply(put(1, "new", modalities={"a": two, "b": two}), vector(2))
+
+    assert servable.standing(Item("new", {"b": two, "a": two})) is not None
+    for other in ({"a": np.ones(4, np.float32)}, {"a": two, "bb": two}, {"a": np.ones(1, np.float32), "b": two}):
+        assert servable.standing(Item("new", other)) is None
+
+
+def test_untouched_items_come_by_id(servable: Servable) -> None:
+    """Those of the bundle the journal never spoke of, from the first one after an id, there or not."""
+    servable.apply(put(1, "i01"), vector(2))
+    servable.apply(delete(2, "i04"))
+    servable.apply(put(3, "new"), vector(2))
+
+    assert list(servable.untouched(""))[:4] == [("i00", 0), ("i02", 2), ("i03", 3), ("i05", 5)]
+    assert [item_id for item_id, _ in servable.untouched("i04")][:2] == ["i05", "i06"]
+    assert [item_id for item_id, _ in servable.untouched("i04x")][:1] == ["i05"]
+    assert list(servable.untouched("i11")) == list(servable.untouched("zzz")) == []
+    assert len(list(servable.untouched(""))) == 10
 
 
 HISTORY = [

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from model_store import Bundle, ModelStore
 from service.adapters.memory import MemoryCache, MemoryIndex, MemoryJournal
-from service.domain import DeleteItem, Item, PutItem
+from service.domain import DeleteItem, Hit, Item, PutItem
 from service.handle import ServableHandle
 from service.observability import Metrics
 from service.ports import Encoder
@@ -21,6 +22,7 @@ MakeVersion = Callable[..., None]
 
 pytestmark = pytest.mark.anyio
 TEXT = np.ones(4, np.float32)
+VERIFIED = 8  # items encoded to try a version before it serves
 
 
 class Scene:
@@ -96,7 +98,7 @@ async def test_cached_encodings_are_not_made_again(
 
     await follower.refresh()
 
-    assert fake_encoder.encoded == 1
+    assert fake_encoder.encoded == 1 + VERIFIED
 
 
 async def test_cached_encodings_of_other_shapes_are_made_again(scene: Scene, fake_encoder: Any) -> None:
@@ -107,7 +109,7 @@ async def test_cached_encodings_of_other_shapes_are_made_again(scene: Scene, fak
 
     await scene.follower.refresh()
 
-    assert scene.encoders[0].encoded == 1
+    assert scene.encoders[0].encoded == 1 + VERIFIED
 
 
 async def test_exchange_encodes_online_items_anew(scene: Scene, make_version: MakeVersion) -> None:
@@ -120,7 +122,7 @@ async def test_exchange_encodes_online_items_anew(scene: Scene, make_version: Ma
 
     found = scene.handle.current.get("a")
     assert found.report.model_version == "v2"
-    assert scene.encoders[1].encoded == 1
+    assert scene.encoders[1].encoded == 1 + VERIFIED
     await scene.follower.refresh()
     assert len(scene.encoders) == 2
 
@@ -246,3 +248,66 @@ async def test_run_follows_until_cancelled(scene: Scene) -> None:
         tasks.cancel_scope.cancel()
 
     assert scene.handle.current.version == "v1"
+
+
+async def test_going_back_needs_only_what_was_written_since(
+    scene: Scene, make_version: MakeVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The version that served before is kept: nothing is opened, and of the items only the new one is encoded."""
+    scene.put("old", text=TEXT)
+    await scene.follower.refresh()
+    make_version(scene.store, "v2", seed=1)
+    await scene.follower.refresh()
+    scene.put("new", text=TEXT)
+    scene.journal.append(DeleteItem("old"))
+    encoded = scene.encoders[0].encoded
+    scene.store.promote("v1")
+    monkeypatch.setattr(scene.store, "load", None)
+
+    await scene.follower.refresh()
+
+    servable = scene.handle.current
+    assert (servable.version, servable.followed, servable.index_seq) == ("v1", 3, 3)
+    assert ("new" in servable, "old" in servable) == (True, False)
+    assert scene.encoders[0].encoded == encoded + 1
+
+
+async def test_only_so_many_versions_are_kept(scene: Scene, make_version: MakeVersion) -> None:
+    """Of three versions that served the first has to be opened again."""
+    for version in ("v1", "v2", "v3", "v1"):
+        if version == "v1":
+            scene.store.promote("v1")
+        else:
+            make_version(scene.store, version, seed=1)
+        await scene.follower.refresh()
+    assert [encoder.version for encoder in scene.encoders] == ["v1", "v2", "v3", "v1"]
+
+
+@pytest.mark.parametrize("damage", ["encoder", "index", "score"])
+async def test_versions_that_fail_their_trial_do_not_serve(
+    scene: Scene, make_version: MakeVersion, fake_encoder: Any, damage: str
+) -> None:
+    """An encoder that mixes up its batch, and an index that finds too little or the wrong scores, are noticed."""
+    await scene.follower.refresh()
+    make_version(scene.store, "v2", seed=1)
+
+    class Mixed(type(fake_encoder)):  # type: ignore[misc]
+        def encode(self, items: Any) -> Any:
+            found = super().encode(items)
+            return found if len(items) == 1 else [replace(each, embedding=each.embedding + 1) for each in found]
+
+    class Poor(MemoryIndex):
+        def search(self, query: Any, k: int, **filters: Any) -> list[Hit]:
+            hits = super().search(query, k + 2, **filters)
+            return hits[2:] if damage == "index" else [Hit(hit.item_id, hit.score + 1) for hit in hits]
+
+    encoder = (Mixed if damage == "encoder" else type(fake_encoder))("v2")
+    index = MemoryIndex if damage == "encoder" else Poor
+    follower = scene.successor(Engines(lambda _: encoder, index))
+
+    await follower.refresh()
+
+    assert scene.handle.current.version == "v1"
+    assert follower.failure is not None
+    assert (follower.failure.version, "verification" in follower.failure.reason) == ("v2", True)
+    assert scene.swaps("failed") == 1

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from service.adapters.sql_journal import SqlJournal
-from service.domain import DeleteItem, Item, PutItem
+from service.domain import DeleteItem, Interact, Item, PutItem
 from service.errors import StorageUnavailable
 from service.ports import Journal
 
@@ -81,6 +81,42 @@ def test_latest_gives_each_item_once_in_order(journal: Journal) -> None:
 
     assert [record.seq for record in latest] == [3, 4, 5]
     assert latest[0].entry == DeleteItem("a")
+
+
+def test_latest_can_go_on_after_a_record(journal: Journal) -> None:
+    """What is void by a later record does not come, wherever one goes on; after the last nothing does."""
+    for entry in (PutItem(item("a")), PutItem(item("b")), DeleteItem("a"), Interact("u", "b"), PutItem(item("c"))):
+        journal.append(entry).result(5)
+
+    found = [[record.seq for record in journal.latest(after)] for after in range(6)]
+
+    assert found == [[2, 3, 5], [2, 3, 5], [3, 5], [5], [5], []]
+
+
+@pytest.mark.parametrize("since", [None, 0, 1, 2**53 + 1])
+def test_age_of_features_comes_back(journal: Journal, since: int | None) -> None:
+    """Whichever way a record is read."""
+    journal.append(PutItem(item("a"), since)).result(5)
+
+    for (record,) in (list(journal.read()), list(journal.latest()), [journal.find("a")]):
+        assert isinstance(record.entry, PutItem)
+        assert record.entry.since == since
+        assert type(record.entry.since) is type(since)
+
+
+def test_records_of_old_have_features_of_their_own(sql: SqlJournal, url: str) -> None:
+    """Written before it was noted since when features are what they are, they are read as new with the record."""
+    sql.append(PutItem(item("a", title="T"), 7)).result(5)
+    connection = database(url)
+    (payload,) = connection.execute("SELECT payload FROM journal").fetchone()
+    assert ',"since":7' in payload
+    connection.execute("UPDATE journal SET payload = ?", [payload.replace(',"since":7', "")])
+    connection.close()
+
+    (record,) = sql.read()
+
+    assert isinstance(record.entry, PutItem)
+    assert (record.entry.since, record.entry.item.title) == (None, "T")
 
 
 def test_many_writers_lose_nothing(journal: Journal) -> None:
@@ -204,6 +240,9 @@ GARBAGE: list[Callable[[str], str]] = [
     lambda text: text.replace('"text":"AADA', '"text":"'),
     lambda _: "[]",
     lambda text: text.replace('"expires_at":null', '"expires_at":"soon"'),
+    lambda text: text.replace('"since":null', '"since":"soon"'),
+    lambda text: text.replace('"since":null', '"since":true'),
+    lambda text: text.replace('"since":null', '"since":1.5'),
 ]
 
 

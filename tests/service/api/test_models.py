@@ -38,7 +38,7 @@ async def test_models_are_listed(
 
     assert answer.status_code == 200
     # All were created at the same time; then their names decide.
-    assert answer.json() == {"versions": ["v1", "v2", "v3"], "promoted": "v2", "serving": "v1"}
+    assert answer.json() == {"versions": ["v1", "v2", "v3"], "promoted": "v2", "serving": "v1", "failed": None}
 
 
 async def test_empty_store_has_no_models(run_app: Any, tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ async def test_empty_store_has_no_models(run_app: Any, tmp_path: Path) -> None:
         activated = await running.client.post("/models/v1/activate")
         back = await running.client.post("/models/rollback")
 
-    assert listed.json() == {"versions": [], "promoted": None, "serving": None}
+    assert listed.json() == {"versions": [], "promoted": None, "serving": None, "failed": None}
     assert (activated.status_code, back.status_code) == (404, 409)
 
 
@@ -157,10 +157,13 @@ async def test_version_that_cannot_be_built_leaves_the_old_one_serving(
 
     activated = await client.post("/models/v2/activate")
     between = await serving(client)
+    failed = (await client.get("/models")).json()["failed"]
     back = await client.post("/models/rollback")
 
     assert (activated.status_code, activated.json()) == (202, {"promoted": "v2", "before": "v1", "serving": "v1"})
-    assert between == "v1"
+    assert (between, failed["version"]) == ("v1", "v2")
+    assert "encoder.onnx" in failed["reason"]
+    assert (await client.get("/models")).json()["failed"] is None
     assert (back.status_code, back.json()) == (200, {"promoted": "v1", "before": "v2", "serving": "v1"})
 
 

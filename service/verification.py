@@ -1,0 +1,66 @@
+"""Golden queries: what a model version must be able to do before it serves."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from service.domain import Vector
+from service.errors import ModelUnavailable
+from service.servable import Servable
+from service.trained import trained_features
+
+_ITEMS = 3
+_QUERIES = 8
+_K = 10
+_TOLERANCE = 1e-2  # of the scores' scale: engines may compute in half precision
+
+
+def verify(servable: Servable) -> None:
+    """Encodes some items and searches for some users, as requests will; the first of them find it warm.
+
+    Items must be encoded alike alone and beside others, and searches must find what a comparison with all items of the
+    bundle finds.
+
+    Raises:
+        ModelUnavailable: they do not; says what was expected and found.
+        EncodingFailed: the encoder fails.
+    """
+    _verify_encoder(servable)
+    for row in _spread(len(servable.bundle.users), _QUERIES):
+        _verify_search(servable, np.array(servable.bundle.user_embeddings[row], dtype=np.float32))
+
+
+def _verify_encoder(servable: Servable) -> None:
+    bundle = servable.bundle
+    samples: list[Mapping[str, Vector]] = [{}]
+    samples += [trained_features(bundle, row) for row in _spread(len(bundle.items), _ITEMS)]
+    together = servable.encoder.encode(samples)
+    for sample, one in zip(samples, together, strict=True):
+        (alone,) = servable.encoder.encode([sample])
+        shape = (bundle.manifest.d,)
+        if one.embedding.shape != shape or not np.isfinite(one.embedding).all():
+            raise ModelUnavailable(f"verification: expected finite embeddings {shape}, found {one.embedding.shape}")
+        scale = float(np.abs(one.embedding).max()) or 1.0
+        apart = float(np.abs(one.embedding - alone.embedding).max())
+        if apart > _TOLERANCE * scale:
+            raise ModelUnavailable(f"verification: an item encoded beside others differs by {apart:.3g} from it alone")
+
+
+def _verify_search(servable: Servable, query: Vector) -> None:
+    bundle = servable.bundle
+    hits = servable.index.search(query, _K)
+    scores = np.asarray(bundle.item_embeddings @ query)[servable.own_rows()]
+    tolerance = _TOLERANCE * max(float(np.abs(scores).max(initial=0.0)), 1e-6)
+    for hit in hits:
+        vector = servable.vector(hit.item_id)
+        if vector is None or abs(float(vector @ query) - hit.score) > tolerance:
+            raise ModelUnavailable(f"verification: the index gives item {hit.item_id!r} a score that is not its own")
+    least = hits[-1].score if len(hits) == _K else -np.inf
+    better = int((scores > least + tolerance).sum())
+    if better > len(hits):
+        raise ModelUnavailable(f"verification: {better} items are better than the last of the {len(hits)} found")
+
+
+def _spread(n: int, most: int) -> Sequence[int]:
+    """Some numbers below n, far from each other."""
+    return sorted({int(each) for each in np.linspace(0, n - 1, min(n, most))}) if n else []
