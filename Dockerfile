@@ -7,7 +7,7 @@ FROM python:3.11-slim AS requirements
 COPY pyproject.toml ./
 RUN python -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
     extras = project['optional-dependencies']; \
-    print(*project['dependencies'], *extras['cpu'], sep='\n', file=open('/service.txt', 'w')); \
+    print(*project['dependencies'], *extras['cpu'], *extras['postgres'], sep='\n', file=open('/service.txt', 'w')); \
     print(*extras['train'], sep='\n', file=open('/training.txt', 'w'))"
 
 FROM python:3.11-slim AS dependencies
