@@ -4,6 +4,7 @@ numpy and the standard library only, so that both sides can import it.
 """
 
 from model_store.bundle import Bundle, load_bundle, write_bundle
+from model_store.challenger import Challenger
 from model_store.contents import BundleContents
 from model_store.errors import BundleNotFound, CorruptBundle, IncompatibleBundle, InvalidId, ModelStoreError
 from model_store.history import FoldInRule, HistoryRule, LeastSquaresRule
@@ -15,6 +16,7 @@ __all__ = [
     "Bundle",
     "BundleContents",
     "BundleNotFound",
+    "Challenger",
     "CorruptBundle",
     "FoldInRule",
     "HistoryRule",

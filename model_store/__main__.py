@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from model_store.challenger import Challenger
 from model_store.errors import ModelStoreError
 from model_store.store import ModelStore
 
@@ -30,6 +31,11 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text)
         command.add_argument("version", nargs="?" if name == "verify" else None, help="default: the promoted one")
     commands.add_parser("rollback", help="serve the version promoted before")
+    challenge = commands.add_parser("challenge", help="try a version beside the promoted one")
+    challenge.add_argument("version")
+    challenge.add_argument("--share", type=float, default=0.1, help="of the users, or requests (default 0.1)")
+    challenge.add_argument("--shadow", action="store_true", help="only compare its answers, show them to nobody")
+    commands.add_parser("withdraw", help="end the trial of the challenger")
     prune = commands.add_parser("prune", help="remove old versions")
     prune.add_argument("--keep", type=int, default=5, help="how many to keep (default 5)")
     return parser
@@ -47,8 +53,18 @@ def _run(store: ModelStore, args: argparse.Namespace) -> str:
             return f"{args.version}: promoted"
         case "rollback":
             return f"{store.rollback()}: promoted again"
+        case "challenge" | "withdraw":
+            return _trial(store, args)
         case _:
             return "\n".join(f"{version}: removed" for version in store.prune(args.keep)) or "nothing to remove"
+
+
+def _trial(store: ModelStore, args: argparse.Namespace) -> str:
+    if args.command == "withdraw":
+        store.challenge(None)
+        return "no version is on trial"
+    store.challenge(Challenger(args.version, args.share, "shadow" if args.shadow else "split"))
+    return f"{args.version}: challenges {store.current() or 'nothing: no version is promoted'}"
 
 
 def _listing(store: ModelStore) -> str:

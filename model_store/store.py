@@ -3,6 +3,7 @@
 ```
 ROOT/versions/<model_version>/   bundles, immutable once they are here
 ROOT/CURRENT                     promoted versions, newest first, one a line; the first one serves
+ROOT/CHALLENGER                  the version that is tried beside it, if any, and how
 ROOT/.lock                       held while the store changes
 ```
 """
@@ -17,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from model_store.bundle import Bundle, load_bundle, write_bundle
+from model_store.challenger import Challenger, read_challenger, write_challenger
 from model_store.contents import BundleContents
 from model_store.errors import BundleNotFound, CorruptBundle, IncompatibleBundle, ModelStoreError
 from model_store.files import fsync, write_durably
@@ -51,6 +53,7 @@ class ModelStore:
         self.root = root
         self._versions = root / "versions"
         self._pointer = root / "CURRENT"
+        self._trial = root / "CHALLENGER"
 
     def publish(
         self,
@@ -125,6 +128,37 @@ class ModelStore:
             promoted = self._promoted()
             if promoted[:1] != [version]:
                 self._point([version, *promoted])
+            on_trial = self._challenger_or_none()
+            if on_trial and on_trial.version == version:  # it has won
+                write_challenger(self._trial, None)
+
+    def challenger(self) -> Challenger | None:
+        """The version that is tried beside the promoted one; None where none is.
+
+        Raises:
+            ModelStoreError: the file that names it is damaged.
+        """
+        return read_challenger(self._trial)
+
+    def challenge(self, challenger: Challenger | None) -> None:
+        """Puts a version on trial, after checking all of it; None ends the trial.
+
+        Raises:
+            ModelStoreError: the version is absent, damaged, of another format, or the promoted one; nothing changes.
+        """
+        with self._locked():
+            if challenger:
+                self.load(challenger.version)
+                if challenger.version == self.current():
+                    raise ModelStoreError(
+                        f"model version {challenger.version!r} is promoted: it cannot challenge itself"
+                    )
+            write_challenger(self._trial, challenger)
+
+    def _challenger_or_none(self) -> Challenger | None:
+        with contextlib.suppress(ModelStoreError):
+            return self.challenger()
+        return None
 
     def rollback(self) -> str:
         """Goes back to the version promoted before the current one, and returns it.
@@ -148,11 +182,15 @@ class ModelStore:
     def prune(self, keep: int) -> list[str]:
         """Removes all but the newest ``keep`` versions and returns what was removed.
 
-        The current version stays whatever its age, and so do versions of a format this code does not know.
+        The current version and the challenger stay whatever their age, and so do versions of a format this code does
+        not know.
         """
         with self._locked():
             infos = [info for info in self.versions() if info.readable]
-            doomed = [info.version for info in infos[max(keep, 1) :] if not info.current]
+            on_trial = self._challenger_or_none()
+            used = {on_trial.version} if on_trial else set()
+            old = infos[max(keep, 1) :]
+            doomed = [info.version for info in old if not info.current and info.version not in used]
             for version in doomed:
                 # Out of the way in one step: a reader finds the whole version or none.
                 out_of_sight = self._temporary()

@@ -23,8 +23,9 @@ from service.adapters.sql_journal import SqlJournal
 from service.api import batch, bodies, guard, health, idempotency, inventory, items, models, problems, recommend, users
 from service.api.openapi import DESCRIPTION, complete
 from service.api.state import Services, State
+from service.building import Builder, Engines
 from service.bulk import Bulk
-from service.catalog import Catalog, WriteLimits
+from service.catalog import Catalog, Peers, WriteLimits
 from service.errors import RecommenderError
 from service.exploration import Exploration
 from service.feedback import Feedback
@@ -37,7 +38,7 @@ from service.ports import Encoder, FeatureCache, Featurizer, Journal, Wakeups
 from service.recommend import Reading, Recommender
 from service.replay import Replay
 from service.settings import Settings
-from service.sync import Engines, ModelFollower
+from service.sync import ModelFollower
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,9 +169,11 @@ async def _serving(
     settings: Settings, used: Backends, handle: ServableHandle, metrics: Metrics
 ) -> AsyncIterator[Services]:
     """Everything that runs beside the requests, while they are answered."""
-    store, journal = ModelStore(settings.model_store), used.journal
-    models_follower = ModelFollower(store, handle, journal, used.cache, used.engines, metrics, settings.keep_models)
-    others = JournalFollower(handle, journal, Replay(used.cache), metrics)
+    journal, replay = used.journal, Replay(used.cache)
+    builder = Builder(ModelStore(settings.model_store), journal, replay, used.engines)
+    models_follower = ModelFollower(builder, handle, used.cache, metrics, settings.keep_models)
+    others = JournalFollower(handle, journal, replay, metrics)
+    services = _wire(settings, handle, used, metrics, models_follower, others)
     async with anyio.create_task_group() as tasks:
         await models_follower.refresh()
         tasks.start_soon(models_follower.run, settings.model_poll_s)
@@ -180,7 +183,8 @@ async def _serving(
         if used.wakeups:
             tasks.start_soon(used.wakeups.tell, journal.identity)
             tasks.start_soon(used.wakeups.listen, journal.identity, others.wake)
-        yield _wire(settings, handle, used, metrics, models_follower, others)
+        tasks.start_soon(services.recommender.shadow.run)
+        yield services
         tasks.cancel_scope.cancel()
 
 
@@ -213,16 +217,17 @@ def _wire(
         max_shown=settings.max_cursor,
         max_history=settings.max_history,
     )
+    peers = Peers(others.catch_up, others.spread)
     _watch(metrics, handle, cache, others)
     return Services(
         settings,
         handle,
-        Catalog(handle, journal, cache, metrics, limits, others.catch_up),
-        Bulk(handle, journal, cache, metrics, limits),
+        Catalog(handle, journal, cache, metrics, limits, peers),
+        Bulk(handle, journal, cache, metrics, limits, peers),
         Recommender(handle, journal, cache, metrics, reading),
-        Feedback(journal, metrics),
+        Feedback(journal, metrics, handle.arm_of),
         Models(ModelStore(settings.model_store), follower.refresh, lambda: follower.failure),
-        Inventory(handle, journal, reading.searches),
+        Inventory(handle, journal, reading.searches, others.catch_up),
         others,
         cache,
         metrics,

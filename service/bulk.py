@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, wait
+from functools import partial
 
 import anyio
 from anyio import to_thread
 
-from service.catalog import WriteLimits, Written
+from service.catalog import Peers, WriteLimits, Written
 from service.domain import Encoding, Item, PutItem, Record, Vector
 from service.errors import EncodingFailed, InvalidItem, ItemMoved, RecommenderError, StorageUnavailable
 from service.features import check_modalities, featurized
@@ -33,16 +34,24 @@ class Bulk:
         cache: takes the encodings.
         metrics: of the app.
         limits: the catalogue's own, so that both keep out of each other's items.
+        peers: who else must know.
     """
 
     def __init__(
-        self, handle: ServableHandle, journal: Journal, cache: FeatureCache, metrics: Metrics, limits: WriteLimits
+        self,
+        handle: ServableHandle,
+        journal: Journal,
+        cache: FeatureCache,
+        metrics: Metrics,
+        limits: WriteLimits,
+        peers: Peers | None = None,
     ) -> None:
         self._handle = handle
         self._journal = journal
         self._cache = cache
         self._metrics = metrics
         self._limits = limits
+        self._peers = peers or Peers()
 
     async def put_many(self, items: Sequence[Item]) -> list[Outcome]:
         """Adds or replaces items, about ``CHUNK`` of them; says of each, in order, what became of it.
@@ -53,26 +62,41 @@ class Bulk:
         Raises:
             ModelUnavailable: nothing serves; nothing was changed.
         """
+        return await self._once_more(items, await self._put(items, compare=True))
+
+    async def _put(self, items: Sequence[Item], *, compare: bool) -> list[Outcome]:
+        """Writes items; only where they are compared can another process come between."""
         async with self._limits.items.hold([item.item_id for item in items]):
             while True:
                 servable = self._handle.current
-                prepared = await to_thread.run_sync(self._prepare, servable, items, limiter=self._limits.encode)
+                prepare = partial(self._prepare, servable, items, compare=compare)
+                prepared = await to_thread.run_sync(prepare, limiter=self._limits.encode)
                 changes = [each for each in prepared if isinstance(each, tuple)]
                 async with self._handle.writing():
                     if self._handle.peek is servable:  # otherwise the new version has its say first
                         # Shielded: who goes away must not leave records on disk that this process does not serve.
                         with anyio.CancelScope(shield=True):
-                            written = await to_thread.run_sync(
+                            records, written = await to_thread.run_sync(
                                 self._write, servable, changes, limiter=self._limits.apply
                             )
+                            await self._peers.spread([each for each in records if isinstance(each, Record)])
                         break
         await self._note(changes, written)
         outcomes = iter(written)
         return [next(outcomes) if isinstance(each, tuple) else each for each in prepared]
 
-    def _prepare(self, servable: Servable, items: Sequence[Item]) -> list[_Change | RecommenderError]:
+    async def _once_more(self, items: Sequence[Item], outcomes: list[Outcome]) -> list[Outcome]:
+        """Writes the items again that another process had written meanwhile; nobody expected anything of them."""
+        moved = [place for place, outcome in enumerate(outcomes) if isinstance(outcome, ItemMoved)]
+        if moved:
+            again = await self._put([items[place] for place in moved], compare=False)
+            for place, outcome in zip(moved, again, strict=True):
+                outcomes[place] = outcome
+        return outcomes
+
+    def _prepare(self, servable: Servable, items: Sequence[Item], *, compare: bool) -> list[_Change | RecommenderError]:
         ready = [_ready(servable, item) for item in items]
-        standing = _standing(servable, ready)
+        standing = _standing(servable, ready) if compare else [None] * len(ready)
         pairs = zip(ready, standing, strict=True)
         to_encode = [item.modalities for item, stands in pairs if isinstance(item, Item) and stands is None]
         with self._metrics.stage("encode"):
@@ -87,9 +111,11 @@ class Bulk:
             prepared.append(each if isinstance(each, RecommenderError) else (entry, each))
         return prepared
 
-    def _write(self, servable: Servable, changes: Sequence[_Change]) -> list[Outcome]:
+    def _write(
+        self, servable: Servable, changes: Sequence[_Change]
+    ) -> tuple[list[Record | RecommenderError], list[Outcome]]:
         records = self._append(servable, [entry for entry, _ in changes])
-        return self._apply(servable, changes, records)
+        return records, self._apply(servable, changes, records)
 
     def _append(self, servable: Servable, entries: Sequence[PutItem]) -> list[Record | RecommenderError]:
         with self._metrics.stage("journal"):

@@ -1,7 +1,7 @@
 """The write use cases: add or replace an item, merge into it, look at it, delete it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import anyio
@@ -45,8 +45,21 @@ class WriteLimits:
     items: ItemLocks = field(default_factory=ItemLocks)
 
 
-async def _nothing() -> None:
-    """Catches up with nobody."""
+async def _nothing(_: object = None) -> None:
+    """There is nobody else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peers:
+    """Who else writes the journal, and who else must know of what is written here.
+
+    Attributes:
+        catch_up: applies what other processes have written.
+        spread: applies records to the other live versions; never raises.
+    """
+
+    catch_up: Callable[[], Awaitable[None]] = _nothing
+    spread: Callable[[Sequence[Record]], Awaitable[None]] = _nothing
 
 
 class Catalog:
@@ -59,14 +72,14 @@ class Catalog:
         cache: FeatureCache,
         metrics: Metrics,
         limits: WriteLimits,
-        catch_up: Callable[[], Awaitable[None]] = _nothing,
+        peers: Peers | None = None,
     ) -> None:
         self._handle = handle
         self._journal = journal
         self._cache = cache
         self._metrics = metrics
         self._limits = limits
-        self._catch_up = catch_up
+        self._peers = peers or Peers()
 
     async def put(self, item: Item, condition: Condition = ALWAYS) -> Written:
         """Adds or replaces an item. Where its features are those it had, what was learned of them stands.
@@ -143,14 +156,14 @@ class Catalog:
                     try:
                         record, _ = await self._write(servable, DeleteItem(item_id), None, expected)
                     except ItemMoved:
-                        await self._catch_up()
+                        await self._peers.catch_up()
                     else:
                         return record.seq
 
     async def _found(self, servable: Servable, item_id: str) -> CatalogItem:
         """An item, also one that another process has written just now."""
         if item_id not in servable:
-            await self._catch_up()
+            await self._peers.catch_up()
         return _find(servable, item_id)
 
     def _read(self, servable: Servable, found: CatalogItem) -> Item:
@@ -180,7 +193,7 @@ class Catalog:
             try:
                 record, existed = await self._write(servable, entry, encoding, expected)
             except ItemMoved:
-                await self._catch_up()
+                await self._peers.catch_up()
                 return None
         report = servable.report(item.item_id, encoding)
         self._metrics.count_item(report.present, report.missing)
@@ -218,6 +231,7 @@ class Catalog:
                     return servable.apply(record, encoding)
 
             existed = await to_thread.run_sync(apply, limiter=self._limits.apply)
+            await self._peers.spread([record])
         return record, existed
 
 

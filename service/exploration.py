@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from service.domain import Hit
 
+_ROUNDING = 1e-9  # 0.29 · 100 is a little less than 29
+
 
 @dataclass(frozen=True, slots=True)
 class Exploration:
@@ -22,7 +24,7 @@ class Exploration:
 
     def places(self, k: int) -> int:
         """How many places of a personal list of k are for trying; none where the share makes less than one."""
-        return int(self.share * k)
+        return int(self.share * k + _ROUNDING)
 
 
 def reserve(places: int, hits: Sequence[Hit], tried: Sequence[Hit], k: int, fits: Callable[[Hit], bool]) -> list[Hit]:

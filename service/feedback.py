@@ -1,7 +1,7 @@
 """The write use cases for users: what they did, and forgetting it."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import anyio
@@ -27,11 +27,18 @@ class Noted:
 
 
 class Feedback:
-    """Writes interactions so that what is acknowledged is on disk and counts in the next list."""
+    """Writes interactions so that what is acknowledged is on disk and counts in the next list.
 
-    def __init__(self, journal: Journal, metrics: Metrics) -> None:
+    Args:
+        journal: takes the records.
+        metrics: of the app.
+        arm_of: tells in which arm of a split test a user is.
+    """
+
+    def __init__(self, journal: Journal, metrics: Metrics, arm_of: Callable[[str], str] = lambda _: "current") -> None:
         self._journal = journal
         self._metrics = metrics
+        self._arm_of = arm_of
 
     async def note(self, interactions: Sequence[Interact]) -> Noted:
         """Writes interactions; all of them are known when this returns.
@@ -48,6 +55,9 @@ class Feedback:
         done = [record for record in records if not isinstance(record, BaseException)]
         repeated = sum(record.repeated for record in done)
         self._metrics.interactions.inc(len(done) - repeated)
+        for interaction, record in zip(interactions, records, strict=True):
+            if not isinstance(record, BaseException) and not record.repeated:
+                self._metrics.arm_interactions.labels(self._arm_of(interaction.user_id)).inc()
         for record in records:
             if isinstance(record, BaseException):
                 raise record

@@ -2,17 +2,19 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import takewhile
 
 import anyio
 from anyio import to_thread
 
+from service.domain import Record
 from service.errors import NotReachedYet, StorageUnavailable
 from service.handle import ServableHandle
 from service.observability import Metrics
 from service.ports import Journal
 from service.replay import Replay
+from service.servable import Servable
 
 logger = logging.getLogger(__name__)
 
@@ -77,18 +79,35 @@ class JournalFollower:
         """
         async with self._one_at_a_time:
             started = self._clock()
-            servable = self._handle.peek
-            if servable is None:
+            if not self._handle.live:
                 return
             last = await to_thread.run_sync(self._journal.last_seq)
-            if last > servable.followed:
-                # Records become visible in the order of their numbers: up to ``last`` there is none to come.
-                others = takewhile(lambda record: record.seq <= last, self._journal.read_others(servable.followed))
-                before = servable.index_seq
-                await self._replay.apply(servable, others, servable.followed)
-                servable.followed = last
-                self._metrics.followed.inc(max(0, servable.index_seq - before))
+            for servable in self._handle.live:
+                await self._follow(servable, last)
             self._up_to_date_at = started
+
+    async def _follow(self, servable: Servable, last: int) -> None:
+        """Applies the records of others up to ``last``; becoming visible in order, there are no more of them."""
+        if last <= servable.followed:
+            return
+        others = takewhile(lambda record: record.seq <= last, self._journal.read_others(servable.followed))
+        found = await self._replay.apply(servable, others, servable.followed)
+        self._metrics.followed.inc(found > servable.followed)
+        servable.followed = last
+
+    async def spread(self, records: Sequence[Record]) -> None:
+        """Applies what was just written here to the version on trial. A version that fails at that is on trial no more.
+
+        Call it inside ``ServableHandle.writing()``.
+        """
+        contender = self._handle.contender
+        if contender is None or not records:
+            return
+        try:
+            await self._replay.apply(contender.servable, iter(records), 0)
+        except Exception:  # whatever it is: a trial must not cost a write
+            logger.exception("challenger_failed", extra={"version": contender.servable.version})
+            self._handle.challenge(None)
 
     async def reach(self, seq: int, timeout_s: float) -> None:
         """Waits until everything up to ``seq`` is applied here.

@@ -2,11 +2,25 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Literal
 
 import anyio
 
 from service.errors import ModelNotServing, ModelUnavailable
 from service.servable import Servable
+
+Arm = Literal["current", "challenger"]
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A version on trial; see ``model_store.Challenger``."""
+
+    servable: Servable
+    share: float
+    mode: Literal["split", "shadow"]
 
 
 class ServableHandle:
@@ -18,6 +32,7 @@ class ServableHandle:
 
     def __init__(self) -> None:
         self._servable: Servable | None = None
+        self._contender: Contender | None = None
         self._reason = "no model version has been loaded yet"
         self._changed = anyio.Condition()
         self._writers = 0
@@ -34,17 +49,39 @@ class ServableHandle:
             raise ModelUnavailable(self._reason)
         return self._servable
 
-    def serving(self, version: str | None) -> Servable:
-        """The Servable that serves, if it is of this version; None = whichever serves.
+    @property
+    def contender(self) -> Contender | None:
+        """The version on trial, or None."""
+        return self._contender
+
+    @property
+    def live(self) -> list[Servable]:
+        """All that must know of every write: what serves, and what is on trial."""
+        found = [self._servable, self._contender.servable if self._contender else None]
+        return [servable for servable in found if servable is not None]
+
+    def serving(self, version: str | None, user_id: str | None = None) -> Servable:
+        """The Servable of this version; None = the one that serves this user, or those without a name.
 
         Raises:
             ModelUnavailable: nothing serves.
-            ModelNotServing: another version does.
+            ModelNotServing: the version neither serves nor is on trial.
         """
         servable = self.current
-        if version is not None and version != servable.version:
-            raise ModelNotServing(version, servable.version)
-        return servable
+        if version is None:
+            return self._contender.servable if self._contender and self.arm_of(user_id) == "challenger" else servable
+        for each in self.live:
+            if each.version == version:
+                return each
+        raise ModelNotServing(version, servable.version)
+
+    def arm_of(self, user_id: str | None) -> Arm:
+        """In which arm of a split test a user is: always the same one as long as the trial lasts."""
+        contender = self._contender
+        if user_id is None or contender is None or contender.mode != "split":
+            return "current"
+        digest = blake2b(f"{contender.servable.version}\0{user_id}".encode(), digest_size=8).digest()
+        return "challenger" if int.from_bytes(digest) < contender.share * 2**64 else "current"
 
     @property
     def peek(self) -> Servable | None:
@@ -55,8 +92,14 @@ class ServableHandle:
         """Notes why nothing serves; without effect once something does."""
         self._reason = reason
 
+    def challenge(self, contender: Contender | None) -> None:
+        """Puts a version on trial; call it inside ``exchanging()``. None ends the trial, at any time."""
+        self._contender = contender
+
     def exchange(self, servable: Servable) -> None:
         """Makes another Servable serve, in one step; call it inside ``exchanging()``."""
+        if self._contender and self._contender.servable is servable:
+            self._contender = None
         if self._servable:
             servable.newcomers.inherit(self._servable.newcomers)
         self._servable = servable

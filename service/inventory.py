@@ -2,13 +2,13 @@
 
 import re
 from base64 import b64decode, urlsafe_b64encode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
 from anyio import CapacityLimiter, to_thread
 
-from service.domain import CatalogItem, PutItem, Vector
+from service.domain import CatalogItem, PutItem, Vector, item_of
 from service.errors import InvalidCursor
 from service.features import fitting
 from service.handle import ServableHandle
@@ -34,6 +34,10 @@ class Page:
     next_cursor: str | None
 
 
+async def _nothing() -> None:
+    """There are no other processes."""
+
+
 class Inventory:
     """Lists items, shown or not: first those only the model knows, by id, then the others as they were written last.
 
@@ -44,12 +48,20 @@ class Inventory:
         handle: says which version serves.
         journal: holds the features of items written online.
         searches: shared with the lists.
+        catch_up: applies what other processes have written.
     """
 
-    def __init__(self, handle: ServableHandle, journal: Journal, searches: CapacityLimiter) -> None:
+    def __init__(
+        self,
+        handle: ServableHandle,
+        journal: Journal,
+        searches: CapacityLimiter,
+        catch_up: Callable[[], Awaitable[None]] = _nothing,
+    ) -> None:
         self._handle = handle
         self._journal = journal
         self._searches = searches
+        self._catch_up = catch_up
 
     async def page(self, limit: int, cursor: str | None = None, *, features: bool = False) -> Page:
         """The items after a cursor, at most ``limit``; fewer, even none, do not mean that these were the last.
@@ -71,21 +83,27 @@ class Inventory:
             rest = self._written(servable, 0, limit - len(items), features=features)
             return Page([*items, *rest.items], rest.next_cursor)
 
+        await self._catch_up()
         return await to_thread.run_sync(look, limiter=self._searches)
 
     def _written(self, servable: Servable, after: int, limit: int, *, features: bool) -> Page:
         items: list[CatalogItem] = []
         looked_at = 0
         for record in islice(self._journal.latest(after), _LOOK_AT * limit):
-            looked_at, after = looked_at + 1, record.seq
             entry = record.entry
+            item_id = item_of(entry)
+            if item_id is None or servable.latest_seq(item_id) < record.seq:
+                break  # on its way into the index: whoever asks again finds it
+            looked_at, after = looked_at + 1, record.seq
             found = servable.get(entry.item.item_id) if isinstance(entry, PutItem) else None
             if found and isinstance(entry, PutItem):
                 items.append(_with(found, fitting(servable, entry.item) if features else {}))
             if len(items) == limit:
                 break
-        ended = len(items) < limit and looked_at < _LOOK_AT * limit
-        return Page(items, None if ended else _cursor(_WRITTEN, str(after)))
+        else:
+            if looked_at < _LOOK_AT * limit:
+                return Page(items, None)
+        return Page(items, _cursor(_WRITTEN, str(after)))
 
 
 def _trained(servable: Servable, after: str, limit: int, *, features: bool) -> tuple[list[CatalogItem], str | None]:

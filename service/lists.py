@@ -87,7 +87,7 @@ def make_page(allowed: Filter, taste: Vector | None, wish: Wish, exploration: Ex
     # Where a writer took an item away just now, it has no vector; the list is then as good without diversity.
     hits = diversified(fitting, known, wish.k, wish.diversity if len(known) == len(fitting) else 0.0)
     if taste is not None and (places := exploration.places(wish.k)):
-        hits = _with_new(allowed, taste, wish, exploration.until, places, [*hits, *fitting])
+        hits = _with_new(allowed, taste, wish, exploration.until, places, hits, fitting)
     return Page(hits, more=len({hit.item_id for hit in fitting} - {hit.item_id for hit in hits}) > 0)
 
 
@@ -103,14 +103,24 @@ def _fitting(allowed: Filter, ranked: list[Hit], wish: Wish) -> tuple[list[Hit],
 
 
 def _with_new(
-    allowed: Filter, taste: Vector, wish: Wish, until: int, places: int, candidates: Sequence[Hit]
+    allowed: Filter,
+    taste: Vector,
+    wish: Wish,
+    until: int,
+    places: int,
+    hits: list[Hit],
+    fitting: Sequence[Hit],
 ) -> list[Hit]:
-    """The page with so many new items on it, as far as the filters leave so many."""
+    """The page with so many new items on it, as far as filters and caps leave so many; never shorter for that."""
     to_try, _ = allowed.servable.newcomers.split(until)
     among = frozenset(to_try) if allowed.only is None else allowed.only.intersection(to_try)
     wanted = len(wish.shown) + _POOL * places
     tried, _ = _fitting(allowed, _personal(replace(allowed, only=among), taste, wanted), wish)
-    return reserve(places, candidates, tried, wish.k, _cap(allowed, wish.max_per_category))
+    for most in range(places, 0, -1):
+        page = reserve(most, [*hits, *fitting], tried, wish.k, _cap(allowed, wish.max_per_category))
+        if len(page) >= len(hits):
+            return page
+    return hits
 
 
 def _cap(allowed: Filter, most: int | None) -> Callable[[Hit], bool]:

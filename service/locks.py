@@ -5,11 +5,18 @@ from collections import Counter
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 
+from service.errors import Overloaded
+
 
 class ItemLocks:
-    """A lock for each item that is being written, in the order of asking; none for the others. On the event loop."""
+    """A lock for each item that is being written, in the order of asking; none for the others. On the event loop.
 
-    def __init__(self) -> None:
+    Args:
+        wait_s: how long others are waited for.
+    """
+
+    def __init__(self, wait_s: float = 10.0) -> None:
+        self._wait_s = wait_s
         self._locks: dict[str, asyncio.Lock] = {}
         self._users: Counter[str] = Counter()
 
@@ -18,12 +25,20 @@ class ItemLocks:
 
     @asynccontextmanager
     async def hold(self, item_ids: Collection[str]) -> AsyncIterator[None]:
-        """Keeps others from writing these items meanwhile. Hold them before ``ServableHandle.writing()``."""
-        held = []
+        """Keeps others from writing these items meanwhile. Hold them before ``ServableHandle.writing()``.
+
+        Raises:
+            Overloaded: others have kept one of them for too long.
+        """
+        held: list[str] = []
         try:
-            for item_id in sorted(set(item_ids)):  # one order for all, so that no two wait for each other
-                await self._acquire(item_id)
-                held.append(item_id)
+            try:
+                async with asyncio.timeout(self._wait_s):
+                    for item_id in sorted(set(item_ids)):  # one order for all, so that no two wait for each other
+                        await self._acquire(item_id)
+                        held.append(item_id)
+            except TimeoutError as exc:
+                raise Overloaded(len(self)) from exc
             yield
         finally:
             for item_id in held:

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from anyio import to_thread
 
-from model_store import BundleNotFound, ModelStore, ModelStoreError
+from model_store import BundleNotFound, Challenger, ModelStore, ModelStoreError
 from service.errors import NoOlderModel, StorageUnavailable, UnknownModel
 
 T = TypeVar("T")
@@ -20,11 +20,13 @@ class Listing:
         versions: all published ones, oldest first.
         promoted: the one that is to serve; None where none is.
         failed: the one that was promoted and cannot serve here.
+        challenger: the one that is to be tried beside it; None where none is.
     """
 
     versions: list[str]
     promoted: str | None
     failed: "LoadFailure | None" = None
+    challenger: Challenger | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ class Models:
 
         def look() -> Listing:
             versions = [info.version for info in reversed(self._store.versions())]
-            return Listing(versions, self._store.current(), self._failure())
+            return Listing(versions, self._store.current(), self._failure(), self._store.challenger())
 
         return await self._in_thread(look)
 

@@ -61,6 +61,19 @@ class Metrics:
             registry=registry,
         )
         self.interactions = Counter("i3rec_interactions", "Interactions written.", registry=registry)
+        arm = ("arm",)
+        self.arm_lists = Counter("i3rec_arm_lists", "Lists served to users, by arm.", arm, registry=registry)
+        self.arm_interactions = Counter(
+            "i3rec_arm_interactions", "Interactions of users, by the arm they are in.", arm, registry=registry
+        )
+        self.shadow_overlap = Histogram(
+            "i3rec_shadow_overlap",
+            "Share of a list that the version in shadow also gives.",
+            registry=registry,
+            buckets=[n / 10 for n in range(11)],
+        )
+        self.shadow_failures = Counter("i3rec_shadow_failures", "Lists the shadow failed to give.", registry=registry)
+        self.shadow_skipped = Counter("i3rec_shadow_skipped", "Lists not compared for want of time.", registry=registry)
         self.stage_seconds = Histogram(
             "i3rec_stage_seconds", "Time in one stage.", ("stage",), registry=registry, buckets=_STAGE_SECONDS
         )
@@ -79,7 +92,7 @@ class Metrics:
         self.index_size = Gauge("i3rec_index_items", "Items that can be found.", registry=registry)
         self.online_items = Gauge("i3rec_online_items", "Items written online.", registry=registry)
         self.index_seq = Gauge("i3rec_index_seq", "Highest journal record that is searchable.", registry=registry)
-        self.followed = Counter("i3rec_followed", "Records of other processes applied here.", registry=registry)
+        self.followed = Counter("i3rec_followed", "Times that others' records were applied here.", registry=registry)
         self.behind_s = Gauge(
             "i3rec_behind_seconds", "For how long what other processes wrote may be missing here.", registry=registry
         )

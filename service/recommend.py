@@ -18,6 +18,7 @@ from service.observability import Metrics
 from service.ports import FeatureCache, Journal
 from service.queueing import in_thread
 from service.servable import Servable
+from service.shadow import Shadow
 from service.users import User, find_user, session_user
 
 logger = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ class Recommender:
         self._cache = cache
         self._metrics = metrics
         self._reading = reading
+        self.shadow = Shadow(handle, self._in_shadow, metrics)
 
     async def for_user(self, user_id: str, wish: Wish, *, strict: bool = False) -> Recommendation:
         """The list for one user.
@@ -75,7 +77,7 @@ class Recommender:
         return (await self.for_users([user_id], wish, strict=strict))[0]
 
     async def for_users(self, user_ids: Sequence[str], wish: Wish, *, strict: bool = False) -> list[Recommendation]:
-        """The lists for several users, all from the same model version.
+        """The lists for several users, all from the same model version but for those in the other arm of a split test.
 
         Raises:
             ModelUnavailable: nothing serves.
@@ -83,12 +85,20 @@ class Recommender:
             UnknownUser: ``strict``, and neither the model nor the journal knows one of them.
             StorageUnavailable: ``strict``, and only the journal, which cannot be read now, may know one of them.
         """
-        servable = self._handle.serving(wish.model)
+        servables = [self._handle.serving(wish.model, user_id) for user_id in user_ids]
 
         def answer() -> list[Recommendation]:
-            return [self._for_user(servable, user_id, wish, strict=strict) for user_id in user_ids]
+            pairs = zip(servables, user_ids, strict=True)
+            return [self._for_user(servable, user_id, wish, strict=strict) for servable, user_id in pairs]
 
-        return await self._counted(answer)
+        answers = await self._counted(answer)
+        for user_id, each in zip(user_ids, answers, strict=True):
+            self._metrics.arm_lists.labels(self._handle.arm_of(user_id)).inc()
+            self.shadow.offer(user_id, wish, each)
+        return answers
+
+    def _in_shadow(self, servable: Servable, user_id: str, wish: Wish) -> Recommendation:
+        return self._for_user(servable, user_id, wish, strict=False, shown=False)
 
     async def for_session(self, history: Sequence[str], wish: Wish) -> Recommendation:
         """The list for somebody without a name, by what they did (item ids, oldest first).
@@ -98,7 +108,13 @@ class Recommender:
             ModelNotServing: another version serves than the wish names.
         """
         servable = self._handle.serving(wish.model)
-        return (await self._counted(lambda: [self._answer(servable, session_user(servable, history), wish, None)]))[0]
+
+        def answer() -> list[Recommendation]:
+            found = self._answer(servable, session_user(servable, history), wish, None)
+            self._note_shown(servable, found)
+            return [found]
+
+        return (await self._counted(answer))[0]
 
     async def similar(self, item_id: str, wish: Wish) -> Recommendation:
         """What somebody would get whose history is this item alone; the item itself left out.
@@ -118,9 +134,15 @@ class Recommender:
                 raise UnknownItem(item_id)
             fan = session_user(servable, [item_id])
             others = replace(wish, exclude=wish.exclude | {item_id})
-            return [self._answer(servable, fan if fan.vector is not None else User(own, fan.seen), others, None)]
+            found = self._answer(servable, fan if fan.vector is not None else User(own, fan.seen), others, None)
+            self._note_shown(servable, found)
+            return [found]
 
         return (await self._counted(answer))[0]
+
+    def _note_shown(self, servable: Servable, answer: Recommendation) -> None:
+        new = servable.newcomers.note_shown(item.item_id for item in answer.items)
+        self._metrics.count_shown(new, len(answer.items) - new)
 
     async def _counted(self, answer: Callable[[], list[Recommendation]]) -> list[Recommendation]:
         answers = await in_thread(answer, self._reading.searches, self._reading.max_waiting)
@@ -128,7 +150,9 @@ class Recommender:
             self._metrics.recommendations.labels(each.strategy).inc()
         return answers
 
-    def _for_user(self, servable: Servable, user_id: str, wish: Wish, *, strict: bool) -> Recommendation:
+    def _for_user(
+        self, servable: Servable, user_id: str, wish: Wish, *, strict: bool, shown: bool = True
+    ) -> Recommendation:
         degraded: tuple[str, ...] = ()
         try:
             interactions = self._journal.history(user_id, self._reading.max_history)
@@ -141,7 +165,10 @@ class Recommender:
         user = find_user(servable, user_id, interactions)
         if user is None and strict:
             raise UnknownUser(user_id)
-        return self._answer(servable, user or _NOBODY, wish, user_id, degraded)
+        answer = self._answer(servable, user or _NOBODY, wish, user_id, degraded)
+        if shown:
+            self._note_shown(servable, answer)
+        return answer
 
     def _answer(
         self, servable: Servable, user: User, wish: Wish, user_id: str | None, degraded: tuple[str, ...] = ()
@@ -162,8 +189,6 @@ class Recommender:
             with self._metrics.stage("explain"):
                 items = Explainer(servable, self._journal, user).explained(items)
         shown = wish.shown.and_these(hit.item_id for hit in page.hits)
-        new = servable.newcomers.note_shown(hit.item_id for hit in page.hits)
-        self._metrics.count_shown(new, len(page.hits) - new)
         return Recommendation(
             user_id,
             _strategy(user, user_id),

@@ -1,4 +1,4 @@
-"""Keeps what serves in step with the model store: loads the promoted version, and the next one when CURRENT moves.
+"""Keeps what serves in step with the model store: the promoted version serves, the challenger is on trial.
 
 A version is built aside from bundle and journal while the old one serves and writes go on. Then, with writers held back
 for a moment, the records written meanwhile are applied and the handle is exchanged. A build that fails changes nothing.
@@ -7,95 +7,81 @@ for a moment, the records written meanwhile are applied and the handle is exchan
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Callable
 
 import anyio
-from anyio import CapacityLimiter, to_thread
+from anyio import to_thread
 
-from model_store import Bundle, ModelStore
-from service.domain import Matrix
-from service.handle import ServableHandle
+from model_store import Challenger
+from service.building import Builder
+from service.handle import Contender, ServableHandle
 from service.models import LoadFailure
 from service.observability import Metrics
-from service.ports import Encoder, FeatureCache, Featurizer, Journal, VectorIndex
-from service.replay import Replay
+from service.ports import FeatureCache
 from service.servable import Servable
-from service.verification import verify
 
 logger = logging.getLogger(__name__)
 
 _LONGEST_BACKOFF_S = 60.0
 
-T = TypeVar("T")
 
-OpenEncoder = Callable[[Bundle], Encoder]
-OpenFeaturizer = Callable[[Bundle], Featurizer | None]
-BuildIndex = Callable[[Sequence[str], Matrix], VectorIndex]
+class Attempts:
+    """Tries the same thing again less and less often, as long as it fails."""
 
+    def __init__(self) -> None:
+        self.failure: LoadFailure | None = None
+        self._retry_at = 0.0
+        self._backoff_s = 0.0
 
-@dataclass(frozen=True, slots=True)
-class Engines:
-    """How the engines of a model version are made."""
+    def may_try(self, version: str) -> bool:
+        """Whether it is time to try a version."""
+        failed = self.failure is not None and self.failure.version == version
+        return not failed or time.monotonic() >= self._retry_at
 
-    open_encoder: OpenEncoder
-    build_index: BuildIndex
-    open_featurizer: OpenFeaturizer = lambda _: None
+    def failed(self, version: str | None, reason: str) -> None:
+        """Notes that a version failed."""
+        again = self.failure is not None and self.failure.version == version
+        self._backoff_s = min(2 * self._backoff_s, _LONGEST_BACKOFF_S) if again else 1.0
+        self._retry_at = time.monotonic() + self._backoff_s
+        self.failure = LoadFailure(version, reason)
 
-
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    """A failure, and when to try again (monotonic seconds)."""
-
-    about: LoadFailure
-    retry_at: float
-    backoff_s: float
+    def succeeded(self) -> None:
+        """Notes that there is nothing to try again."""
+        self.failure = None
 
 
 class ModelFollower:
-    """Makes the promoted version serve, and every version that is promoted after it.
+    """Makes the promoted version serve, and every version that is promoted after it; puts challengers on trial.
 
     Args:
-        store: holds the versions.
+        builder: makes Servables.
         handle: says what serves.
-        journal: holds what was written online.
-        cache: holds encodings that were made before.
-        engines: run the versions.
+        cache: is asked now and then whether it answers.
         metrics: of the app.
         keep: how many of the versions that served before are kept in memory.
     """
 
     def __init__(
-        self,
-        store: ModelStore,
-        handle: ServableHandle,
-        journal: Journal,
-        cache: FeatureCache,
-        engines: Engines,
-        metrics: Metrics,
-        keep: int = 1,
+        self, builder: Builder, handle: ServableHandle, cache: FeatureCache, metrics: Metrics, keep: int = 1
     ) -> None:
-        self._store = store
+        self._builder = builder
+        self._store = builder.store
         self._handle = handle
-        self._journal = journal
         self._cache = cache
-        self._replay = Replay(cache)
-        self._engines = engines
         self._metrics = metrics
-        self._limiter = CapacityLimiter(1)
         self._refreshing = anyio.Lock()
-        self._failure: _Failure | None = None
+        self._attempts = Attempts()
+        self._trials = Attempts()
         self._most_kept = keep
         self._kept: OrderedDict[str, Servable] = OrderedDict()
 
     @property
     def failure(self) -> LoadFailure | None:
         """The version that could not be made to serve, as long as it is still promoted."""
-        return self._failure.about if self._failure else None
+        return self._attempts.failure
 
     async def run(self, poll_s: float) -> None:
-        """Looks at CURRENT, and whether the cache answers, every ``poll_s`` seconds, until cancelled."""
+        """Looks at the store, and whether the cache answers, every ``poll_s`` seconds, until cancelled."""
         while True:
             await anyio.sleep(poll_s)
             await self._cache.ping()
@@ -104,75 +90,74 @@ class ModelFollower:
     async def refresh(self) -> None:
         """Makes the promoted version serve, if it does not yet. Trouble is logged, counted, and tried again later."""
         async with self._refreshing:
-            await self._refresh()
+            version = None
+            try:
+                version = await to_thread.run_sync(self._store.current)
+                await self._make_serve(version)
+            except Exception as exc:  # whatever a damaged bundle or engine raises: the old version serves on
+                logger.exception("model_load_failed", extra={"version": version})
+                self._metrics.model_swaps.labels("failed").inc()
+                self._handle.explain(f"model version {version} cannot be loaded: {exc}")
+                self._attempts.failed(version, str(exc))
+            await self._refresh_trial()
 
-    async def _refresh(self) -> None:
-        version = None
-        try:
-            version = await self._in_thread(self._store.current)
-            if version is None:
-                self._handle.explain(f"no model version has been promoted in model store {self._store.root}")
-            elif self._serves(version):
-                self._failure = None
-            elif not self._backs_off(version):
-                await self._load(version)
-                self._failure = None
-        except Exception as exc:  # whatever a damaged bundle or engine raises: the old version serves on
-            logger.exception("model_load_failed", extra={"version": version})
-            self._metrics.model_swaps.labels("failed").inc()
-            self._handle.explain(f"model version {version} cannot be loaded: {exc}")
-            self._note_failure(version, str(exc))
-
-    def _serves(self, version: str) -> bool:
-        return self._handle.peek is not None and self._handle.peek.version == version
-
-    def _backs_off(self, version: str) -> bool:
-        failure = self._failure
-        return failure is not None and failure.about.version == version and time.monotonic() < failure.retry_at
-
-    def _note_failure(self, version: str | None, reason: str) -> None:
-        again = self._failure is not None and self._failure.about.version == version
-        backoff_s = min(2 * self._failure.backoff_s, _LONGEST_BACKOFF_S) if again and self._failure else 1.0
-        self._failure = _Failure(LoadFailure(version, reason), time.monotonic() + backoff_s, backoff_s)
-
-    async def _load(self, version: str) -> None:
-        servable = self._kept.pop(version, None) or await self._build(version)
-        seq = await self._replay.apply(servable, self._journal.read(after=servable.followed), servable.followed)
-        async with self._handle.exchanging():
-            servable.followed = await self._replay.apply(servable, self._journal.read(after=seq), seq)
-            self._keep(self._handle.peek)
-            self._handle.exchange(servable)
-        self._metrics.serves(version)
-        facts = {"version": version, "items": len(servable.index), "online_items": servable.online_items}
-        logger.info("model_serves", extra={**facts, "index_seq": servable.index_seq})
+    async def _make_serve(self, version: str | None) -> None:
+        if version is None:
+            self._handle.explain(f"no model version has been promoted in model store {self._store.root}")
+        elif self._handle.peek is not None and self._handle.peek.version == version:
+            self._attempts.succeeded()
+        elif self._attempts.may_try(version):
+            await self._exchange(self._on_trial(version) or self._kept.pop(version, None) or await self._build(version))
+            self._attempts.succeeded()
 
     async def _build(self, version: str) -> Servable:
-        servable = await self._in_thread(lambda: self._open(version))
-        servable.followed = await self._replay.apply(servable, self._journal.latest(), 0)
-        await self._in_thread(lambda: verify(servable))
-        return servable
+        return await self._builder.build(version)
 
-    def _keep(self, servable: Servable | None) -> None:
-        """Keeps what served until now, as it is, so that going back to it needs only what was written since."""
-        if servable:
-            self._kept[servable.version] = servable
+    def _on_trial(self, version: str) -> Servable | None:
+        contender = self._handle.contender
+        return contender.servable if contender and contender.servable.version == version else None
+
+    async def _exchange(self, servable: Servable) -> None:
+        await self._up_to_date(servable, lambda: self._serve(servable))
+        self._metrics.serves(servable.version)
+        facts = {"version": servable.version, "items": len(servable.index), "online_items": servable.online_items}
+        logger.info("model_serves", extra={**facts, "index_seq": servable.index_seq})
+
+    async def _up_to_date(self, servable: Servable, then: Callable[[], object]) -> None:
+        """Calls ``then`` at a moment when a Servable knows everything and nobody writes."""
+        await self._builder.catch_up(servable)
+        async with self._handle.exchanging():
+            await self._builder.catch_up(servable)
+            then()
+
+    def _serve(self, servable: Servable) -> None:
+        before = self._handle.peek
+        self._handle.exchange(servable)
+        if before:  # as it is, so that going back to it needs only what will be written from now on
+            self._kept[before.version] = before
         while len(self._kept) > self._most_kept:
             self._kept.popitem(last=False)
 
-    def _open(self, version: str) -> Servable:
-        bundle = self._store.load(version)
-        encoder = self._engines.open_encoder(bundle)
-        index = self._engines.build_index(list(bundle.items), bundle.item_embeddings)
-        featurizer = self._engines.open_featurizer(bundle)
-        return Servable(bundle, encoder, index, featurizer=featurizer, watermark=self._watermark(bundle))
+    async def _refresh_trial(self) -> None:
+        wanted = None
+        try:
+            wanted = await to_thread.run_sync(self._store.challenger)
+            await self._make_trial(wanted)
+        except Exception as exc:  # a trial that fails must not cost anything else
+            version = wanted.version if wanted else None
+            logger.exception("challenger_load_failed", extra={"version": version})
+            self._trials.failed(version, str(exc))
 
-    def _watermark(self, bundle: Bundle) -> int:
-        watermark, last_seq = bundle.manifest.journal_watermark, self._journal.last_seq()
-        if watermark > last_seq:
-            facts = {"version": bundle.version, "watermark": watermark, "last_seq": last_seq}
-            logger.warning("watermark_of_another_journal", extra=facts)
-            return 0
-        return watermark
-
-    async def _in_thread(self, call: Callable[[], T]) -> T:
-        return await to_thread.run_sync(call, limiter=self._limiter)
+    async def _make_trial(self, wanted: Challenger | None) -> None:
+        serving, contender = self._handle.peek, self._handle.contender
+        if wanted is None or serving is None or wanted.version == serving.version:
+            self._handle.challenge(None)
+        elif contender and contender.servable.version == wanted.version:
+            if (contender.share, contender.mode) != (wanted.share, wanted.mode):
+                self._handle.challenge(Contender(contender.servable, wanted.share, wanted.mode))
+        elif self._trials.may_try(wanted.version):
+            servable = self._kept.pop(wanted.version, None) or await self._build(wanted.version)
+            on_trial = Contender(servable, wanted.share, wanted.mode)
+            await self._up_to_date(servable, lambda: self._handle.challenge(on_trial))
+            self._trials.succeeded()
+            logger.info("challenger_on_trial", extra={"version": wanted.version, "share": wanted.share})

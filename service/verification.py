@@ -12,7 +12,7 @@ from service.trained import trained_features
 _ITEMS = 3
 _QUERIES = 8
 _K = 10
-_TOLERANCE = 1e-2  # of the scores' scale: engines may compute in half precision
+_TOLERANCE = 1e-2  # of the largest score vectors of these lengths can have: engines may compute in half precision
 
 
 def verify(servable: Servable) -> None:
@@ -49,16 +49,21 @@ def _verify_encoder(servable: Servable) -> None:
 def _verify_search(servable: Servable, query: Vector) -> None:
     bundle = servable.bundle
     hits = servable.index.search(query, _K)
-    scores = np.asarray(bundle.item_embeddings @ query)[servable.own_rows()]
-    tolerance = _TOLERANCE * max(float(np.abs(scores).max(initial=0.0)), 1e-6)
+    length = float(np.linalg.norm(query))
     for hit in hits:
         vector = servable.vector(hit.item_id)
-        if vector is None or abs(float(vector @ query) - hit.score) > tolerance:
+        if vector is None or abs(float(vector @ query) - hit.score) > _tolerance(vector, length):
             raise ModelUnavailable(f"verification: the index gives item {hit.item_id!r} a score that is not its own")
+    own = bundle.item_embeddings[servable.own_rows()]
     least = hits[-1].score if len(hits) == _K else -np.inf
-    better = int((scores > least + tolerance).sum())
+    better = int((own @ query > least + _TOLERANCE * length * np.linalg.norm(own, axis=1)).sum())
     if better > len(hits):
         raise ModelUnavailable(f"verification: {better} items are better than the last of the {len(hits)} found")
+
+
+def _tolerance(vector: Vector, length: float) -> float:
+    """By how much a score may be off: rounding goes with the lengths of both vectors, not with their product."""
+    return _TOLERANCE * max(length * float(np.linalg.norm(vector)), float(np.finfo(np.float32).tiny))
 
 
 def _spread(n: int, most: int) -> Sequence[int]:

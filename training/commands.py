@@ -1,4 +1,4 @@
-"""The command line of the trainer: prepare, featurize and validate data, train, publish and compare models."""
+"""The command line of the trainer: prepare, featurize, collect and validate data, train, publish, compare models."""
 
 import argparse
 import logging
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from model_store import ModelStoreError
-from training import evaluate, featurize, prepare, train, validate
+from training import collect, evaluate, featurize, prepare, train, validate
 from training.errors import TrainingError
 
 
@@ -26,6 +26,7 @@ class Command(Protocol):
 _COMMANDS: Mapping[str, tuple[Command, str]] = {
     "prepare": (prepare, "make a dataset directory from a public data set"),
     "featurize": (featurize, "make features, and a model that makes them, of the text columns of items.tsv"),
+    "collect": (collect, "make the next dataset directory of the last one and what was written online since"),
     "validate": (validate, "check a dataset directory and say what is in it"),
     "train": (train, "train a model, evaluate it and publish it"),
     "evaluate": (evaluate, "compare models where items lack modalities, items are new, or users are"),

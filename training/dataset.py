@@ -16,6 +16,7 @@ from training.errors import DatasetError
 from training.features import ModalityFeatures, read_features
 from training.interactions import SPLIT_NAMES, Interactions
 from training.tables import Table, find_table, read_table
+from training.watermark import Watermark, read_watermark
 
 INTERACTION_COLUMNS = ("user", "item", "rating", "timestamp", "split")
 _INTEGER = re.compile(r"0|[1-9][0-9]*")
@@ -33,6 +34,7 @@ class Dataset:
         item_columns: names of the metadata columns.
         item_rows: (n_items) tuples of metadata, one value per column.
         featurizers: modality → ONNX file of the model that made its features; only modalities that have one.
+        journal: how far the data reaches into a service's journal; None where it is of none.
     """
 
     users: IdMap
@@ -42,6 +44,7 @@ class Dataset:
     item_columns: tuple[str, ...] = ()
     item_rows: tuple[tuple[str, ...], ...] = ()
     featurizers: Mapping[str, Path] = field(default_factory=dict)
+    journal: Watermark | None = None
 
     @property
     def n_users(self) -> int:
@@ -90,7 +93,7 @@ def read_dataset(directory: Path) -> Dataset:
         split=read_split(table) if "split" in table.columns else None,
     )
     interactions = _merge_repeated(table, interactions, len(items))
-    return Dataset(users, items, interactions, features, columns, rows, featurizers)
+    return Dataset(users, items, interactions, features, columns, rows, featurizers, read_watermark(directory))
 
 
 def _read_all_features(directory: Path) -> dict[str, ModalityFeatures]:

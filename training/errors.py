@@ -3,6 +3,7 @@
 TrainingError
 ├── ConfigError          a setting of the run cannot be meant
 ├── DatasetError         a dataset directory (or a file it is made from) is not what its format says
+├── JournalUnreadable    a journal cannot be opened, or is not one that the service writes
 ├── NothingToLearn       a sound data set that no model can be trained on
 ├── Diverged             the loss is no longer finite
 ├── Untrained            a run was stopped before there was a model to keep
@@ -36,6 +37,20 @@ class DatasetError(TrainingError):
         self.found = found
         place = str(path) if line is None else f"{path}:{line}"
         super().__init__(f"{place}: expected {expected}, found {found}")
+
+
+class JournalUnreadable(TrainingError):
+    """A journal cannot be opened, or is not one that the service writes.
+
+    Attributes:
+        journal: its URL, without the password.
+        reason: the database's own words, or what was expected of a record.
+    """
+
+    def __init__(self, journal: str, reason: str) -> None:
+        self.journal = journal
+        self.reason = reason
+        super().__init__(f"the journal {journal} cannot be read: {reason}")
 
 
 class ConfigError(TrainingError):

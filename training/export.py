@@ -135,4 +135,5 @@ def make_manifest(
         history=model.history_rule,
         metrics=metrics,
         training=asdict(config),
+        journal_watermark=dataset.journal.seq if dataset.journal else 0,
     )

@@ -156,7 +156,8 @@ def _publish(
     if outcome.confidence:
         calibration["confidence_scale"] = outcome.confidence.scale
         calibration["confidence_ceiling"] = outcome.confidence.ceiling
-    training = {**asdict(config), **calibration}
+    origin = {"journal_identity": dataset.journal.identity} if dataset.journal else {}
+    training = {**asdict(config), **calibration, **origin}
     manifest = make_manifest(dataset, export, config, metrics, embeddings.items.shape[1])
     featurizers = read_featurizers(dataset)
     manifest = replace(manifest, training=training, featurizers=kinds_of(featurizers))

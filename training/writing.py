@@ -12,10 +12,13 @@ from model_store.featurizers import featurizer_file
 from training.dataset import Dataset
 from training.errors import DatasetError
 from training.interactions import SPLIT_NAMES, Interactions
+from training.watermark import write_watermark
 
 
 def write_dataset(directory: Path, dataset: Dataset, dtype: type[np.float16] | type[np.float32] = np.float32) -> None:
-    """Writes TSV tables, feature arrays of ``dtype`` and copies of the featurizers into a new or empty directory.
+    """Writes TSV tables, feature arrays of ``dtype``, copies of the featurizers and the mark of the journal.
+
+    The directory is to be new or empty.
 
     Raises:
         DatasetError: the directory holds something, or metadata holds a tab or a line end.
@@ -30,6 +33,8 @@ def write_dataset(directory: Path, dataset: Dataset, dtype: type[np.float16] | t
         np.save(directory / f"features_{name}.npy", matrix, allow_pickle=False)
     for name, path in dataset.featurizers.items():
         shutil.copyfile(path, directory / featurizer_file(name))
+    if dataset.journal:
+        write_watermark(directory, dataset.journal)
 
 
 def _write_items(path: Path, dataset: Dataset) -> None:

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import orjson
@@ -81,6 +81,7 @@ class RedisCache:
             socket_timeout=timeout_s,
             socket_connect_timeout=timeout_s,
             retry=Retry(NoBackoff(), 0),  # a retry would be waited for; the next request is the retry
+            protocol=2,  # under RESP3 the pool hands out connections that the server has closed meanwhile
         )
 
     async def get_many(self, model_version: str, keys: Sequence[tuple[str, int]]) -> list[Encoding | None]:
@@ -105,7 +106,7 @@ class RedisCache:
 
     async def ping(self) -> bool:
         """Whether the server answers now."""
-        return bool(await self._guarded(self._redis.ping, default=False))
+        return await self._guarded(self._ponged, default=False)
 
     @property
     def healthy(self) -> bool:
@@ -119,8 +120,15 @@ class RedisCache:
         except (RedisError, OSError, TimeoutError):
             logger.warning("cache_close_failed", exc_info=True)
 
+    async def _ponged(self) -> bool:
+        if await self._redis.ping() is not True:
+            raise RedisError("expected PONG, found something else")
+        return True
+
     async def _mget(self, names: list[str]) -> list[bytes | None]:
-        values = await self._redis.mget(names)
+        values: Any = await self._redis.mget(names)
+        if not isinstance(values, list) or len(values) != len(names):
+            raise RedisError(f"expected {len(names)} values, found something else")
         return [value if isinstance(value, bytes) else None for value in values]
 
     def _key(self, model_version: str, item_id: str, seq: int) -> str:

@@ -4,22 +4,27 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 from fastapi.exceptions import RequestValidationError
-from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr, model_validator
+from pydantic import Discriminator, Field, PlainValidator, Tag, WithJsonSchema, model_validator
 
-from service.api.schemas import RequestPart
+from service.api.schemas import AttributeValue, RequestPart, number
 from service.facets import AttributeIs, key_of
 
-Value = Annotated[StrictStr, Field(max_length=4000)] | StrictBool | StrictInt | StrictFloat
-_Bound = Annotated[StrictFloat, Field(allow_inf_nan=False)] | StrictInt | None
+
+def _bound(value: object) -> int | float:
+    """Any number: beyond 64 bits it is still a bound."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else number(value)
+
+
+_Bound = Annotated[int | float, PlainValidator(_bound), WithJsonSchema({"type": "number"})]
 
 
 class Range(RequestPart):
     """Bounds on a number."""
 
-    gte: _Bound = Field(default=None, description="At least.")
-    gt: _Bound = Field(default=None, description="Greater than.")
-    lte: _Bound = Field(default=None, description="At most.")
-    lt: _Bound = Field(default=None, description="Less than.")
+    gte: _Bound | None = Field(default=None, description="At least.")
+    gt: _Bound | None = Field(default=None, description="Greater than.")
+    lte: _Bound | None = Field(default=None, description="At most.")
+    lt: _Bound | None = Field(default=None, description="Less than.")
 
     @model_validator(mode="after")
     def _bounded(self) -> "Range":
@@ -28,7 +33,24 @@ class Range(RequestPart):
         return self
 
 
-Condition = Range | list[Value] | Value
+def _form(value: object) -> str | None:
+    if isinstance(value, dict | Range):
+        return "bounds"
+    if isinstance(value, list):
+        return "values"
+    return None if value is None else "one value"
+
+
+Condition = Annotated[
+    Annotated[Range, Tag("bounds")]
+    | Annotated[list[AttributeValue], Tag("values")]
+    | Annotated[AttributeValue, Tag("one value")],
+    Discriminator(
+        _form,
+        custom_error_type="condition",
+        custom_error_message="expected a value, a list of values, or bounds (gte, gt, lte, lt)",
+    ),
+]
 
 
 def from_body(conditions: Mapping[str, Condition]) -> tuple[AttributeIs, ...]:

@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Depends
 from starlette.responses import Response
 
+from model_store import Challenger
 from service.api.problems import declare
 from service.api.state import Services, WithServices, json_response, no_query
 from service.api.user_schemas import Models, Promoted
@@ -22,6 +23,7 @@ async def list_models(services: WithServices) -> Response:
         "versions": listing.versions,
         "promoted": listing.promoted,
         "serving": serving.version if serving else None,
+        "challenger": listing.challenger and _on_trial(listing.challenger, services),
         "failed": listing.failed and {"version": listing.failed.version, "reason": listing.failed.reason},
     }
     return json_response(content)
@@ -49,6 +51,16 @@ async def activate(version: str, services: WithServices) -> Response:
 async def rollback(services: WithServices) -> Response:
     """Promotes the version that was promoted before the current one."""
     return _respond(await services.models.roll_back(), services)
+
+
+def _on_trial(challenger: Challenger, services: Services) -> dict[str, Any]:
+    contender = services.handle.contender
+    return {
+        "version": challenger.version,
+        "share": challenger.share,
+        "mode": challenger.mode,
+        "live": contender is not None and contender.servable.version == challenger.version,
+    }
 
 
 def _respond(promotion: Promotion, services: Services) -> Response:

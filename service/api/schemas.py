@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import math
 import re
 from typing import Annotated, Any, Literal
 
@@ -14,12 +15,14 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    PlainValidator,
     StrictBool,
     StrictFloat,
-    StrictInt,
     StrictStr,
     Tag,
+    WithJsonSchema,
 )
+from pydantic_core import PydanticCustomError
 
 from model_store import check_id
 from service.domain import Image, Item, Raw, Text, Vector
@@ -96,12 +99,46 @@ ModalityName = StrictStr
 Title = Annotated[StrictStr, Field(max_length=1000)]
 Categories = Annotated[list[Annotated[StrictStr, Field(min_length=1, max_length=256)]], Field(max_length=100)]
 AttributeName = Annotated[StrictStr, Field(min_length=1, max_length=256)]
-AttributeValue = (
-    Annotated[StrictStr, Field(max_length=4000)]
-    | StrictBool
-    | Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)]
-    | Annotated[StrictFloat, Field(allow_inf_nan=False)]
-)
+_MOST_CHARACTERS = 4000
+
+
+def number(value: object) -> int | float:
+    """A number as it was sent; a union of types would round integers that are too large, and tell of every type.
+
+    Raises:
+        PydanticCustomError: it is none, not finite, or an integer of more than 64 bits.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise PydanticCustomError("number", "expected a number")
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise PydanticCustomError("number", "expected an integer of 64 bits")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise PydanticCustomError("number", "expected a finite number")
+    return value
+
+
+def _scalar(value: object) -> str | bool | int | float:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int | float):
+        return number(value)
+    if not isinstance(value, str):
+        raise PydanticCustomError("scalar", "expected a text, a number, true or false")
+    if len(value) > _MOST_CHARACTERS:
+        raise PydanticCustomError("scalar", "expected at most {most} characters", {"most": _MOST_CHARACTERS})
+    try:
+        value.encode()
+    except UnicodeEncodeError as exc:
+        raise PydanticCustomError("scalar", "expected whole characters, found half of one") from exc
+    return value
+
+
+_NUMBERS = [{"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1}, {"type": "number"}]
+AttributeValue = Annotated[
+    str | bool | int | float,
+    PlainValidator(_scalar),
+    WithJsonSchema({"anyOf": [{"type": "string", "maxLength": _MOST_CHARACTERS}, {"type": "boolean"}, *_NUMBERS]}),
+]
 MAX_ATTRIBUTES = 100
 Time = Annotated[AwareDatetime, BeforeValidator(rfc3339)]
 

@@ -1,6 +1,6 @@
 """Bodies and answers of the routes about users and model versions."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, Discriminator, Field, StrictStr, Tag
 
@@ -57,12 +57,22 @@ class FailedModel(BaseModel):
     reason: str
 
 
+class ModelOnTrial(BaseModel):
+    """A version that is tried beside the one that serves."""
+
+    version: str
+    share: float = Field(description="Of the users (split), or of the requests (shadow).")
+    mode: Literal["split", "shadow"] = Field(description="Whether it serves these users, or is only compared.")
+    live: bool = Field(description="Whether it is on trial here already.")
+
+
 class Models(BaseModel):
     """Which model versions there are."""
 
     versions: list[str] = Field(description="All published ones, oldest first.")
     promoted: str | None = Field(description="The one that is to serve.")
     serving: str | None = Field(description="The one that serves here.")
+    challenger: ModelOnTrial | None = Field(description="The one that is tried beside it.")
     failed: FailedModel | None = Field(description="The promoted one where it cannot serve here; it is tried again.")
 
 

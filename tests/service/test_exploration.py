@@ -34,7 +34,6 @@ def test_share_is_rounded_down_to_places(share: float, k: int, places: int) -> N
     assert Exploration(share=share).places(k) == places
 
 
-@pytest.mark.xfail(strict=True, reason="int(0.29 * 100) is 28: the product is a little less than 29")
 def test_share_that_is_no_binary_fraction_loses_no_place() -> None:
     """29 % of 100 places are 29."""
     assert [Exploration(share=percent / 100).places(100) for percent in range(51)] == [*range(51)]
@@ -182,7 +181,6 @@ def test_hidden_and_seen_items_get_no_reserved_place(shop: Shop) -> None:
     assert [item_id for item_id in found if shop.is_new(item_id)] == ["z"]
 
 
-@pytest.mark.xfail(strict=True, reason="a new item of two full categories displaces two items of one each")
 def test_reserved_places_never_make_a_list_shorter(shop: Shop) -> None:
     """Also not where the new item is of all the categories that two others share."""
     shop.put("both", -90.0, categories=("p", "q"))

@@ -142,7 +142,7 @@ def test_put_within_the_training_data_of_an_item_the_bundle_lacks_is_applied(mak
 def test_trained_vector_stands_by_the_age_of_the_features(
     make_servable: MakeServable, since: int | None, *, encoded: bool
 ) -> None:
-    """A record after the watermark needs an encoding only where its features are as late; without ``since`` they are."""
+    """A record after the watermark needs an encoding only where its features are as late, as by itself they are."""
     servable = make_servable(watermark=10)
     trained = score(servable, "i00")
     record = put_since(30, "i00", since, title="Mine")

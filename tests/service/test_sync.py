@@ -12,11 +12,13 @@ import pytest
 
 from model_store import Bundle, ModelStore
 from service.adapters.memory import MemoryCache, MemoryIndex, MemoryJournal
+from service.building import Builder, Engines
 from service.domain import DeleteItem, Hit, Item, PutItem
 from service.handle import ServableHandle
 from service.observability import Metrics
 from service.ports import Encoder
-from service.sync import Engines, ModelFollower
+from service.replay import Replay
+from service.sync import ModelFollower
 
 MakeVersion = Callable[..., None]
 
@@ -46,7 +48,8 @@ class Scene:
 
     def successor(self, engines: Engines) -> ModelFollower:
         """A follower on the same backends."""
-        return ModelFollower(self.store, self.handle, self.journal, self.cache, engines, self.metrics)
+        builder = Builder(self.store, self.journal, Replay(self.cache), engines)
+        return ModelFollower(builder, self.handle, self.cache, self.metrics)
 
     def put(self, item_id: str, **modalities: np.ndarray) -> None:
         """Journals an item."""
@@ -87,14 +90,9 @@ async def test_cached_encodings_are_not_made_again(
     restarted = Scene(published_store, type(fake_encoder))
     restarted.journal, restarted.cache = scene.journal, scene.cache
     scene.put("b", text=TEXT)
-    follower = ModelFollower(
-        scene.store,
-        ServableHandle(),
-        scene.journal,
-        scene.cache,
-        Engines(lambda _: fake_encoder, MemoryIndex),
-        Metrics(),
-    )
+    engines = Engines(lambda _: fake_encoder, MemoryIndex)
+    builder = Builder(scene.store, scene.journal, Replay(scene.cache), engines)
+    follower = ModelFollower(builder, ServableHandle(), scene.cache, Metrics())
 
     await follower.refresh()
 

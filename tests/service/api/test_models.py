@@ -38,7 +38,13 @@ async def test_models_are_listed(
 
     assert answer.status_code == 200
     # All were created at the same time; then their names decide.
-    assert answer.json() == {"versions": ["v1", "v2", "v3"], "promoted": "v2", "serving": "v1", "failed": None}
+    assert answer.json() == {
+        "versions": ["v1", "v2", "v3"],
+        "promoted": "v2",
+        "serving": "v1",
+        "challenger": None,
+        "failed": None,
+    }
 
 
 async def test_empty_store_has_no_models(run_app: Any, tmp_path: Path) -> None:
@@ -49,7 +55,7 @@ async def test_empty_store_has_no_models(run_app: Any, tmp_path: Path) -> None:
         activated = await running.client.post("/models/v1/activate")
         back = await running.client.post("/models/rollback")
 
-    assert listed.json() == {"versions": [], "promoted": None, "serving": None, "failed": None}
+    assert listed.json() == {"versions": [], "promoted": None, "serving": None, "challenger": None, "failed": None}
     assert (activated.status_code, back.status_code) == (404, 409)
 
 

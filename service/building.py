@@ -1,0 +1,85 @@
+"""From a version in the model store to a Servable that knows everything the journal says."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from anyio import CapacityLimiter, to_thread
+
+from model_store import Bundle, ModelStore
+from service.domain import Matrix
+from service.ports import Encoder, Featurizer, Journal, VectorIndex
+from service.replay import Replay
+from service.servable import Servable
+from service.verification import verify
+
+logger = logging.getLogger(__name__)
+
+OpenEncoder = Callable[[Bundle], Encoder]
+OpenFeaturizer = Callable[[Bundle], Featurizer | None]
+BuildIndex = Callable[[Sequence[str], Matrix], VectorIndex]
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """How the engines of a model version are made."""
+
+    open_encoder: OpenEncoder
+    build_index: BuildIndex
+    open_featurizer: OpenFeaturizer = lambda _: None
+
+
+class Builder:
+    """Builds Servables aside, on a thread of its own, one at a time.
+
+    Args:
+        store: holds the versions.
+        journal: holds what was written online.
+        replay: applies it.
+        engines: run the versions.
+    """
+
+    def __init__(self, store: ModelStore, journal: Journal, replay: Replay, engines: Engines) -> None:
+        self.store = store
+        self._journal = journal
+        self._replay = replay
+        self._engines = engines
+        self._limiter = CapacityLimiter(1)
+
+    async def build(self, version: str) -> Servable:
+        """A Servable that knows what was written up to now, and has shown that it works.
+
+        Raises:
+            ModelStoreError: the version is damaged, absent or of another format.
+            ModelUnavailable: an engine cannot load it, or it fails its trial.
+            StorageUnavailable: the journal cannot be read.
+        """
+        servable = await to_thread.run_sync(self._open, version, limiter=self._limiter)
+        servable.followed = await self._replay.apply(servable, self._journal.latest(), 0)
+        await self.catch_up(servable)
+        await to_thread.run_sync(verify, servable, limiter=self._limiter)
+        return servable
+
+    async def catch_up(self, servable: Servable) -> None:
+        """Applies what was written since a Servable last knew everything.
+
+        Raises:
+            StorageUnavailable: the journal cannot be read.
+        """
+        records = self._journal.read(after=servable.followed)
+        servable.followed = await self._replay.apply(servable, records, servable.followed)
+
+    def _open(self, version: str) -> Servable:
+        bundle = self.store.load(version)
+        encoder = self._engines.open_encoder(bundle)
+        index = self._engines.build_index(list(bundle.items), bundle.item_embeddings)
+        featurizer = self._engines.open_featurizer(bundle)
+        return Servable(bundle, encoder, index, featurizer=featurizer, watermark=self._watermark(bundle))
+
+    def _watermark(self, bundle: Bundle) -> int:
+        watermark, last_seq = bundle.manifest.journal_watermark, self._journal.last_seq()
+        if watermark > last_seq:
+            facts = {"version": bundle.version, "watermark": watermark, "last_seq": last_seq}
+            logger.warning("watermark_of_another_journal", extra=facts)
+            return 0
+        return watermark
