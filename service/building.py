@@ -77,9 +77,14 @@ class Builder:
         return Servable(bundle, encoder, index, featurizer=featurizer, watermark=self._watermark(bundle))
 
     def _watermark(self, bundle: Bundle) -> int:
-        watermark, last_seq = bundle.manifest.journal_watermark, self._journal.last_seq()
-        if watermark > last_seq:
-            facts = {"version": bundle.version, "watermark": watermark, "last_seq": last_seq}
+        """The last ``seq`` of this journal that the training data contains; 0 where it came from another journal."""
+        manifest = bundle.manifest
+        watermark, limit = manifest.journal_watermark, self._journal.last_seq()
+        trained_on = manifest.training.get("journal_identity")
+        if isinstance(trained_on, str) and (common := self._journal.common(trained_on)) is not None:
+            limit = min(limit, common)
+        if watermark > limit:
+            facts = {"version": bundle.version, "watermark": watermark, "common": limit}
             logger.warning("watermark_of_another_journal", extra=facts)
             return 0
         return watermark

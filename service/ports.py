@@ -74,6 +74,13 @@ class Journal(Protocol):
         """A random name made with the journal: what is kept elsewhere under a ``seq`` belongs to this journal only."""
         ...
 
+    def common(self, identity: str) -> int | None:
+        """Up to which ``seq`` the records here are those of the journal of that identity; None = all of them.
+
+        That is 0 for a stranger, and more for the journal that this one is a restored copy of.
+        """
+        ...
+
     def append(self, entry: Entry, *, expected: int | None = None) -> Future[Record]:
         """Writes an entry. The future resolves once it is on disk, or raises StorageUnavailable and wrote nothing.
 

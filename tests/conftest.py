@@ -116,6 +116,7 @@ def make_version() -> MakeVersion:
         modalities: dict[str, int] = MODALITIES,
         seed: int = 0,
         watermark: int = 0,
+        training: dict[str, str] | None = None,
         encoder: bytes | None = None,
         featurizers: dict[str, tuple[str, bytes]] | None = None,
         promote: bool = True,
@@ -130,6 +131,7 @@ def make_version() -> MakeVersion:
             modalities=modalities,
             history=HistoryRule(),
             journal_watermark=watermark,
+            training=training or {},
             featurizers={name: kind for name, (kind, _) in (featurizers or {}).items()},
         )
         models = {name: model for name, (_, model) in (featurizers or {}).items()}

@@ -9,11 +9,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from training.collected_interactions import collect_interactions
 from training.collected_items import Collected, collect_items
 from training.dataset import Dataset, read_dataset
 from training.errors import NothingToLearn, PreparationFailed
-from training.journal import open_journal
 from training.writing import write_dataset
 
 
@@ -39,6 +37,10 @@ def run(args: argparse.Namespace) -> int:
         ModelStoreError: the journal names a user or an item by what is no id.
         OSError: the output cannot be written.
     """
+    # Here, as the library of databases has no place in the other commands.
+    from training.collected_interactions import collect_interactions  # noqa: PLC0415
+    from training.journal import open_journal  # noqa: PLC0415
+
     if args.out.exists():
         raise PreparationFailed(f"{args.out}: is there already; name a directory that is not")
     base = read_dataset(args.base)

@@ -82,6 +82,10 @@ class MemoryJournal:
         """A random name made with the journal."""
         return self._identity
 
+    def common(self, identity: str) -> int | None:
+        """Nothing is shared with other journals."""
+        return None if identity == self._identity else 0
+
     def append(self, entry: Entry, *, expected: int | None = None) -> Future[Record]:
         """Writes an entry at once."""
         future: Future[Record] = Future()

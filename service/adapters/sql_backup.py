@@ -10,6 +10,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from service.adapters.sql_tables import ANCESTOR
 from service.errors import StorageUnavailable
 
 _PAGES = 2000  # copied at a time, so that writers get their turn
@@ -58,13 +59,21 @@ def restore(source: Path, url: str, *, replace: bool = False) -> int:
         shutil.copyfile(source, part)
         with _opened(part) as copy:
             seq = _check(copy, source)
-            copy.execute("UPDATE journal_facts SET value = ? WHERE name = 'identity'", (uuid.uuid4().hex,))
+            _rename(copy, seq)
         for suffix in ("-wal", "-shm"):  # they belong to the journal that is replaced
             target.with_name(target.name + suffix).unlink(missing_ok=True)
         _move_durably(part, target)
     except (OSError, sqlite3.Error) as exc:
         raise StorageUnavailable(f"{source} cannot be restored to {target}: {exc}") from exc
     return seq
+
+
+def _rename(connection: sqlite3.Connection, seq: int) -> None:
+    """Gives a journal another identity, and notes up to where it is the one it was copied from."""
+    (identity,) = connection.execute("SELECT value FROM journal_facts WHERE name = 'identity'").fetchone()
+    noted = "INSERT OR REPLACE INTO journal_facts (name, value) VALUES (?, ?)"
+    connection.execute(noted, (ANCESTOR + identity, str(seq)))
+    connection.execute(noted, ("identity", uuid.uuid4().hex))
 
 
 def _check(connection: sqlite3.Connection, path: Path) -> int:

@@ -19,7 +19,16 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from service.adapters.records import INTERACT, columns_of, encode_payload
 from service.adapters.sql_dialects import open_dialect
-from service.adapters.sql_tables import about_items, check_tables, facts, insert, journal, make_tables, record_of
+from service.adapters.sql_tables import (
+    ANCESTOR,
+    about_items,
+    check_tables,
+    facts,
+    insert,
+    journal,
+    make_tables,
+    record_of,
+)
 from service.domain import Entry, EraseUser, Record, item_of
 from service.errors import ItemMoved, StorageFull, StorageUnavailable
 
@@ -74,6 +83,14 @@ class SqlJournal:
     def identity(self) -> str:
         """A random name made with the journal."""
         return self._identity
+
+    def common(self, identity: str) -> int | None:
+        """Up to which ``seq`` the records here are those of another journal; None = all of them."""
+        if identity == self._identity:
+            return None
+        shared = sa.select(facts.c.value).where(facts.c.name == ANCESTOR + identity)
+        rows = self._fetch(shared)
+        return int(rows[0].value) if rows else 0
 
     def append(self, entry: Entry, *, expected: int | None = None) -> Future[Record]:
         """Writes an entry; the future resolves once it is on disk."""

@@ -40,6 +40,7 @@ facts = sa.Table(
     sa.Column("name", sa.String(40), primary_key=True),
     sa.Column("value", sa.String(200), nullable=False),
 )
+ANCESTOR = "ancestor:"  # then the identity of the journal this one was copied from; the value is the last common seq
 insert = journal.insert().returning(journal.c.seq, sort_by_parameter_order=True)
 
 

@@ -309,3 +309,21 @@ async def test_versions_that_fail_their_trial_do_not_serve(
     assert follower.failure is not None
     assert (follower.failure.version, "verification" in follower.failure.reason) == ("v2", True)
     assert scene.swaps("failed") == 1
+
+
+@pytest.mark.parametrize(
+    ("origin", "believed"), [("own", True), ("copied", True), ("copied too early", False), ("", False)]
+)
+async def test_watermark_counts_for_the_journal_it_was_read_from(
+    scene: Scene, make_version: MakeVersion, origin: str, believed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also for a restored copy of that, as far as it is one; of another one no number means anything here."""
+    common = {"copied": 2, "copied too early": 1}
+    monkeypatch.setattr(scene.journal, "common", lambda name: None if name == "own" else common.get(name, 0))
+    scene.put("i01", text=TEXT)
+    scene.put("i02", text=TEXT)
+    make_version(scene.store, "v2", watermark=2, training={"journal_identity": origin})
+
+    await scene.follower.refresh()
+
+    assert scene.handle.current.stands_by_content("i01") is not believed

@@ -162,6 +162,7 @@ def test_restored_journals_go_by_another_name(url: str, tmp_path: Path) -> None:
     restored = SqlJournal(url)
     assert shown(restored) == before
     assert restored.identity != identity
+    assert [restored.common(name) for name in (restored.identity, identity, "stranger")] == [None, 2, 0]
     assert write(restored, item("c")) == [3]
     restored.close()
 
