@@ -12,9 +12,10 @@ from service.domain import Encoding, Item, PutItem, Record, Vector
 from service.errors import EncodingFailed, InvalidItem, ItemMoved, RecommenderError, StorageUnavailable
 from service.features import check_modalities, featurized
 from service.handle import ServableHandle
+from service.holdings import Standing
 from service.observability import Metrics
 from service.ports import Encoder, FeatureCache, Journal
-from service.servable import Servable, Standing
+from service.servable import Servable
 
 CHUNK = 256
 """How many items are best written at once."""

@@ -14,7 +14,8 @@ from service.adapters.memory import MemoryIndex
 from service.domain import DeleteItem, Encoding, Item, PutItem, Record
 from service.errors import ModelUnavailable
 from service.handle import ServableHandle
-from service.servable import Servable, Standing
+from service.holdings import Standing
+from service.servable import Servable
 
 MakeServable = Callable[..., Servable]
 
