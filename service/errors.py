@@ -14,6 +14,7 @@ RecommenderError
 ├── PreconditionFailed       the item is not as the caller expects it
 ├── ItemMoved                another process has written the item meanwhile
 ├── ModelUnavailable         nothing is promoted, or the promoted version cannot be loaded
+├── UnknownRecord            a record is named that was never written
 ├── NotReachedYet            what the caller wants to see is not here yet
 ├── EncodingFailed           the encoder refused a sound item
 ├── Overloaded               more waits already than may wait
@@ -134,6 +135,15 @@ class ItemMoved(RecommenderError):
         self.item_id = item_id
         self.seq = seq
         super().__init__(f"item {item_id!r} was written by another process meanwhile: its latest record is {seq}")
+
+
+class UnknownRecord(RecommenderError):
+    """The caller names a record that the journal does not have."""
+
+    def __init__(self, seq: int, last: int) -> None:
+        self.seq = seq
+        self.last = last
+        super().__init__(f"there is no record {seq}: the last one is {last}")
 
 
 class NotReachedYet(RecommenderError):

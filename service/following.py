@@ -9,7 +9,7 @@ import anyio
 from anyio import to_thread
 
 from service.domain import Record
-from service.errors import NotReachedYet, StorageUnavailable
+from service.errors import NotReachedYet, StorageUnavailable, UnknownRecord
 from service.handle import ServableHandle
 from service.observability import Metrics
 from service.ports import Journal
@@ -114,8 +114,14 @@ class JournalFollower:
 
         Raises:
             ModelUnavailable: nothing serves.
-            NotReachedYet: that takes longer than ``timeout_s``, or there is no such record yet.
+            UnknownRecord: there is no such record.
+            NotReachedYet: that takes longer than ``timeout_s``.
         """
+        if self._handle.current.followed >= seq:
+            return
+        last = await to_thread.run_sync(self._journal.last_seq)
+        if last < seq:
+            raise UnknownRecord(seq, last)
         with anyio.move_on_after(timeout_s):
             while self._handle.current.followed < seq:
                 try:

@@ -31,6 +31,7 @@ from service.errors import (
     StorageUnavailable,
     UnknownItem,
     UnknownModel,
+    UnknownRecord,
     UnknownUser,
     json_pointer,
 )
@@ -60,6 +61,7 @@ _TABLE: Mapping[type[Exception], _Kind] = {
     InvalidItem: _Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-request", "The request is not valid"),
     PreconditionFailed: _Kind(HTTPStatus.PRECONDITION_FAILED, "precondition-failed", "The item is not as expected"),
     ItemMoved: _Kind(HTTPStatus.CONFLICT, "item-moved", "The item was written by somebody else meanwhile"),
+    UnknownRecord: _Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-request", "The request is not valid"),
     NotReachedYet: _Kind(HTTPStatus.SERVICE_UNAVAILABLE, "not-reached-yet", "The record has not arrived here yet"),
     ModelUnavailable: _Kind(HTTPStatus.SERVICE_UNAVAILABLE, "model-unavailable", "No model serves"),
     StorageFull: _Kind(HTTPStatus.INSUFFICIENT_STORAGE, "storage-full", "There is no room left"),

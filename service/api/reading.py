@@ -11,7 +11,7 @@ from starlette.requests import Request
 from service.api.list_schemas import ListOptions
 from service.api.state import WithServices
 from service.domain import Recommendation, Suggestion
-from service.errors import InvalidCursor
+from service.errors import InvalidCursor, UnknownRecord
 from service.facets import AttributeIs
 from service.lists import Wish
 from service.observability import request_id
@@ -39,10 +39,15 @@ async def reached(
     """Waits until this replica knows what the caller has to see.
 
     Raises:
-        NotReachedYet: it does not within ``read_wait_s``.
+        RequestValidationError: there is no such record.
+        NotReachedYet: it is not here within ``read_wait_s``.
     """
     if x_index_seq is not None:
-        await services.others.reach(x_index_seq, services.settings.read_wait_s)
+        try:
+            await services.others.reach(x_index_seq, services.settings.read_wait_s)
+        except UnknownRecord as exc:
+            error = {"type": "record", "loc": ("header", "X-Index-Seq"), "msg": str(exc)}
+            raise RequestValidationError([error]) from exc
 
 
 def once_each(request: Request) -> None:

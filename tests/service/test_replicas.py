@@ -91,15 +91,29 @@ async def test_interactions_count_on_the_other_replica_at_once(replicas: Replica
     assert "i03" not in {item["item_id"] for item in answer["items"]}
 
 
-async def test_records_that_are_not_there_are_waited_for_in_vain(
-    tmp_path: Path, published_store: ModelStore, run_app: Any
+async def test_records_that_were_never_written_are_not_waited_for(replicas: Replicas) -> None:
+    """No replica will ever have them: 422, which names the header."""
+    answer = await replicas.other.get("/recommend/u", headers={"X-Index-Seq": "7"})
+    assert answer.status_code == 422
+    assert answer.json()["errors"] == [
+        {"pointer": "/header/X-Index-Seq", "detail": "there is no record 7: the last one is 0"}
+    ]
+
+
+async def test_records_that_do_not_arrive_in_time_are_said_to_be_late(
+    tmp_path: Path, published_store: ModelStore, run_app: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The answer says so, and that it may be asked again."""
-    impatient = Settings(
-        model_store=published_store.root, journal_url=f"sqlite:///{tmp_path}/journal.sqlite3", read_wait_s=0.05
-    )
-    async with run_app(impatient) as running:
-        answer = await running.client.get("/recommend/u", headers={"X-Index-Seq": "7"})
+    """503, and that it may be asked again."""
+    url = f"sqlite:///{tmp_path}/journal.sqlite3"
+    impatient = Settings(model_store=published_store.root, journal_url=url, read_wait_s=0.05, follow_poll_s=3600)
+    async with run_app(impatient) as one, run_app(impatient) as other:
+        seq = await put(one.client, "new", 201)
+
+        async def nothing() -> None:
+            """Does not catch up."""
+
+        monkeypatch.setattr(other.services.others, "catch_up", nothing)
+        answer = await other.client.get("/recommend/u", headers={"X-Index-Seq": seq})
     assert (answer.status_code, answer.json()["type"]) == (503, "urn:i3rec:problem:not-reached-yet")
     assert answer.headers["Retry-After"]
 
