@@ -4,6 +4,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from service.api.examples import add_examples
 from service.api.guard import access_needed
 from service.api.problems import Problem, declare
 
@@ -55,6 +56,7 @@ def complete(app: FastAPI) -> None:
                     operation["responses"] |= {str(status): each for status, each in declare(*before).items()}
                     if method == "post":
                         operation.setdefault("parameters", []).append(_IDEMPOTENCY_KEY)
+        add_examples(document)
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]
