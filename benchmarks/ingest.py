@@ -5,6 +5,9 @@
 Trains a small model of two modalities of 128 numbers, starts the service, streams items as NDJSON to POST /items/batch
 (a third of them complete, a third with one modality, a third with none), and asks for lists all the while. The
 reference, measured before on the same disk: SQLite alone, the same rows, as many to a commit, each commit flushed.
+
+Then the service is started again, the same items are sent once more (their features are what they were), and it is
+started a third time: the journal is twice as long then, the catalogue is not.
 """
 
 import argparse
@@ -44,37 +47,48 @@ def main() -> int:
         reference = _reference(Path(directory), min(args.items, 20_000))
         console.print(f"reference: SQLite alone takes {reference:,.0f} rows a second")
         found = _measure(Path(directory), args.items)
-    rate = args.items / found["seconds"]
+    for name in ("new", "the same again"):
+        _show(name, args.items, found[name], reference)
+    empty, once, twice = (found[f"start, {journal}"] for journal in ("empty", "once", "twice"))
+    console.print(f"start: journal empty {empty:.1f} s, with all items {once:.1f} s, with each twice {twice:.1f} s")
+    return 0 if found["new"]["written"] == found["the same again"]["written"] == args.items else 1
+
+
+def _show(name: str, n: int, load: dict[str, Any], reference: float) -> None:
+    rate = n / load["seconds"]
     speed = f"{rate:,.0f} a second, {rate / reference:.2f} × reference"
-    console.print(f"{args.items:,} items in {found['seconds']:.1f} s: {speed}")
-    console.print(f"resident memory: {found['mib_before']:.0f} MiB before, {found['mib_after']:.0f} MiB after")
-    reads = sorted(found["reads"])
+    console.print(f"{n:,} items, {name}, in {load['seconds']:.1f} s: {speed}")
+    console.print(f"  resident memory: {load['mib_before']:.0f} MiB before, {load['mib_after']:.0f} MiB after")
+    reads = sorted(load["reads"])
     tail = reads[int(0.99 * len(reads))] if reads else float("nan")
     median = statistics.median(reads) if reads else float("nan")
     console.print(
-        f"meanwhile {len(reads):,} lists: median {1000 * median:.1f} ms, 99th percentile {1000 * tail:.1f} ms"
+        f"  meanwhile {len(reads):,} lists: median {1000 * median:.1f} ms, 99th percentile {1000 * tail:.1f} ms"
     )
-    return 0 if found["written"] == args.items else 1
 
 
 def _measure(directory: Path, n: int) -> dict[str, Any]:
-    store = _train(directory)
-    port = _free_port()
     environment = {
         **os.environ,
-        "I3REC_MODEL_STORE": str(store),
+        "I3REC_MODEL_STORE": str(_train(directory)),
         "I3REC_JOURNAL_URL": f"sqlite:///{directory}/journal.sqlite3",
-        "I3REC_PORT": str(port),
+        "I3REC_PORT": str(_free_port()),
         "I3REC_LOG_LEVEL": "WARNING",
     }
-    service = subprocess.Popen([sys.executable, "-m", "service"], env=environment, stdout=subprocess.DEVNULL)
-    try:
-        url = f"http://127.0.0.1:{port}"
-        _wait_ready(url)
-        return _load(url, service.pid, n)
-    finally:
-        service.terminate()
-        service.wait(30)
+    url = f"http://127.0.0.1:{environment['I3REC_PORT']}"
+    found: dict[str, Any] = {}
+    for start, load in (("start, empty", "new"), ("start, once", "the same again"), ("start, twice", None)):
+        started = time.perf_counter()
+        service = subprocess.Popen([sys.executable, "-m", "service"], env=environment, stdout=subprocess.DEVNULL)
+        try:
+            _wait_ready(url)
+            found[start] = time.perf_counter() - started
+            if load:
+                found[load] = _load(url, service.pid, n)
+        finally:
+            service.terminate()
+            service.wait(30)
+    return found
 
 
 def _load(url: str, pid: int, n: int) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from itertools import groupby
 from typing import Any
 
 import sqlalchemy as sa
@@ -238,45 +237,76 @@ class SqlJournal:
         return (StorageFull if full else StorageUnavailable)(f"the journal cannot be written: {_cause(exc)}")
 
 
-def _insert_all(connection: sa.Connection, batch: Sequence[_Write], now: datetime) -> list[Record | ItemMoved]:
-    """Inserts in order; runs of entries that need no look at the table go in one statement."""
-    outcomes: list[Record | ItemMoved] = []
-    for plain, run in groupby(batch, key=_is_plain):
-        writes = list(run)
-        if plain:
-            rows = [{**write.row, "at": now.isoformat()} for write in writes]
-            seqs = connection.execute(insert, rows).scalars().all()
-            outcomes += [Record(seq, now, write.entry) for seq, write in zip(seqs, writes, strict=True)]
-        else:
-            outcomes += [_insert_special(connection, write, now) for write in writes]
+_Outcome = Record | ItemMoved
+
+
+def _insert_all(connection: sa.Connection, batch: Sequence[_Write], now: datetime) -> list[_Outcome]:
+    """Inserts in order; runs of entries that do not depend on each other go in one statement."""
+    outcomes: list[_Outcome] = []
+    for run in _runs(batch):
+        special = _is_special(run[0])
+        outcomes += [_insert_special(connection, run[0], now)] if special else _insert_run(connection, run, now)
     return outcomes
 
 
-def _is_plain(write: _Write) -> bool:
-    return write.row["event_id"] is None and write.expected is None and not isinstance(write.entry, EraseUser)
+def _runs(batch: Sequence[_Write]) -> Iterator[list[_Write]]:
+    """The batch in pieces: each a special entry alone, or others of which no two are about the same item."""
+    run: list[_Write] = []
+    items: set[str] = set()
+    for write in batch:
+        item_id = item_of(write.entry)
+        if run and (_is_special(write) or item_id in items):
+            yield run
+            run, items = [], set()
+        run.append(write)
+        if item_id is not None:
+            items.add(item_id)
+        if _is_special(write):
+            yield run
+            run, items = [], set()
+    if run:
+        yield run
 
 
-def _insert_special(connection: sa.Connection, write: _Write, now: datetime) -> Record | ItemMoved:
+def _is_special(write: _Write) -> bool:
+    return write.row["event_id"] is not None or isinstance(write.entry, EraseUser)
+
+
+def _insert_run(connection: sa.Connection, run: Sequence[_Write], now: datetime) -> list[_Outcome]:
+    moved = _moved(connection, run)
+    rows = [{**write.row, "at": now.isoformat()} for place, write in enumerate(run) if place not in moved]
+    seqs = iter(connection.execute(insert, rows).scalars().all() if rows else [])
+    return [moved.get(place) or Record(next(seqs), now, write.entry) for place, write in enumerate(run)]
+
+
+def _moved(connection: sa.Connection, run: Sequence[_Write]) -> dict[int, ItemMoved]:
+    """Those of a run, by place, whose item has another latest record than its writer expected."""
+    expected = {place: write for place, write in enumerate(run) if write.expected is not None}
+    names = [write.row["item_id"] for write in expected.values()]
+    latest = sa.select(journal.c.item_id, sa.func.max(journal.c.seq).label("seq")).group_by(journal.c.item_id)
+    found: dict[str | None, int] = {}
+    if names:
+        rows = connection.execute(latest.where(about_items, journal.c.item_id.in_(names)))
+        found = {row.item_id: row.seq for row in rows}
+    seqs = {place: found.get(write.row["item_id"], 0) for place, write in expected.items()}
+    return {
+        place: ItemMoved(str(write.row["item_id"]), seqs[place])
+        for place, write in expected.items()
+        if seqs[place] != write.expected
+    }
+
+
+def _insert_special(connection: sa.Connection, write: _Write, now: datetime) -> Record:
     event_id = write.row["event_id"]
     if event_id is not None:
         known = connection.execute(sa.select(journal).where(journal.c.event_id == event_id)).first()
         if known:
             return replace(record_of(known), repeated=True)
-    item_id = item_of(write.entry)
-    if write.expected is not None and item_id is not None:
-        found = _latest_seq(connection, item_id)
-        if found != write.expected:
-            return ItemMoved(item_id, found)
     if isinstance(write.entry, EraseUser):
         mine = (journal.c.user_id == write.entry.user_id, journal.c.kind == INTERACT)
         connection.execute(journal.delete().where(*mine))
     seq = connection.execute(insert, {**write.row, "at": now.isoformat()}).scalar_one()
     return Record(seq, now, write.entry)
-
-
-def _latest_seq(connection: sa.Connection, item_id: str) -> int:
-    latest = sa.select(sa.func.max(journal.c.seq)).where(about_items, journal.c.item_id == item_id)
-    return int(connection.execute(latest).scalar() or 0)
 
 
 def _cause(exc: BaseException) -> str:

@@ -1,6 +1,7 @@
 """Running apps, an encoder that needs no engine, and a PostgreSQL server."""
 
 import os
+import pwd
 import shutil
 import subprocess
 import tempfile
@@ -120,7 +121,7 @@ def postgres_server() -> Iterator[str]:
     if not all(tools.values()):
         pytest.skip("PostgreSQL's initdb and pg_ctl are not installed")
     home = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp"))  # short: it holds a socket
-    user = "postgres" if os.geteuid() == 0 else None  # the server refuses to run as root
+    user = _unprivileged() if os.geteuid() == 0 else None  # the server refuses to run as root
     if user:
         shutil.chown(home, user)
     data = str(home / "data")
@@ -144,6 +145,12 @@ def postgres_url(postgres_server: str) -> str:
         connection.exec_driver_sql(f"CREATE DATABASE {name}")
     engine.dispose()
     return address.format(name)
+
+
+def _unprivileged() -> str:
+    """A user of this machine who may run a server."""
+    names = {entry.pw_name for entry in pwd.getpwall()}
+    return "postgres" if "postgres" in names else "nobody"
 
 
 def _tool(name: str) -> str | None:

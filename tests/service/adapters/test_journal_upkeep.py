@@ -2,6 +2,7 @@
 
 import sqlite3
 import threading
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from service.adapters.memory import MemoryJournal
 from service.adapters.sql_backup import back_up, restore
 from service.adapters.sql_journal import SqlJournal
-from service.domain import DeleteItem, Entry, EraseUser, Interact, Item, PutItem
+from service.domain import DeleteItem, Entry, EraseUser, Interact, Item, PutItem, Record
 from service.errors import ItemMoved, StorageUnavailable
 from service.ports import Journal
 
@@ -90,6 +92,36 @@ def test_expected_records_are_checked(journal: Journal) -> None:
     with pytest.raises(ItemMoved):
         journal.append(DeleteItem("b"), expected=2).result(5)
     assert journal.last_seq() == 2
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    steps=st.lists(
+        st.tuples(st.sampled_from("abc"), st.booleans(), st.one_of(st.none(), st.integers(0, 9))),
+        min_size=1,
+        max_size=9,
+    )
+)
+def test_expectations_hold_also_among_those_that_share_a_commit(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, bool, int | None]]
+) -> None:
+    """Each sees the ones before it, as if they had come one by one."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('j')}/journal.sqlite3"
+    journal, alone = SqlJournal(url), MemoryJournal()
+    blocker = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")  # so that all but the first wait for the same commit
+    entries = [(item(name) if put else DeleteItem(name), expected) for name, put, expected in steps]
+    futures = [journal.append(entry, expected=expected) for entry, expected in entries]
+    blocker.execute("COMMIT")
+    blocker.close()
+
+    def outcome(future: Future[Record]) -> tuple[str, int]:
+        failed = future.exception(10)
+        return ("moved", failed.seq) if isinstance(failed, ItemMoved) else ("written", future.result().seq)
+
+    found = [outcome(future) for future in futures]
+    assert found == [outcome(alone.append(entry, expected=expected)) for entry, expected in entries]
+    journal.close()
 
 
 def test_others_are_told_from_oneself(url: str) -> None:
