@@ -45,10 +45,11 @@ class ListOptions(RequestPart):
 class _InQuery(ListOptions):
     """What a list is to be like, as a query."""
 
-    attribute: list[Annotated[str, Field(min_length=1, max_length=4300)]] = Field(
+    attribute: list[Annotated[str, Field(min_length=1, max_length=512)]] = Field(
         default_factory=list,
+        max_length=32,
         description="Only items with this attribute, as NAME:VALUE; repeatable: of one name any of the values, of "
-        "several names all. Numbers compare by value. Ranges can be asked for by POST.",
+        "several names all. Numbers compare by value. Ranges, and what is longer, can be asked for by POST.",
     )
 
     def conditions(self) -> tuple[AttributeIs, ...]:
