@@ -33,7 +33,8 @@ SEQ_HEADER = {
 async def reached(
     services: WithServices,
     x_index_seq: Annotated[
-        int | None, Header(ge=0, lt=2**63, description="Answer only once all records up to this one count here.")
+        str | None,
+        Header(pattern="^[0-9]{1,18}$", description="Answer only once all records up to this one count here."),
     ] = None,
 ) -> None:
     """Waits until this replica knows what the caller has to see.
@@ -44,7 +45,7 @@ async def reached(
     """
     if x_index_seq is not None:
         try:
-            await services.others.reach(x_index_seq, services.settings.read_wait_s)
+            await services.others.reach(int(x_index_seq), services.settings.read_wait_s)
         except UnknownRecord as exc:
             error = {"type": "record", "loc": ("header", "X-Index-Seq"), "msg": str(exc)}
             raise RequestValidationError([error]) from exc
