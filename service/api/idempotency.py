@@ -18,6 +18,7 @@ from service.api.problems import refuse_http_exception, refuse_request
 
 HEADER = "Idempotency-Key"
 _SOUND_KEY = re.compile(r"[!-~]{1,256}")
+_MEANT = ("Content-Type", "If-Match", "If-None-Match", "X-Index-Seq")
 _LIFE_S = 24 * 3600.0
 _MOST_ANSWERS = 10_000
 _MOST_BYTES = 64 << 20
@@ -40,9 +41,9 @@ class _Kept:
 class Idempotency:
     """Remembers the answers to POSTs with an ``Idempotency-Key``, per caller and path, for a day, in this process.
 
-    The same key with the same body is answered from memory (with ``Idempotent-Replayed: true``), with another body it
-    is refused with 422, and while the first request is under way with 409. Answers that say "not now" (429, 5xx) are
-    not kept. The oldest answers give way where there are too many.
+    The same key with the same body and conditions is answered from memory (with ``Idempotent-Replayed: true``), with
+    others it is refused with 422, and while the first request is under way with 409. Answers that say "not now" (429,
+    5xx) are not kept. The oldest answers give way where there are too many.
     """
 
     def __init__(self, app: ASGIApp, clock: Callable[[], float] = time.monotonic) -> None:
@@ -71,12 +72,12 @@ class Idempotency:
             body = await _read(receive)
         except HTTPException as exc:
             return await refuse_http_exception(Request(scope), exc)
-        known, digest = self._known(key), hashlib.sha256(body).digest()
+        known, digest = self._known(key), _digest(Headers(scope=scope), body)
         if known is None:
             await self._first(key, digest, _Exchange(body, receive, send), scope)
             return None
         if known.body != digest:
-            return refuse_request([(f"/header/{HEADER}", "expected a key of its own for another body")])
+            return refuse_request([(f"/header/{HEADER}", "expected a key of its own for another request")])
         if known.answer is None:
             refusal = HTTPException(409, "the first request of this key is under way", {"Retry-After": _RETRY_AFTER_S})
             return await refuse_http_exception(Request(scope), refusal)
@@ -109,6 +110,16 @@ class Idempotency:
 
     def _forget(self, key: tuple[str, str, str]) -> None:
         self._bytes -= self._kept.pop(key).size
+
+
+def _digest(headers: Headers, body: bytes) -> bytes:
+    """What tells a request from others: its body, and the headers that say what it is to mean."""
+    digest = hashlib.sha256()
+    for name in _MEANT:
+        for value in headers.getlist(name):
+            digest.update(f"{name}:{value}\n".encode())
+    digest.update(b"\n" + body)
+    return digest.digest()
 
 
 class _Exchange:

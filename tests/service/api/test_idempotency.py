@@ -191,3 +191,18 @@ async def test_answers_tell_where_time_went(client: httpx.AsyncClient) -> None:
     entries = dict(entry.split(";dur=") for entry in answer.headers["server-timing"].split(", "))
     assert {"encode", "journal", "index", "total"} <= set(entries)
     assert all(float(entries[name]) <= float(entries["total"]) for name in entries)
+
+
+@pytest.mark.parametrize("name", ["If-Match", "If-None-Match", "X-Index-Seq"])
+async def test_other_conditions_make_another_request(client: httpx.AsyncClient, name: str) -> None:
+    """The first answer is not that of a request with the same body that expects something else."""
+    body = {"item_id": "x"} if name != "X-Index-Seq" else {"history": []}
+    path = "/items" if name != "X-Index-Seq" else "/recommend"
+    first = await client.post(path, json=body, headers={"Idempotency-Key": "k"})
+
+    other = await client.post(path, json=body, headers={"Idempotency-Key": "k", name: '"7"'})
+    again = await client.post(path, json=body, headers={"Idempotency-Key": "k"})
+
+    assert other.status_code == 422
+    assert other.json()["errors"][0]["pointer"] == "/header/Idempotency-Key"
+    assert (again.status_code, again.json()) == (first.status_code, first.json())
