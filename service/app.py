@@ -25,7 +25,7 @@ from service.api.openapi import DESCRIPTION, complete
 from service.api.state import Services, State
 from service.building import Builder, Engines
 from service.bulk import Bulk
-from service.catalog import Catalog, Peers, WriteLimits
+from service.catalog import Catalog, WriteLimits
 from service.errors import RecommenderError
 from service.exploration import Exploration
 from service.feedback import Feedback
@@ -34,6 +34,7 @@ from service.handle import ServableHandle
 from service.inventory import Inventory
 from service.models import Models
 from service.observability import Metrics, RequestContext
+from service.peers import Peers
 from service.ports import Encoder, FeatureCache, Featurizer, Journal, Wakeups
 from service.recommend import Reading, Recommender
 from service.replay import Replay
@@ -66,7 +67,8 @@ def open_backends(settings: Settings, metrics: Metrics) -> Backends:
     Raises:
         StorageUnavailable: the journal cannot be opened.
     """
-    wakeups = settings.redis_url and RedisWakeups(settings.redis_url, timeout_s=settings.cache_timeout_s)
+    redis_url = settings.redis_url
+    wakeups = RedisWakeups(redis_url, timeout_s=settings.cache_timeout_s) if redis_url else None
 
     def on_batch(records: int) -> None:
         metrics.journal_batch.observe(records)
@@ -74,7 +76,7 @@ def open_backends(settings: Settings, metrics: Metrics) -> Backends:
             wakeups.wrote()
 
     journal = open_journal(settings, on_batch)
-    return Backends(journal, _cache(settings, journal.identity), engines(settings), wakeups or None)
+    return Backends(journal, _cache(settings, journal.identity), engines(settings), wakeups)
 
 
 def _cache(settings: Settings, namespace: str) -> FeatureCache:
@@ -227,7 +229,7 @@ def _wire(
         Recommender(handle, journal, cache, metrics, reading),
         Feedback(journal, metrics, handle.arm_of),
         Models(ModelStore(settings.model_store), follower.refresh, lambda: follower.failure),
-        Inventory(handle, journal, reading.searches, others.catch_up),
+        Inventory(handle, journal, reading.searches, settings.max_waiting, peers),
         others,
         cache,
         metrics,

@@ -7,13 +7,14 @@ from functools import partial
 import anyio
 from anyio import to_thread
 
-from service.catalog import Peers, WriteLimits, Written
+from service.catalog import WriteLimits, Written
 from service.domain import Encoding, Item, PutItem, Record, Vector
 from service.errors import EncodingFailed, InvalidItem, ItemMoved, RecommenderError, StorageUnavailable
 from service.features import check_modalities, featurized
 from service.handle import ServableHandle
 from service.holdings import Standing
 from service.observability import Metrics
+from service.peers import Peers
 from service.ports import Encoder, FeatureCache, Journal
 from service.servable import Servable
 

@@ -1,7 +1,7 @@
 """The write use cases: add or replace an item, merge into it, look at it, delete it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import anyio
@@ -14,6 +14,7 @@ from service.features import check_modalities, featurized, usable
 from service.handle import ServableHandle
 from service.locks import ItemLocks
 from service.observability import Metrics
+from service.peers import Peers
 from service.ports import FeatureCache, Journal
 from service.queueing import in_thread
 from service.servable import Servable
@@ -43,23 +44,6 @@ class WriteLimits:
     apply: CapacityLimiter
     waiting: int = 200
     items: ItemLocks = field(default_factory=ItemLocks)
-
-
-async def _nothing(_: object = None) -> None:
-    """There is nobody else."""
-
-
-@dataclass(frozen=True, slots=True)
-class Peers:
-    """Who else writes the journal, and who else must know of what is written here.
-
-    Attributes:
-        catch_up: applies what other processes have written.
-        spread: applies records to the other live versions; never raises.
-    """
-
-    catch_up: Callable[[], Awaitable[None]] = _nothing
-    spread: Callable[[Sequence[Record]], Awaitable[None]] = _nothing
 
 
 class Catalog:
@@ -97,8 +81,7 @@ class Catalog:
                 check_modalities(item.modalities, servable.bundle.manifest.modalities)
                 condition.check(item.item_id, servable.get(item.item_id))
                 ready = await self._featurized(servable, item)
-                depends = condition != ALWAYS
-                if written := await self._write_encoded(servable, ready, ready, depends=depends):
+                if written := await self._write_encoded(servable, ready, ready, depends=condition != ALWAYS):
                     return written
 
     async def patch(self, item_id: str, change: Callable[[Item], Item], condition: Condition = ALWAYS) -> Written:

@@ -7,6 +7,7 @@ import numpy as np
 
 from service.domain import LikedItem, Matrix, PutItem, Reasons, Suggestion, Vector
 from service.errors import StorageUnavailable
+from service.features import fitting
 from service.ports import Journal
 from service.servable import Servable
 from service.users import User
@@ -80,6 +81,4 @@ class Explainer:
             return None
         if record is None or not isinstance(record.entry, PutItem):
             return None
-        known = self._servable.bundle.manifest.modalities
-        features = record.entry.item.modalities
-        return {name: vector for name, vector in features.items() if vector.shape == (known.get(name),)}
+        return fitting(self._servable, record.entry.item)

@@ -80,14 +80,19 @@ class Facets:
     Args:
         lock: the writer's.
         values: all items with their values of one attribute; read under the lock.
+        names: of the attributes that items have at the start.
     """
 
     def __init__(
-        self, lock: threading.Lock, values: Callable[[str], Iterable[tuple[str, str | int | float | bool]]]
+        self,
+        lock: threading.Lock,
+        values: Callable[[str], Iterable[tuple[str, str | int | float | bool]]],
+        names: Iterable[str] = (),
     ) -> None:
         self._lock = lock
         self._values = values
         self._categories: dict[str, set[str]] = {}
+        self._names = set(names)
         self._attributes: dict[str, _Postings] = {}
 
     def file(self, item_id: str, categories: Sequence[str]) -> None:
@@ -102,6 +107,7 @@ class Facets:
                 self._categories[category].discard(before.item_id)
         if after:
             self.file(after.item_id, after.categories)
+            self._names.update(after.attributes)
         for name, postings in self._attributes.items():
             if before and name in before.attributes:
                 postings.get(key_of(before.attributes[name]), set()).discard(before.item_id)
@@ -129,14 +135,17 @@ class Facets:
         return _union([ids.copy() for ids in found.values()])
 
     def _look_up(self, name: str) -> _Postings:
+        if name not in self._names:  # there is no end of names that no item has
+            return {}
         with self._lock:
+            if name in self._attributes:  # another reader was first
+                return self._attributes[name]
             postings: _Postings = {}
             for item_id, value in self._values(name):
                 postings.setdefault(key_of(value), set()).add(item_id)
-            if postings:  # names that no item has are not kept: there is no end of them
-                for oldest in list(islice(self._attributes, max(0, len(self._attributes) - _MOST_NAMES + 1))):
-                    del self._attributes[oldest]
-                self._attributes[name] = postings
+            for oldest in list(islice(self._attributes, max(0, len(self._attributes) - _MOST_NAMES + 1))):
+                del self._attributes[oldest]
+            self._attributes[name] = postings
         return postings
 
 

@@ -1,7 +1,7 @@
 """From what an item came with to what the model can encode of it."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -65,16 +65,24 @@ def usable(servable: Servable, item: Item) -> Item:
 
     Features that a featurizer made mean something only to models that have the same one.
     """
+
+    def log(reason: str) -> None:
+        facts = {"item_id": item.item_id, "version": servable.version, "reason": reason}
+        logger.warning("modality_ignored", extra=facts)
+
+    return replace(item, modalities=fitting(servable, item, log))
+
+
+def fitting(servable: Servable, item: Item, on_other: Callable[[str], object] = lambda _: None) -> dict[str, Vector]:
+    """The features of an item that mean something to this model; ``on_other`` is told why any other does not."""
+    kept = {}
     for name, vector in item.modalities.items():
-        if reason := _obstacle(servable, item, name, vector):
-            facts = {"item_id": item.item_id, "version": servable.version, "reason": reason}
-            logger.warning("modality_ignored", extra=facts)
-    return replace(item, modalities=fitting(servable, item))
-
-
-def fitting(servable: Servable, item: Item) -> dict[str, Vector]:
-    """The features of an item that mean something to this model."""
-    return {name: each for name, each in item.modalities.items() if _obstacle(servable, item, name, each) is None}
+        reason = _obstacle(servable, item, name, vector)
+        if reason is None:
+            kept[name] = vector
+        else:
+            on_other(reason)
+    return kept
 
 
 def _obstacle(servable: Servable, item: Item, name: str, vector: Vector) -> str | None:

@@ -68,7 +68,7 @@ class Holdings:
         self.watermark = watermark
         self.newcomers = Newcomers()
         self.lock = threading.Lock()
-        self.facets = Facets(self.lock, self._values)
+        self.facets = Facets(self.lock, self._values, bundle.item_columns)
         self._online: dict[str, Online] = {}
         self._online_items = 0
         self._by_id = rows_by_id(bundle)

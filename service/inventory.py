@@ -2,17 +2,19 @@
 
 import re
 from base64 import b64decode, urlsafe_b64encode
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from anyio import CapacityLimiter, to_thread
+from anyio import CapacityLimiter
 
 from service.domain import CatalogItem, PutItem, Vector, item_of
 from service.errors import InvalidCursor
 from service.features import fitting
 from service.handle import ServableHandle
+from service.peers import Peers
 from service.ports import Journal
+from service.queueing import in_thread
 from service.servable import Servable
 from service.trained import trained_features
 
@@ -34,10 +36,6 @@ class Page:
     next_cursor: str | None
 
 
-async def _nothing() -> None:
-    """There are no other processes."""
-
-
 class Inventory:
     """Lists items, shown or not: first those only the model knows, by id, then the others as they were written last.
 
@@ -48,7 +46,8 @@ class Inventory:
         handle: says which version serves.
         journal: holds the features of items written online.
         searches: shared with the lists.
-        catch_up: applies what other processes have written.
+        max_waiting: how many may wait for them.
+        peers: who else writes the journal.
     """
 
     def __init__(
@@ -56,12 +55,14 @@ class Inventory:
         handle: ServableHandle,
         journal: Journal,
         searches: CapacityLimiter,
-        catch_up: Callable[[], Awaitable[None]] = _nothing,
+        max_waiting: int = 200,
+        peers: Peers | None = None,
     ) -> None:
         self._handle = handle
         self._journal = journal
         self._searches = searches
-        self._catch_up = catch_up
+        self._max_waiting = max_waiting
+        self._peers = peers or Peers()
 
     async def page(self, limit: int, cursor: str | None = None, *, features: bool = False) -> Page:
         """The items after a cursor, at most ``limit``; fewer, even none, do not mean that these were the last.
@@ -69,6 +70,7 @@ class Inventory:
         Raises:
             ModelUnavailable: nothing serves.
             InvalidCursor: the cursor is none of ours.
+            Overloaded: too many wait already.
             StorageUnavailable: the journal cannot be read.
         """
         kind, place = _read_cursor(cursor)
@@ -83,26 +85,22 @@ class Inventory:
             rest = self._written(servable, 0, limit - len(items), features=features)
             return Page([*items, *rest.items], rest.next_cursor)
 
-        await self._catch_up()
-        return await to_thread.run_sync(look, limiter=self._searches)
+        await self._peers.catch_up()
+        return await in_thread(look, self._searches, self._max_waiting)
 
     def _written(self, servable: Servable, after: int, limit: int, *, features: bool) -> Page:
         items: list[CatalogItem] = []
-        looked_at = 0
-        for record in islice(self._journal.latest(after), _LOOK_AT * limit):
-            entry = record.entry
-            item_id = item_of(entry)
+        for looked_at, record in enumerate(self._journal.latest(after), start=1):
+            item_id = item_of(record.entry)
             if item_id is None or servable.latest_seq(item_id) < record.seq:
                 break  # on its way into the index: whoever asks again finds it
-            looked_at, after = looked_at + 1, record.seq
-            found = servable.get(entry.item.item_id) if isinstance(entry, PutItem) else None
-            if found and isinstance(entry, PutItem):
-                items.append(_with(found, fitting(servable, entry.item) if features else {}))
-            if len(items) == limit:
+            after = record.seq
+            if isinstance(record.entry, PutItem) and (found := servable.get(item_id)):
+                items.append(_with(found, fitting(servable, record.entry.item) if features else {}))
+            if len(items) == limit or looked_at == _LOOK_AT * limit:
                 break
         else:
-            if looked_at < _LOOK_AT * limit:
-                return Page(items, None)
+            return Page(items, None)
         return Page(items, _cursor(_WRITTEN, str(after)))
 
 

@@ -24,6 +24,7 @@ from service.users import User, find_user, session_user
 logger = logging.getLogger(__name__)
 
 _NOBODY = User(None, frozenset())
+_Made = tuple[Servable, Recommendation]
 
 
 def utc_now() -> datetime:
@@ -63,7 +64,7 @@ class Recommender:
         self._cache = cache
         self._metrics = metrics
         self._reading = reading
-        self.shadow = Shadow(handle, self._in_shadow, metrics)
+        self.shadow = Shadow(handle, self._for_user, metrics)
 
     async def for_user(self, user_id: str, wish: Wish, *, strict: bool = False) -> Recommendation:
         """The list for one user.
@@ -87,18 +88,15 @@ class Recommender:
         """
         servables = [self._handle.serving(wish.model, user_id) for user_id in user_ids]
 
-        def answer() -> list[Recommendation]:
+        def answer() -> list[_Made]:
             pairs = zip(servables, user_ids, strict=True)
-            return [self._for_user(servable, user_id, wish, strict=strict) for servable, user_id in pairs]
+            return [(servable, self._for_user(servable, user_id, wish, strict=strict)) for servable, user_id in pairs]
 
         answers = await self._counted(answer)
         for user_id, each in zip(user_ids, answers, strict=True):
             self._metrics.arm_lists.labels(self._handle.arm_of(user_id)).inc()
             self.shadow.offer(user_id, wish, each)
         return answers
-
-    def _in_shadow(self, servable: Servable, user_id: str, wish: Wish) -> Recommendation:
-        return self._for_user(servable, user_id, wish, strict=False, shown=False)
 
     async def for_session(self, history: Sequence[str], wish: Wish) -> Recommendation:
         """The list for somebody without a name, by what they did (item ids, oldest first).
@@ -109,10 +107,8 @@ class Recommender:
         """
         servable = self._handle.serving(wish.model)
 
-        def answer() -> list[Recommendation]:
-            found = self._answer(servable, session_user(servable, history), wish, None)
-            self._note_shown(servable, found)
-            return [found]
+        def answer() -> list[_Made]:
+            return [(servable, self._answer(servable, session_user(servable, history), wish, None))]
 
         return (await self._counted(answer))[0]
 
@@ -128,31 +124,31 @@ class Recommender:
         """
         servable = self._handle.serving(wish.model)
 
-        def answer() -> list[Recommendation]:
+        def answer() -> list[_Made]:
             own = servable.vector(item_id)
             if own is None:
                 raise UnknownItem(item_id)
             fan = session_user(servable, [item_id])
             others = replace(wish, exclude=wish.exclude | {item_id})
-            found = self._answer(servable, fan if fan.vector is not None else User(own, fan.seen), others, None)
-            self._note_shown(servable, found)
-            return [found]
+            known = fan if fan.vector is not None else User(own, fan.seen)
+            return [(servable, self._answer(servable, known, others, None))]
 
         return (await self._counted(answer))[0]
 
-    def _note_shown(self, servable: Servable, answer: Recommendation) -> None:
-        new = servable.newcomers.note_shown(item.item_id for item in answer.items)
-        self._metrics.count_shown(new, len(answer.items) - new)
+    async def _counted(self, make: Callable[[], list[_Made]]) -> list[Recommendation]:
+        """Makes lists that are shown, and counts what is shown in them."""
 
-    async def _counted(self, answer: Callable[[], list[Recommendation]]) -> list[Recommendation]:
-        answers = await in_thread(answer, self._reading.searches, self._reading.max_waiting)
-        for each in answers:
-            self._metrics.recommendations.labels(each.strategy).inc()
-        return answers
+        def answer() -> list[Recommendation]:
+            made = make()
+            for servable, each in made:
+                new = servable.newcomers.note_shown(item.item_id for item in each.items)
+                self._metrics.count_shown(new, len(each.items) - new)
+                self._metrics.recommendations.labels(each.strategy).inc()
+            return [each for _, each in made]
 
-    def _for_user(
-        self, servable: Servable, user_id: str, wish: Wish, *, strict: bool, shown: bool = True
-    ) -> Recommendation:
+        return await in_thread(answer, self._reading.searches, self._reading.max_waiting)
+
+    def _for_user(self, servable: Servable, user_id: str, wish: Wish, *, strict: bool = False) -> Recommendation:
         degraded: tuple[str, ...] = ()
         try:
             interactions = self._journal.history(user_id, self._reading.max_history)
@@ -165,10 +161,7 @@ class Recommender:
         user = find_user(servable, user_id, interactions)
         if user is None and strict:
             raise UnknownUser(user_id)
-        answer = self._answer(servable, user or _NOBODY, wish, user_id, degraded)
-        if shown:
-            self._note_shown(servable, answer)
-        return answer
+        return self._answer(servable, user or _NOBODY, wish, user_id, degraded)
 
     def _answer(
         self, servable: Servable, user: User, wish: Wish, user_id: str | None, degraded: tuple[str, ...] = ()

@@ -107,11 +107,11 @@ class ModelFollower:
         elif self._handle.peek is not None and self._handle.peek.version == version:
             self._attempts.succeeded()
         elif self._attempts.may_try(version):
-            await self._exchange(self._on_trial(version) or self._kept.pop(version, None) or await self._build(version))
+            await self._exchange(self._on_trial(version) or await self._kept_or_built(version))
             self._attempts.succeeded()
 
-    async def _build(self, version: str) -> Servable:
-        return await self._builder.build(version)
+    async def _kept_or_built(self, version: str) -> Servable:
+        return self._kept.pop(version, None) or await self._builder.build(version)
 
     def _on_trial(self, version: str) -> Servable | None:
         contender = self._handle.contender
@@ -156,7 +156,7 @@ class ModelFollower:
             if (contender.share, contender.mode) != (wanted.share, wanted.mode):
                 self._handle.challenge(Contender(contender.servable, wanted.share, wanted.mode))
         elif self._trials.may_try(wanted.version):
-            servable = self._kept.pop(wanted.version, None) or await self._build(wanted.version)
+            servable = await self._kept_or_built(wanted.version)
             on_trial = Contender(servable, wanted.share, wanted.mode)
             await self._up_to_date(servable, lambda: self._handle.challenge(on_trial))
             self._trials.succeeded()

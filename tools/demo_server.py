@@ -1,4 +1,4 @@
-"""A service process for the demo and the fuzzing: started, waited for, killed without warning, started again."""
+"""A service process for the tools: started, waited for, killed without warning, started again."""
 
 import os
 import signal
@@ -14,6 +14,7 @@ from typing import Self
 from i3rec_client import Client, I3RecError
 
 HOST = "127.0.0.1"
+ROOT = Path(__file__).resolve().parents[1]
 _PATIENCE_S = 60.0
 
 
@@ -91,3 +92,19 @@ class Server:
         if self._process and self._process.poll() is None:
             self._process.send_signal(how)
             self._process.wait()
+
+
+def python(*arguments: str) -> None:
+    """Runs ``python`` with these arguments in the repository; its output is not shown.
+
+    Raises:
+        CalledProcessError: it fails.
+    """
+    subprocess.run([sys.executable, *arguments], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+
+
+def free_port() -> int:
+    """A port nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])

@@ -4,15 +4,13 @@ A small model is trained on synthetic data, the service started on it, and schem
 no undeclared status, header or content type. What is accepted, and why, stands in ``tools/schemathesis.toml``.
 """
 
-import socket
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from demo_server import HOST, Server
+from demo_server import ROOT, Server, free_port, python
 
-ROOT = Path(__file__).resolve().parents[1]
 _EXAMPLES = "450"  # an operation; with the cases that cover the schema they are more than 5,000
 
 
@@ -21,16 +19,16 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="i3rec-fuzz-") as directory:
         root = Path(directory)
         store = _train(root)
-        with Server(store, root / "journal.sqlite3", _free_port(), root / "service.log") as server:
+        with Server(store, root / "journal.sqlite3", free_port(), root / "service.log") as server:
             return _fuzz(f"{server.url}/openapi.json")
 
 
 def _train(directory: Path) -> Path:
     """A store with a small model, promoted."""
     data, store = directory / "data", directory / "store"
-    _python("-m", "benchmarks.catalogue", "--interactions", "3000", "--out", str(data))
+    python("-m", "benchmarks.catalogue", "--interactions", "3000", "--out", str(data))
     small = ("--epochs", "1", "--evaluate-every", "1", "--d", "16", "--hidden", "16", "--unobserved", "70")
-    _python("-m", "training", "train", "--data", str(data), "--store", str(store), "--promote", *small)
+    python("-m", "training", "train", "--data", str(data), "--store", str(store), "--promote", *small)
     return store
 
 
@@ -39,16 +37,6 @@ def _fuzz(url: str) -> int:
     program = [str(Path(sys.executable).parent / "schemathesis"), "--config-file", config]
     options = ["-n", _EXAMPLES, "--phases", "coverage,fuzzing", "--continue-on-failure"]
     return subprocess.run([*program, "run", url, *options], check=False).returncode
-
-
-def _python(*arguments: str) -> None:
-    subprocess.run([sys.executable, *arguments], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
 
 
 if __name__ == "__main__":

@@ -11,9 +11,6 @@ import json
 import os
 import random
 import re
-import socket
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -25,9 +22,8 @@ from typing import Any
 
 import httpx
 import numpy as np
-from demo_server import HOST, Server
+from demo_server import Server, free_port, python
 
-ROOT = Path(__file__).resolve().parents[1]
 _INTERACTIONS = "30000"  # 3,000 users, 1,500 items
 _MODALITIES = {"image": 64, "text": 64}
 _CLIENTS = 4
@@ -114,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(prefix="i3rec-soak-") as directory:
         root = Path(directory)
-        store, port = _train(root), _free_port()
+        store, port = _train(root), free_port()
         # A cache that is full soon, so that its filling is no growth; a log that is not the load.
         os.environ |= {"I3REC_CACHE_MAX_ITEMS": "1000", "I3REC_LOG_LEVEL": "WARNING"}
         with Server(store, root / "journal.sqlite3", port, root / "service.log") as server:
@@ -126,10 +122,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _train(root: Path) -> Path:
     """A store with two small models, the second one promoted."""
     data, store = root / "data", root / "store"
-    _python("-m", "benchmarks.catalogue", "--interactions", _INTERACTIONS, "--out", str(data))
+    python("-m", "benchmarks.catalogue", "--interactions", _INTERACTIONS, "--out", str(data))
     small = ("--epochs", "1", "--evaluate-every", "1", "--d", "64", "--hidden", "32", "--unobserved", "70")
     for _ in range(2):
-        _python("-m", "training", "train", "--data", str(data), "--store", str(store), "--promote", *small)
+        python("-m", "training", "train", "--data", str(data), "--store", str(store), "--promote", *small)
     return store
 
 
@@ -189,16 +185,6 @@ def _report(samples: Sequence[tuple[float, float]], shoppers: Sequence[Shopper])
     for error, n in errors.most_common(20):
         print(f"  {n} x {error}")
     return slope
-
-
-def _python(*arguments: str) -> None:
-    subprocess.run([sys.executable, *arguments], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
 
 
 if __name__ == "__main__":

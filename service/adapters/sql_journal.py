@@ -9,7 +9,6 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,34 +17,25 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from service.adapters.records import INTERACT, columns_of, encode_payload
 from service.adapters.sql_dialects import open_dialect
+from service.adapters.sql_insert import Write, insert_all
 from service.adapters.sql_tables import (
     ANCESTOR,
     about_items,
     check_tables,
     facts,
-    insert,
+    is_void,
     journal,
     make_tables,
     record_of,
 )
-from service.domain import Entry, EraseUser, Record, item_of
-from service.errors import ItemMoved, StorageFull, StorageUnavailable
+from service.domain import Entry, EraseUser, Record
+from service.errors import StorageFull, StorageUnavailable
 
 logger = logging.getLogger(__name__)
 
 _PAGE = 500
 _MAX_BATCH = 512
 _IDENTITY = sa.select(facts.c.value).where(facts.c.name == "identity")
-
-
-@dataclass(slots=True)
-class _Write:
-    """An entry on its way to disk."""
-
-    entry: Entry
-    row: dict[str, str | None]
-    expected: int | None
-    done: Future[Record] = field(default_factory=Future)
 
 
 class SqlJournal:
@@ -72,7 +62,7 @@ class SqlJournal:
             self._engine.dispose()
             where = address.render_as_string(hide_password=True)
             raise StorageUnavailable(f"the journal {where} cannot be opened: {_cause(exc)}") from exc
-        self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Write | None] = queue.SimpleQueue()
         self._closing = threading.Lock()
         self._closed = False
         self._thread = threading.Thread(target=self._write_forever, name="journal-writer", daemon=True)
@@ -94,7 +84,7 @@ class SqlJournal:
     def append(self, entry: Entry, *, expected: int | None = None) -> Future[Record]:
         """Writes an entry; the future resolves once it is on disk."""
         row = {**columns_of(entry), "payload": encode_payload(entry), "origin": self._origin}
-        write = _Write(entry, row, expected)
+        write = Write(entry, row, expected)
         with self._closing:
             if self._closed:
                 write.done.set_exception(StorageUnavailable("the journal is closed"))
@@ -112,10 +102,7 @@ class SqlJournal:
 
     def latest(self, after: int = 0) -> Iterator[Record]:
         """The latest record of every item, ordered by ``seq``."""
-        later = journal.alias("later")
-        same = (later.c.user_id.is_(None), later.c.item_id == journal.c.item_id)
-        newer = sa.exists().where(*same, later.c.seq > journal.c.seq)
-        return self._pages(sa.select(journal).where(about_items, ~newer), after)
+        return self._pages(sa.select(journal).where(about_items, ~is_void), after)
 
     def find(self, item_id: str) -> Record | None:
         """The latest record of an item."""
@@ -139,9 +126,7 @@ class SqlJournal:
         return removed
 
     def _remove_void(self) -> int:
-        later = journal.alias("later")
-        same = (later.c.user_id.is_(None), later.c.item_id == journal.c.item_id)
-        void = sa.select(journal.c.seq).where(about_items, sa.exists().where(*same, later.c.seq > journal.c.seq))
+        void = sa.select(journal.c.seq).where(is_void)
         if not self._fetch(void.limit(1)):  # most often there is none, and looking takes no lock
             return 0
         with self._dialect.writing() as connection:
@@ -196,9 +181,9 @@ class SqlJournal:
             if last:
                 return
 
-    def _take(self) -> tuple[list[_Write], bool]:
+    def _take(self) -> tuple[list[Write], bool]:
         """Waits for one write, then takes all that wait with it; True once the journal closes."""
-        batch: list[_Write] = []
+        batch: list[Write] = []
         write = self._queue.get()
         while write is not None:
             if write.done.set_running_or_notify_cancel():
@@ -211,11 +196,11 @@ class SqlJournal:
                 return batch, False
         return batch, True
 
-    def _commit(self, batch: Sequence[_Write]) -> None:
+    def _commit(self, batch: Sequence[Write]) -> None:
         now = datetime.now(UTC)
         try:
             with self._dialect.writing() as connection:
-                outcomes = _insert_all(connection, batch, now)
+                outcomes = insert_all(connection, batch, now)
         except Exception as exc:  # whatever it is: a dead writer would leave every later write waiting forever
             logger.exception("journal_write_failed", extra={"records": len(batch)})
             for write in batch:
@@ -235,78 +220,6 @@ class SqlJournal:
     def _refusal(self, exc: Exception) -> StorageUnavailable:
         full = self._dialect.is_full(getattr(exc, "orig", exc))
         return (StorageFull if full else StorageUnavailable)(f"the journal cannot be written: {_cause(exc)}")
-
-
-_Outcome = Record | ItemMoved
-
-
-def _insert_all(connection: sa.Connection, batch: Sequence[_Write], now: datetime) -> list[_Outcome]:
-    """Inserts in order; runs of entries that do not depend on each other go in one statement."""
-    outcomes: list[_Outcome] = []
-    for run in _runs(batch):
-        special = _is_special(run[0])
-        outcomes += [_insert_special(connection, run[0], now)] if special else _insert_run(connection, run, now)
-    return outcomes
-
-
-def _runs(batch: Sequence[_Write]) -> Iterator[list[_Write]]:
-    """The batch in pieces: each a special entry alone, or others of which no two are about the same item."""
-    run: list[_Write] = []
-    items: set[str] = set()
-    for write in batch:
-        item_id = item_of(write.entry)
-        if run and (_is_special(write) or item_id in items):
-            yield run
-            run, items = [], set()
-        run.append(write)
-        if item_id is not None:
-            items.add(item_id)
-        if _is_special(write):
-            yield run
-            run, items = [], set()
-    if run:
-        yield run
-
-
-def _is_special(write: _Write) -> bool:
-    return write.row["event_id"] is not None or isinstance(write.entry, EraseUser)
-
-
-def _insert_run(connection: sa.Connection, run: Sequence[_Write], now: datetime) -> list[_Outcome]:
-    moved = _moved(connection, run)
-    rows = [{**write.row, "at": now.isoformat()} for place, write in enumerate(run) if place not in moved]
-    seqs = iter(connection.execute(insert, rows).scalars().all() if rows else [])
-    return [moved.get(place) or Record(next(seqs), now, write.entry) for place, write in enumerate(run)]
-
-
-def _moved(connection: sa.Connection, run: Sequence[_Write]) -> dict[int, ItemMoved]:
-    """Those of a run, by place, whose item has another latest record than its writer expected."""
-    expected = {place: write for place, write in enumerate(run) if write.expected is not None}
-    names = [write.row["item_id"] for write in expected.values()]
-    latest = sa.select(journal.c.item_id, sa.func.max(journal.c.seq).label("seq")).group_by(journal.c.item_id)
-    found: dict[str | None, int] = {}
-    if names:
-        rows = connection.execute(latest.where(about_items, journal.c.item_id.in_(names)))
-        found = {row.item_id: row.seq for row in rows}
-    seqs = {place: found.get(write.row["item_id"], 0) for place, write in expected.items()}
-    return {
-        place: ItemMoved(str(write.row["item_id"]), seqs[place])
-        for place, write in expected.items()
-        if seqs[place] != write.expected
-    }
-
-
-def _insert_special(connection: sa.Connection, write: _Write, now: datetime) -> Record:
-    event_id = write.row["event_id"]
-    if event_id is not None:
-        known = connection.execute(sa.select(journal).where(journal.c.event_id == event_id)).first()
-        if known:
-            return replace(record_of(known), repeated=True)
-    if isinstance(write.entry, EraseUser):
-        mine = (journal.c.user_id == write.entry.user_id, journal.c.kind == INTERACT)
-        connection.execute(journal.delete().where(*mine))
-    seq = connection.execute(insert, {**write.row, "at": now.isoformat()}).scalar_one()
-    return Record(seq, now, write.entry)
 
 
 def _cause(exc: BaseException) -> str:

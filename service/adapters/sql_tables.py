@@ -34,6 +34,11 @@ for _name, _columns, _where, _unique in (
     sa.Index(
         _name, *(journal.c[name] for name in _columns), unique=_unique, sqlite_where=_where, postgresql_where=_where
     )
+_later = journal.alias("later")
+is_void = about_items & sa.exists().where(
+    _later.c.user_id.is_(None), _later.c.item_id == journal.c.item_id, _later.c.seq > journal.c.seq
+)
+"""Whether a record is about an item that has a later one."""
 facts = sa.Table(
     "journal_facts",
     metadata,

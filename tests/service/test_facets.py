@@ -109,7 +109,7 @@ def make_facets(items: dict[str, Item]) -> Facets:
     def values(name: str) -> Iterator[tuple[str, Any]]:
         return ((i, item.attributes[name]) for i, item in items.items() if name in item.attributes)
 
-    return Facets(threading.Lock(), values)
+    return Facets(threading.Lock(), values, {name for item in items.values() for name in item.attributes})
 
 
 NAMES = [*"abcdef"]
@@ -212,6 +212,23 @@ def test_so_many_names_are_kept_and_no_more() -> None:
 
     assert all(facets.matching((), (is_one_of(f"p{n}", "x"),)) == {"a"} for n in range(100))
     assert all(facets.matching((), (is_one_of(f"p{n}", n),)) == frozenset() for n in range(100))
+
+
+def test_names_that_no_item_has_are_not_looked_up() -> None:
+    """Asking for them reads no items, and so keeps no writer waiting, until an item comes that has one."""
+    looked_up: list[str] = []
+
+    def values(name: str) -> Iterator[tuple[str, Any]]:
+        looked_up.append(name)
+        return iter([("a", 1)])
+
+    facets = Facets(threading.Lock(), values, ["p"])
+    assert facets.matching((), (is_one_of("q", 1),)) == frozenset()
+    assert looked_up == []
+    facets.move(None, Item("a", attributes={"q": 1}))
+    assert facets.matching((), (is_one_of("q", 1),)) == {"a"}
+    assert facets.matching((), (is_one_of("q", 1),)) == {"a"}
+    assert looked_up == ["q"]
 
 
 def test_answers_are_the_callers_own() -> None:

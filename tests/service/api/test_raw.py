@@ -163,6 +163,9 @@ async def test_features_hold_only_under_the_featurizer_that_made_them(
             present[version] = (await client.get("/items/x")).json()["encoding"]["present"]
         await client.post("/models/other/activate")
         assert (await features_of(client, "x")).keys() == {"image"}
+        explained = await client.post("/recommend", json={"history": ["i01"], "k": 50, "explain": True})
+        reasons = {item["item_id"]: item["reasons"] for item in explained.json()["items"]}
+        assert reasons["x"]["modalities"].keys() == {"image"}
         await client.post("/items", json=body)
         present["posted again"] = (await client.get("/items/x")).json()["encoding"]["present"]
 
