@@ -1,6 +1,7 @@
 """Whatever happens on the way to Redis, lists and writes go on, say so, and say so no longer once it is over."""
 
 import asyncio
+import itertools
 import random
 import time
 from collections.abc import AsyncIterator
@@ -140,6 +141,15 @@ async def write_and_read(client: httpx.AsyncClient, name: str) -> set[str]:
     return degraded
 
 
+async def write_and_read_soundly(client: httpx.AsyncClient, name: str) -> None:
+    """Writes and reads until a round misses nothing: on a busy machine even a sound cache answers late at times."""
+    with anyio.fail_after(60):
+        for n in itertools.count():
+            await until(client, degraded=[])
+            if not await write_and_read(client, f"{name}{n}-"):
+                return
+
+
 @pytest.fixture
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """White box: the service tries a cache again soon after it failed, so that the tests need not wait for it."""
@@ -155,21 +165,18 @@ async def test_service_goes_on_without_its_cache(
 ) -> None:
     """While the fault lasts, writes, lists and exchanges of the model go on and tell of it; afterwards all is well."""
     async with serve(settings) as client:
-        await until(client, degraded=[])
-        assert await write_and_read(client, "before") == set()
+        await write_and_read_soundly(client, "before")
 
         await wire.suffer(fault)
         await until(client, degraded=["cache"])
         started = time.monotonic()
         assert await write_and_read(client, "meanwhile") == {"cache"}
-        assert time.monotonic() - started < 15
+        assert time.monotonic() - started < 30
         make_version(published_store, "v2", seed=1)
         await until(client, model_version="v2")
 
         await wire.suffer(None)
-        await until(client, degraded=[])
-        await write_and_read(client, "after")
-        await until(client, degraded=[])
+        await write_and_read_soundly(client, "after")
 
     async with Redis.from_url(settings.redis_url) as redis:
         assert await redis.keys("*:after*")
