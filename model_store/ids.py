@@ -93,7 +93,16 @@ class IdMap:
         Raises:
             IndexError: one of them is outside 0…n-1.
         """
-        return [self.id(row) for row in rows]
+        found = tuple(rows)
+        if found and min(found) < 0:
+            raise IndexError(min(found))
+        ids = self._ids
+        return [ids[row] for row in found]
+
+    def known_rows(self, values: Iterable[str]) -> list[int]:
+        """The rows of those of the ids that are in the map."""
+        rows = self._rows
+        return [rows[value] for value in values if value in rows]
 
     def rows(self, values: Sequence[str]) -> NDArray[np.int64]:
         """The rows of several ids, (n,) int64.

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import anyio
 from anyio import CapacityLimiter, to_thread
@@ -13,12 +14,13 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
 from model_store import Bundle, ModelStore
-from service.adapters.faiss_index import FaissIndex
+from service.adapters.faiss_engines import HalfEngine
 from service.adapters.memory import MemoryCache
 from service.adapters.onnx_encoder import OnnxEncoder
 from service.adapters.onnx_featurizer import OnnxFeaturizer
 from service.adapters.redis_cache import RedisCache
 from service.adapters.redis_wakeups import RedisWakeups
+from service.adapters.segmented_index import SegmentedIndex
 from service.adapters.sql_journal import SqlJournal
 from service.api import batch, bodies, guard, health, idempotency, inventory, items, models, problems, recommend, users
 from service.api.openapi import DESCRIPTION, complete
@@ -31,6 +33,7 @@ from service.exploration import Exploration
 from service.feedback import Feedback
 from service.following import JournalFollower, keep_compact
 from service.handle import ServableHandle
+from service.histories import Histories
 from service.inventory import Inventory
 from service.models import Models
 from service.observability import Metrics, RequestContext
@@ -38,6 +41,7 @@ from service.peers import Peers
 from service.ports import Encoder, FeatureCache, Featurizer, Journal, Wakeups
 from service.recommend import Reading, Recommender
 from service.replay import Replay
+from service.searching import Searches
 from service.settings import Settings
 from service.sync import ModelFollower
 
@@ -106,7 +110,9 @@ def engines(settings: Settings) -> Engines:
 
     return Engines(
         open_encoder,
-        lambda item_ids, vectors: FaissIndex(item_ids, vectors, threads=settings.faiss_threads),
+        lambda item_ids, vectors: SegmentedIndex(
+            item_ids, vectors, make_engine=partial(HalfEngine, threads=settings.faiss_threads)
+        ),
         open_featurizer,
     )
 
@@ -174,8 +180,10 @@ async def _serving(
     journal, replay = used.journal, Replay(used.cache)
     builder = Builder(ModelStore(settings.model_store), journal, replay, used.engines)
     models_follower = ModelFollower(builder, handle, used.cache, metrics, settings.keep_models)
-    others = JournalFollower(handle, journal, replay, metrics)
-    services = _wire(settings, handle, used, metrics, models_follower, others)
+    histories = Histories(journal, settings.max_history)
+    others = JournalFollower(handle, journal, replay, metrics, histories)
+    searches = Searches(metrics, threads=settings.search_threads, most_waiting=settings.max_waiting)
+    services = _wire(settings, handle, used, metrics, models_follower, others, histories, searches)
     async with anyio.create_task_group() as tasks:
         await models_follower.refresh()
         tasks.start_soon(models_follower.run, settings.model_poll_s)
@@ -186,7 +194,10 @@ async def _serving(
             tasks.start_soon(used.wakeups.tell, journal.identity)
             tasks.start_soon(used.wakeups.listen, journal.identity, others.wake)
         tasks.start_soon(services.recommender.shadow.run)
-        yield services
+        try:
+            yield services
+        finally:
+            searches.close()
         tasks.cancel_scope.cancel()
 
 
@@ -207,6 +218,8 @@ def _wire(
     metrics: Metrics,
     follower: ModelFollower,
     others: JournalFollower,
+    histories: Histories,
+    searches: Searches,
 ) -> Services:
     journal, cache = backends.journal, backends.cache
     limits = WriteLimits(
@@ -226,8 +239,8 @@ def _wire(
         handle,
         Catalog(handle, journal, cache, metrics, limits, peers),
         Bulk(handle, journal, cache, metrics, limits, peers),
-        Recommender(handle, journal, cache, metrics, reading),
-        Feedback(journal, metrics, handle.arm_of),
+        Recommender(handle, journal, cache, metrics, reading, histories, searches),
+        Feedback(journal, metrics, handle.arm_of, histories.note),
         Models(ModelStore(settings.model_store), follower.refresh, lambda: follower.failure),
         Inventory(handle, journal, reading.searches, settings.max_waiting, peers),
         others,

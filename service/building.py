@@ -1,12 +1,12 @@
 """From a version in the model store to a Servable that knows everything the journal says."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from anyio import CapacityLimiter, to_thread
 
-from model_store import Bundle, ModelStore
+from model_store import Bundle, IdMap, ModelStore
 from service.domain import Matrix
 from service.ports import Encoder, Featurizer, Journal, VectorIndex
 from service.replay import Replay
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 OpenEncoder = Callable[[Bundle], Encoder]
 OpenFeaturizer = Callable[[Bundle], Featurizer | None]
-BuildIndex = Callable[[Sequence[str], Matrix], VectorIndex]
+BuildIndex = Callable[[IdMap, Matrix], VectorIndex]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Builder:
     def _open(self, version: str) -> Servable:
         bundle = self.store.load(version)
         encoder = self._engines.open_encoder(bundle)
-        index = self._engines.build_index(list(bundle.items), bundle.item_embeddings)
+        index = self._engines.build_index(bundle.items, bundle.item_embeddings)
         featurizer = self._engines.open_featurizer(bundle)
         return Servable(bundle, encoder, index, featurizer=featurizer, watermark=self._watermark(bundle))
 

@@ -1,9 +1,9 @@
 """What the service speaks about: frozen values, all ids external."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -176,12 +176,29 @@ class Record:
     repeated: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(NamedTuple):
     """One result of an index search."""
 
     item_id: str
     score: float
+
+
+class Query(NamedTuple):
+    """What is asked of an index.
+
+    Attributes:
+        vector: (d,) float32.
+        k: how many items; fewer are found only where fewer may be returned.
+        exclude: ids that must not be returned; unknown ones are ignored.
+        allow: where given, only these ids may be returned.
+        exclude_rows: places, among the items the index was made of, of items that must not be returned either.
+    """
+
+    vector: Vector
+    k: int
+    exclude: Collection[str] = ()
+    allow: Collection[str] | None = None
+    exclude_rows: NDArray[np.integer[Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,8 +223,7 @@ class Reasons:
     modalities: Mapping[str, float] | None
 
 
-@dataclass(frozen=True, slots=True)
-class Suggestion:
+class Suggestion(NamedTuple):
     """One place in a recommendation; ``reasons`` only where they were asked for."""
 
     item_id: str

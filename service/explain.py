@@ -1,7 +1,6 @@
 """Why an item stands in a list: which items of the history speak for it, and which of its own modalities."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -32,11 +31,12 @@ class Explainer:
         self._servable = servable
         self._journal = journal
         self._user = user
-        self._parts = self._parts_of(user.history)
+        self._history = user.history
+        self._parts = self._parts_of(self._history)
 
     def explained(self, items: Sequence[Suggestion]) -> list[Suggestion]:
         """The same items with their reasons."""
-        return [replace(item, reasons=self._reasons(item.item_id)) for item in items]
+        return [item._replace(reasons=self._reasons(item.item_id)) for item in items]
 
     def _parts_of(self, history: Sequence[str]) -> Matrix | None:
         rule = self._servable.bundle.manifest.history
@@ -55,7 +55,7 @@ class Explainer:
             return ()
         scores = self._parts @ vector
         best = [int(place) for place in np.argsort(-scores, kind="stable")[:_MOST_LIKED] if scores[place] > 0]
-        history = self._user.history
+        history = self._history
         return tuple(
             LikedItem(history[place], self._servable.title(history[place]), float(scores[place])) for place in best
         )

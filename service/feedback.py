@@ -1,12 +1,12 @@
 """The write use cases for users: what they did, and forgetting it."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import anyio
 
-from service.domain import EraseUser, Interact
+from service.domain import EraseUser, Interact, Record
 from service.observability import Metrics
 from service.ports import Journal
 
@@ -33,10 +33,18 @@ class Feedback:
         journal: takes the records.
         metrics: of the app.
         arm_of: tells in which arm of a split test a user is.
+        noted: is told what was written, before the writing is acknowledged.
     """
 
-    def __init__(self, journal: Journal, metrics: Metrics, arm_of: Callable[[str], str] = lambda _: "current") -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        metrics: Metrics,
+        arm_of: Callable[[str], str] = lambda _: "current",
+        noted: Callable[[Iterable[Record]], object] = lambda _: None,
+    ) -> None:
         self._journal = journal
+        self._noted = noted
         self._metrics = metrics
         self._arm_of = arm_of
 
@@ -53,6 +61,7 @@ class Feedback:
             futures = [self._journal.append(interaction) for interaction in interactions]
             records = await asyncio.gather(*map(asyncio.wrap_future, futures), return_exceptions=True)
         done = [record for record in records if not isinstance(record, BaseException)]
+        self._noted(done)
         repeated = sum(record.repeated for record in done)
         self._metrics.interactions.inc(len(done) - repeated)
         for interaction, record in zip(interactions, records, strict=True):
@@ -70,4 +79,4 @@ class Feedback:
             StorageUnavailable: the journal takes no records; nothing was changed.
         """
         with anyio.CancelScope(shield=True):
-            await asyncio.wrap_future(self._journal.append(EraseUser(user_id)))
+            self._noted([await asyncio.wrap_future(self._journal.append(EraseUser(user_id)))])

@@ -3,24 +3,39 @@
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from service.domain import Query, Vector
 from service.facets import AttributeIs
 from service.servable import Servable
 
+Rows = NDArray[np.integer[Any]]
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True)
 class Filter:
     """What one request may be shown: items that exist and are listed, less those blocked for this request.
 
     Attributes:
-        blocked: ids kept from this request alone: seen by the user, or excluded by the caller.
+        ids: ids kept from this request alone: seen by the user, or excluded by the caller ...
+        rows: ... and rows of the bundle's items, likewise; None = no more.
         only: where given, the ids to choose from, such as those of a category.
     """
 
     servable: Servable
-    blocked: frozenset[str]
+    ids: frozenset[str]
     now: datetime
     only: frozenset[str] | None = None
+    rows: Rows | None = None
+
+    @cached_property
+    def blocked(self) -> frozenset[str]:
+        """All ids kept from this request alone."""
+        return self.ids if self.rows is None else self.ids.union(self.servable.bundle.items.ids(self.rows.tolist()))
 
     def allows(self, item_id: str) -> bool:
         """Whether the item may be shown: not blocked, and not hidden, unavailable, expired or deleted."""
@@ -28,12 +43,21 @@ class Filter:
             return False
         return self.servable.visible(item_id, self.now)
 
+    def query(self, vector: Vector, k: int) -> Query:
+        """What to ask the index, so that it finds what may be shown.
+
+        What it finds may have been taken away by a writer that is between its two steps (state, then index); all else
+        ``allows`` would say of it holds.
+        """
+        return Query(vector, k, self.ids, self.only, self.rows)
+
 
 def make_filter(
     servable: Servable,
     *,
-    seen: Iterable[str],
-    exclude: Iterable[str],
+    seen: Iterable[str] = (),
+    trained: Rows | None = None,
+    exclude: Iterable[str] = (),
     now: datetime,
     categories: Collection[str] = (),
     attributes: Collection[AttributeIs] = (),
@@ -43,6 +67,7 @@ def make_filter(
     Args:
         servable: the model version that serves.
         seen: ids the user has interacted with.
+        trained: rows of the bundle's items the user has interacted with.
         exclude: ids the caller does not want.
         now: the time of the request.
         categories: items must be of one of these at least; none = all items.
@@ -50,4 +75,4 @@ def make_filter(
     """
     servable.expire(now)
     only = servable.facets.matching(categories, attributes)
-    return Filter(servable, frozenset(seen) | frozenset(exclude), now, only)
+    return Filter(servable, frozenset(seen).union(exclude), now, only, trained)

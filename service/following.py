@@ -11,6 +11,7 @@ from anyio import to_thread
 from service.domain import Record
 from service.errors import NotReachedYet, StorageUnavailable, UnknownRecord
 from service.handle import ServableHandle
+from service.histories import Histories
 from service.observability import Metrics
 from service.ports import Journal
 from service.replay import Replay
@@ -31,6 +32,7 @@ class JournalFollower:
         journal: that is shared.
         replay: applies.
         metrics: of the app.
+        histories: are told about whom others wrote.
         clock: monotonic seconds.
     """
 
@@ -40,6 +42,7 @@ class JournalFollower:
         journal: Journal,
         replay: Replay,
         metrics: Metrics,
+        histories: Histories | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._handle = handle
@@ -47,6 +50,8 @@ class JournalFollower:
         self._replay = replay
         self._metrics = metrics
         self._clock = clock
+        self._histories = histories
+        self._noted = journal.last_seq() if histories else 0  # about whom was written up to here is known
         self._one_at_a_time = anyio.Lock()
         self._woken = anyio.Event()
         self._up_to_date_at = clock()
@@ -62,6 +67,7 @@ class JournalFollower:
 
     async def run(self, poll_s: float) -> None:
         """Looks every ``poll_s`` seconds what others wrote, until cancelled. Trouble is logged and tried again."""
+        await self._load_histories(poll_s)
         while True:
             with anyio.move_on_after(poll_s):
                 await self._woken.wait()
@@ -71,6 +77,16 @@ class JournalFollower:
             except Exception:  # whatever it is: a follower that ends would let this replica fall behind for good
                 logger.exception("journal_not_followed")
 
+    async def _load_histories(self, poll_s: float) -> None:
+        while self._histories:
+            try:
+                await to_thread.run_sync(self._histories.load)
+            except StorageUnavailable:
+                logger.warning("histories_not_loaded", exc_info=True)
+                await anyio.sleep(poll_s)
+            else:
+                return
+
     async def catch_up(self) -> None:
         """Applies what others have written up to now.
 
@@ -79,12 +95,18 @@ class JournalFollower:
         """
         async with self._one_at_a_time:
             started = self._clock()
+            last = await to_thread.run_sync(self._journal.last_seq)
+            await self._note_users(last)
             if not self._handle.live:
                 return
-            last = await to_thread.run_sync(self._journal.last_seq)
             for servable in self._handle.live:
                 await self._follow(servable, last)
             self._up_to_date_at = started
+
+    async def _note_users(self, last: int) -> None:
+        if self._histories and last > self._noted:
+            self._histories.note_others(await to_thread.run_sync(self._journal.users_of_others, self._noted))
+            self._noted = last
 
     async def _follow(self, servable: Servable, last: int) -> None:
         """Applies the records of others up to ``last``; becoming visible in order, there are no more of them."""

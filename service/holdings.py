@@ -71,6 +71,7 @@ class Holdings:
         self.facets = Facets(self.lock, self._values, bundle.item_columns)
         self._online: dict[str, Online] = {}
         self._online_items = 0
+        self._title = bundle.item_columns.index("title") if "title" in bundle.item_columns else None
         self._by_id = rows_by_id(bundle)
         self._by_popularity = rows_by_popularity(bundle, self._by_id)
         if "categories" in bundle.item_columns:
@@ -167,7 +168,7 @@ class Holdings:
         if state:
             return state.item.title if state.item else None
         row = self.bundle.items.get(item_id)
-        return None if row is None else self.bundle.metadata(row).get("title")
+        return None if row is None or self._title is None else self.bundle.item_rows[row][self._title] or None
 
     def get(self, item_id: str) -> CatalogItem | None:
         """An item as it stands, shown or not; None where there is none."""

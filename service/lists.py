@@ -55,6 +55,12 @@ class Wish:
     shown: Shown = field(default_factory=Shown)
     model: str | None = None
 
+    @property
+    def plain(self) -> bool:
+        """Whether nothing is asked for but the best items, some left out."""
+        picky = self.diversity or self.explain or self.categories or self.attributes or self.shown.hashes
+        return not picky and self.min_score is None and self.max_per_category is None
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
@@ -131,14 +137,14 @@ def _cap(allowed: Filter, most: int | None) -> Callable[[Hit], bool]:
 
 
 def _personal(allowed: Filter, taste: Vector, k: int) -> list[Hit]:
-    blocked = allowed.blocked
+    query = allowed.query(taste, k)
     while True:
-        hits = allowed.servable.index.search(taste, k, exclude=blocked, allow=allowed.only)
+        (hits,) = allowed.servable.index.search_many([query])
         # A writer may be between its two steps (state, then index): what it takes away is searched around.
-        gone = {hit.item_id for hit in hits if not allowed.allows(hit.item_id)}
+        gone = {hit.item_id for hit in hits if not allowed.servable.visible(hit.item_id, allowed.now)}
         if not gone:
             return hits
-        blocked |= gone
+        query = query._replace(exclude={*query.exclude, *gone})
 
 
 def _popular(allowed: Filter, k: int, exploration: Exploration) -> list[Hit]:

@@ -77,6 +77,12 @@ class Metrics:
         self.stage_seconds = Histogram(
             "i3rec_stage_seconds", "Time in one stage.", ("stage",), registry=registry, buckets=_STAGE_SECONDS
         )
+        self.search_batch = Histogram(
+            "i3rec_search_batch_queries",
+            "Searches that shared one pass over the index.",
+            registry=registry,
+            buckets=(1, 2, 4, 8, 16, 32),
+        )
         self.journal_batch = Histogram(
             "i3rec_journal_batch_records",
             "Records that shared one flush to disk.",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Protocol
 
-from service.domain import Encoding, Entry, Hit, Matrix, Raw, Record, Vector
+from service.domain import Encoding, Entry, Hit, Matrix, Query, Raw, Record, Vector
 
 
 class Encoder(Protocol):
@@ -58,6 +58,10 @@ class VectorIndex(Protocol):
             exclude: ids that must not be returned; unknown ids are ignored.
             allow: where given, only these ids may be returned.
         """
+        ...
+
+    def search_many(self, queries: Sequence[Query]) -> list[list[Hit]]:
+        """The same for several queries, all answered from the same state of the index."""
         ...
 
     def __len__(self) -> int: ...
@@ -132,6 +136,22 @@ class Journal(Protocol):
 
     def history(self, user_id: str, limit: int) -> list[str]:
         """The items of a user's latest interactions, at most ``limit``, oldest first; an item may come repeatedly.
+
+        Raises:
+            StorageUnavailable: the journal cannot be read.
+        """
+        ...
+
+    def users(self) -> Iterator[str]:
+        """Everybody about whom there is a record, each once.
+
+        Raises:
+            StorageUnavailable: the journal cannot be read.
+        """
+        ...
+
+    def users_of_others(self, after: int) -> set[str]:
+        """About whom records with ``seq > after`` were written, not through this very object.
 
         Raises:
             StorageUnavailable: the journal cannot be read.

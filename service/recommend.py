@@ -11,19 +11,20 @@ from service.domain import Recommendation, Strategy, Suggestion
 from service.errors import StorageUnavailable, UnknownItem, UnknownUser
 from service.explain import Explainer
 from service.exploration import Exploration
-from service.filters import make_filter
+from service.filters import Filter, make_filter
 from service.handle import ServableHandle
-from service.lists import Wish, make_page
+from service.histories import Histories
+from service.lists import Page, Wish, make_page
 from service.observability import Metrics
 from service.ports import FeatureCache, Journal
 from service.queueing import in_thread
+from service.searching import Searches
 from service.servable import Servable
 from service.shadow import Shadow
 from service.users import User, find_user, session_user
 
 logger = logging.getLogger(__name__)
 
-_NOBODY = User(None, frozenset())
 _Made = tuple[Servable, Recommendation]
 
 
@@ -57,10 +58,19 @@ class Recommender:
     """Answers questions from whatever Servable serves when they begin."""
 
     def __init__(
-        self, handle: ServableHandle, journal: Journal, cache: FeatureCache, metrics: Metrics, reading: Reading
+        self,
+        handle: ServableHandle,
+        journal: Journal,
+        cache: FeatureCache,
+        metrics: Metrics,
+        reading: Reading,
+        histories: Histories | None = None,
+        searches: Searches | None = None,
     ) -> None:
         self._handle = handle
         self._journal = journal
+        self._histories = histories or Histories(journal, reading.max_history, users=0)
+        self._searches = searches
         self._cache = cache
         self._metrics = metrics
         self._reading = reading
@@ -75,7 +85,29 @@ class Recommender:
             UnknownUser: ``strict``, and neither the model nor the journal knows the user.
             StorageUnavailable: ``strict``, and only the journal, which cannot be read now, may know the user.
         """
-        return (await self.for_users([user_id], wish, strict=strict))[0]
+        quick = await self._quickly(user_id, wish) if wish.plain and self._searches else None
+        return quick or (await self.for_users([user_id], wish, strict=strict))[0]
+
+    async def _quickly(self, user_id: str, wish: Wish) -> Recommendation | None:
+        """The list, where everything but the search itself is at hand and takes no time; else None."""
+        interactions = self._histories.known(user_id)
+        if interactions is None or self._searches is None or self._reading.exploration.places(wish.k):
+            return None
+        servable = self._handle.serving(wish.model, user_id)
+        user = find_user(servable, user_id, interactions)
+        if user is None or user.vector is None:
+            return None
+        index_seq = servable.index_seq
+        allowed = self._filter(servable, user, wish)
+        with self._metrics.stage("search"):
+            hits = await self._searches.find(servable.index, allowed.query(user.vector, wish.k + 1))
+        if not all(servable.visible(hit.item_id, allowed.now) for hit in hits):
+            return None  # a writer is between its two steps
+        page = Page(hits[: wish.k], more=len(hits) > wish.k)
+        answer = self._recommendation(servable, user, user_id, page, wish, index_seq)
+        self._count([(servable, answer)])
+        self._count_arm(user_id, wish, answer)
+        return answer
 
     async def for_users(self, user_ids: Sequence[str], wish: Wish, *, strict: bool = False) -> list[Recommendation]:
         """The lists for several users, all from the same model version but for those in the other arm of a split test.
@@ -94,9 +126,12 @@ class Recommender:
 
         answers = await self._counted(answer)
         for user_id, each in zip(user_ids, answers, strict=True):
-            self._metrics.arm_lists.labels(self._handle.arm_of(user_id)).inc()
-            self.shadow.offer(user_id, wish, each)
+            self._count_arm(user_id, wish, each)
         return answers
+
+    def _count_arm(self, user_id: str, wish: Wish, answer: Recommendation) -> None:
+        self._metrics.arm_lists.labels(self._handle.arm_of(user_id)).inc()
+        self.shadow.offer(user_id, wish, answer)
 
     async def for_session(self, history: Sequence[str], wish: Wish) -> Recommendation:
         """The list for somebody without a name, by what they did (item ids, oldest first).
@@ -130,7 +165,7 @@ class Recommender:
                 raise UnknownItem(item_id)
             fan = session_user(servable, [item_id])
             others = replace(wish, exclude=wish.exclude | {item_id})
-            known = fan if fan.vector is not None else User(own, fan.seen)
+            known = fan if fan.vector is not None else User(servable, own, [item_id])
             return [(servable, self._answer(servable, known, others, None))]
 
         return (await self._counted(answer))[0]
@@ -139,19 +174,21 @@ class Recommender:
         """Makes lists that are shown, and counts what is shown in them."""
 
         def answer() -> list[Recommendation]:
-            made = make()
-            for servable, each in made:
-                new = servable.newcomers.note_shown(item.item_id for item in each.items)
-                self._metrics.count_shown(new, len(each.items) - new)
-                self._metrics.recommendations.labels(each.strategy).inc()
-            return [each for _, each in made]
+            return self._count(make())
 
         return await in_thread(answer, self._reading.searches, self._reading.max_waiting)
+
+    def _count(self, made: Sequence[_Made]) -> list[Recommendation]:
+        for servable, each in made:
+            new = servable.newcomers.note_shown(item.item_id for item in each.items)
+            self._metrics.count_shown(new, len(each.items) - new)
+            self._metrics.recommendations.labels(each.strategy).inc()
+        return [each for _, each in made]
 
     def _for_user(self, servable: Servable, user_id: str, wish: Wish, *, strict: bool = False) -> Recommendation:
         degraded: tuple[str, ...] = ()
         try:
-            interactions = self._journal.history(user_id, self._reading.max_history)
+            interactions = self._histories.of(user_id)
         except StorageUnavailable:
             if strict and user_id not in servable.bundle.users:
                 raise  # nobody can say now that there is no such user
@@ -161,35 +198,51 @@ class Recommender:
         user = find_user(servable, user_id, interactions)
         if user is None and strict:
             raise UnknownUser(user_id)
-        return self._answer(servable, user or _NOBODY, wish, user_id, degraded)
+        return self._answer(servable, user or User(servable, None), wish, user_id, degraded)
 
     def _answer(
         self, servable: Servable, user: User, wish: Wish, user_id: str | None, degraded: tuple[str, ...] = ()
     ) -> Recommendation:
         index_seq = servable.index_seq
-        allowed = make_filter(
+        allowed = self._filter(servable, user, wish)
+        with self._metrics.stage("search"):
+            page = make_page(allowed, user.vector, wish, self._reading.exploration)
+        answer = self._recommendation(servable, user, user_id, page, wish, index_seq, degraded)
+        if wish.explain and user.vector is not None:
+            with self._metrics.stage("explain"):
+                return replace(answer, items=Explainer(servable, self._journal, user).explained(answer.items))
+        return answer
+
+    def _filter(self, servable: Servable, user: User, wish: Wish) -> Filter:
+        return make_filter(
             servable,
-            seen=() if wish.include_seen else user.seen,
+            seen=() if wish.include_seen else user.interactions,
+            trained=None if wish.include_seen else user.trained,
             exclude=wish.exclude,
             now=self._reading.clock(),
             categories=wish.categories,
             attributes=wish.attributes,
         )
-        with self._metrics.stage("search"):
-            page = make_page(allowed, user.vector, wish, self._reading.exploration)
-        items = [Suggestion(hit.item_id, hit.score, servable.title(hit.item_id)) for hit in page.hits]
-        if wish.explain and user.vector is not None:
-            with self._metrics.stage("explain"):
-                items = Explainer(servable, self._journal, user).explained(items)
-        shown = wish.shown.and_these(hit.item_id for hit in page.hits)
+
+    def _recommendation(
+        self,
+        servable: Servable,
+        user: User,
+        user_id: str | None,
+        page: Page,
+        wish: Wish,
+        index_seq: int,
+        degraded: tuple[str, ...] = (),
+    ) -> Recommendation:
+        more = page.more and len(wish.shown) + len(page.hits) < self._reading.max_shown
         return Recommendation(
             user_id,
             _strategy(user, user_id),
             servable.version,
             index_seq,
-            items,
-            degraded + (() if self._cache.healthy else ("cache",)),
-            shown.cursor() if page.more and len(shown) < self._reading.max_shown else None,
+            [Suggestion(item_id, score, servable.title(item_id)) for item_id, score in page.hits],
+            degraded if self._cache.healthy else (*degraded, "cache"),
+            wish.shown.and_these(hit.item_id for hit in page.hits).cursor() if more else None,
         )
 
 

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import numpy as np
+from numpy.typing import NDArray
 
 from model_store import Bundle
-from service.domain import Encoding, Record, item_of
+from service.domain import Encoding, Record, Vector, item_of
 from service.holdings import Holdings
 from service.ports import Encoder, Featurizer, VectorIndex
 from service.trained import Rows
@@ -54,6 +55,17 @@ class Servable(Holdings):
     def index_seq(self) -> int:
         """The highest ``seq`` applied."""
         return self._index_seq
+
+    def user_vector(self, row: int) -> Vector:
+        """The trained vector (d,) of the user in this row of the bundle; not to be written to."""
+        # Every slice of a memory map costs microseconds, of a plain view of it none.
+        vector: Vector = np.asarray(self.bundle.user_embeddings)[row]
+        return vector
+
+    def seen(self, row: int) -> NDArray[np.int32]:
+        """Rows of the bundle's items this user had to do with in training, oldest first; not to be written to."""
+        first, last = np.asarray(self.bundle.seen_indptr)[row : row + 2].tolist()
+        return np.asarray(self.bundle.seen_indices)[first:last]
 
     def apply(self, record: Record, encoding: Encoding | None = None) -> bool:
         """Makes one record hold; searches that start afterwards see it. Returns whether the item existed before."""

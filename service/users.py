@@ -6,13 +6,16 @@ in the very next list, and users and sessions that the model has never met are s
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service.domain import Vector
 from service.servable import Servable
+
+_NO_ROWS: NDArray[np.int32] = np.empty(0, dtype=np.int32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,15 +23,31 @@ class User:
     """Somebody to recommend to.
 
     Attributes:
+        servable: the model version that knows them.
         vector: (d,) float32, of the same model version as the items it is compared with; None where nothing the user
             did means anything to the model.
-        seen: ids of the items the user has interacted with.
-        history: ids of the items that make the vector, oldest first, each once; empty where it was not made of items.
+        interactions: items of what they did online, or in the session, oldest first.
+        trained: rows of the bundle's items they had to do with in the training data, oldest first.
     """
 
+    servable: Servable
     vector: Vector | None
-    seen: frozenset[str]
-    history: tuple[str, ...] = ()
+    interactions: Sequence[str] = ()
+    trained: NDArray[np.int32] = field(default_factory=lambda: _NO_ROWS)
+
+    @property
+    def seen(self) -> frozenset[str]:
+        """Ids of all items the user has interacted with."""
+        return frozenset(self._trained_ids).union(self.interactions)
+
+    @property
+    def history(self) -> tuple[str, ...]:
+        """Ids of the items that make the vector, oldest first, each once; empty where it was not made of items."""
+        return _telling_items(self.servable, [*self._trained_ids, *self.interactions])
+
+    @property
+    def _trained_ids(self) -> list[str]:
+        return self.servable.bundle.items.ids(self.trained.tolist())
 
 
 def find_user(servable: Servable, user_id: str, interactions: Sequence[str]) -> User | None:
@@ -43,20 +62,16 @@ def find_user(servable: Servable, user_id: str, interactions: Sequence[str]) -> 
     row = bundle.users.get(user_id)
     if row is None:
         return session_user(servable, interactions) if interactions else None
-    trained = [bundle.items.id(item) for item in bundle.seen(row).tolist()]
-    seen = frozenset(trained).union(interactions)
-    history = _telling_items(servable, [*trained, *interactions])
+    user = User(servable, None, interactions, servable.seen(row))
     told = any(map(servable.tells_of_users, interactions))
-    folded = _fold_in(servable, history) if told else None
-    if folded is not None:
-        return User(folded, seen, history)
-    return User(_telling(np.array(bundle.user_embeddings[row])), seen, history)
+    folded = _fold_in(servable, user.history) if told else None
+    vector = _telling(servable.user_vector(row)) if folded is None else folded
+    return User(servable, vector, interactions, user.trained)
 
 
 def session_user(servable: Servable, history: Sequence[str]) -> User:
     """Somebody without a name, known by a history (item ids, oldest first; unknown ones are passed over)."""
-    telling = _telling_items(servable, history)
-    return User(_fold_in(servable, telling), frozenset(history), telling)
+    return User(servable, _fold_in(servable, _telling_items(servable, history)), history)
 
 
 def _telling_items(servable: Servable, history: Iterable[str]) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 import threading
 import uuid
 from collections import OrderedDict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -18,6 +18,7 @@ from service.domain import (
     Hit,
     Interact,
     Matrix,
+    Query,
     Record,
     Vector,
     item_of,
@@ -28,11 +29,12 @@ from service.errors import ItemMoved, StorageUnavailable
 class MemoryIndex:
     """Brute force over a dict: what any index must answer."""
 
-    def __init__(self, item_ids: Sequence[str], vectors: Matrix) -> None:
+    def __init__(self, item_ids: Iterable[str], vectors: Matrix) -> None:
         self._d = vectors.shape[1]
         self._vectors: dict[str, Vector] = {}
         self._lock = threading.Lock()
-        self.upsert(item_ids, vectors)
+        self._first = list(item_ids)
+        self.upsert(self._first, vectors)
 
     def upsert(self, item_ids: Sequence[str], vectors: Matrix) -> None:
         """Adds or replaces items."""
@@ -62,6 +64,22 @@ class MemoryIndex:
         if not rows or k < 1:
             return []
         return best(list(rows), exact_scores(np.stack(list(rows.values())), query), k)
+
+    def search_many(self, queries: Sequence[Query]) -> list[list[Hit]]:
+        """One after the other."""
+        return [
+            self.search(
+                query.vector,
+                query.k,
+                exclude=self._excluded(query),
+                allow=query.allow,
+            )
+            for query in queries
+        ]
+
+    def _excluded(self, query: Query) -> set[str]:
+        rows = [] if query.exclude_rows is None else query.exclude_rows.tolist()
+        return {*query.exclude, *(self._first[row] for row in rows)}
 
     def __len__(self) -> int:
         return len(self._vectors)
@@ -151,6 +169,14 @@ class MemoryJournal:
         entries = [record.entry for record in self.read()]
         mine = [entry.item_id for entry in entries if isinstance(entry, Interact) and entry.user_id == user_id]
         return mine[-limit:] if limit else []
+
+    def users(self) -> Iterator[str]:
+        """Everybody about whom there is a record."""
+        return iter({r.entry.user_id for r in self.read() if isinstance(r.entry, Interact | EraseUser)})
+
+    def users_of_others(self, after: int) -> set[str]:  # noqa: ARG002 - of every journal
+        """Nobody: nobody else can write here."""
+        return set()
 
     def compact(self) -> int:
         """Removes item records that a later one has made void."""

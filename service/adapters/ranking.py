@@ -6,7 +6,6 @@ places. Ties must not depend on that: candidates are scored again here, in doubl
 
 import heapq
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +15,8 @@ from service.domain import Hit, Matrix, Vector
 _UNIT = float(np.finfo(np.float32).eps)
 
 
-def exact_scores(vectors: Matrix, query: Vector) -> NDArray[np.float64]:
-    """Inner products of (n, d) rows with a (d,) query; equal rows get equal scores, wherever they stand."""
+def exact_scores(vectors: Matrix, query: Vector | Matrix) -> NDArray[np.float64]:
+    """Inner products of (n, d) rows with a (d,) query, or each with its own; equal rows get equal scores anywhere."""
     products: NDArray[np.float64] = np.multiply(vectors, query, dtype=np.float64)
     total: NDArray[np.float64] = np.ascontiguousarray(products).sum(axis=1)
     return total
@@ -31,21 +30,18 @@ def best(item_ids: Sequence[str], scores: NDArray[np.float64], k: int) -> list[H
     return [Hit(item_id, 0.0 - negative) for negative, item_id in order]
 
 
-def rounding_bound(d: int, longest: float, query: Vector) -> float:
-    """How far a float32 dot product of length d can be from the exact one, in any order of summation.
+def rounding_bound(d: int, longest: float, norms: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How far float32 dot products of length d can be from the exact ones, in any order of summation.
 
     ``|fl(v·q) - v·q| ≤ γ_d · ‖v‖·‖q‖`` with ``γ_d = d·u/(1 - d·u)`` (Higham, Accuracy and Stability of Numerical
     Algorithms, 3.1); eps = 2u leaves room for the denominator and for the rounding of the bound itself.
+
+    Args:
+        d: numbers in a vector.
+        longest: the largest Euclidean norm of a row.
+        norms: those of the queries, (b,).
     """
-    return (d + 2) * _UNIT * longest * float(np.linalg.norm(query.astype(np.float64)))
-
-
-def candidates(scores: NDArray[np.floating[Any]], k: int, slack: float) -> NDArray[np.int64]:
-    """Rows that may be among the exact k best, given float32 scores that are off by at most ``slack`` each."""
-    if len(scores) <= k:
-        return np.arange(len(scores), dtype=np.int64)
-    threshold = float(np.partition(scores, -k)[-k]) - 2 * slack
-    return np.flatnonzero(scores >= threshold)
+    return (d + 2) * _UNIT * longest * norms
 
 
 def longest_row(vectors: Matrix) -> float:

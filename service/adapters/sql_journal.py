@@ -34,6 +34,7 @@ from service.errors import StorageFull, StorageUnavailable
 logger = logging.getLogger(__name__)
 
 _PAGE = 500
+_USERS = 10_000
 _MAX_BATCH = 512
 _IDENTITY = sa.select(facts.c.value).where(facts.c.name == "identity")
 
@@ -114,6 +115,22 @@ class SqlJournal:
         """The items of a user's latest interactions, oldest first."""
         mine = sa.select(journal.c.item_id).where(journal.c.user_id == user_id, journal.c.kind == INTERACT)
         return [row.item_id for row in reversed(self._fetch(mine.order_by(journal.c.seq.desc()).limit(limit)))]
+
+    def users(self) -> Iterator[str]:
+        """Everybody about whom there is a record, by id."""
+        some = sa.select(journal.c.user_id).where(~about_items).distinct().order_by(journal.c.user_id).limit(_USERS)
+        page = self._fetch(some)
+        while page:
+            yield from (row.user_id for row in page)
+            page = self._fetch(some.where(journal.c.user_id > page[-1].user_id))
+
+    def users_of_others(self, after: int) -> set[str]:
+        """About whom others have written since."""
+        theirs = journal.c.origin.is_distinct_from(self._origin)
+        return {
+            row.user_id
+            for row in self._fetch(sa.select(journal.c.user_id).where(journal.c.seq > after, ~about_items, theirs))
+        }
 
     def compact(self) -> int:
         """Removes item records that a later one has made void, some at a time, so that writes go on between."""

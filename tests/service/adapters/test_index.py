@@ -9,9 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from service.adapters.faiss_index import FaissIndex
+from service.adapters.faiss_engines import HalfEngine
 from service.adapters.memory import MemoryIndex
 from service.adapters.ranking import exact_scores
+from service.adapters.segmented_index import SegmentedIndex
 from service.domain import Matrix, Vector
 from service.ports import VectorIndex
 
@@ -42,12 +43,17 @@ def vectors(*rows: list[float]) -> Matrix:
     return np.array(rows, dtype=np.float32).reshape(-1, D)
 
 
-def tight_faiss(item_ids: list[str], rows: Matrix) -> FaissIndex:
-    """A FAISS index that compacts all the time."""
-    return FaissIndex(item_ids, rows, min_delta=2)
+def folding(item_ids: list[str], rows: Matrix) -> SegmentedIndex:
+    """An index that folds its segments all the time."""
+    return SegmentedIndex(item_ids, rows, min_delta=2)
 
 
-@pytest.fixture(params=[MemoryIndex, FaissIndex, tight_faiss], ids=["memory", "faiss", "faiss-compacting"])
+def half(item_ids: list[str], rows: Matrix) -> SegmentedIndex:
+    """An index that looks at half precision first."""
+    return SegmentedIndex(item_ids, rows, make_engine=HalfEngine, min_delta=2)
+
+
+@pytest.fixture(params=[MemoryIndex, SegmentedIndex, folding, half], ids=["memory", "segmented", "folding", "half"])
 def make_index(request: pytest.FixtureRequest) -> MakeIndex:
     """Each implementation in turn."""
     return request.param
@@ -178,7 +184,7 @@ def test_search_equals_brute_force_at_size() -> None:
     rows = base[rng.integers(0, 40, 5000)] + rng.choice([0, 1e-7], size=(5000, 1)).astype(np.float32)
     items = {f"i{n:05}": row for n, row in enumerate(rows)}
     ids = list(items)
-    index = FaissIndex(ids[:3000], rows[:3000])
+    index = SegmentedIndex(ids[:3000], rows[:3000])
     index.upsert(ids[3000:], rows[3000:])
 
     for k in (1, 20, 500):
@@ -195,7 +201,7 @@ class FaissMachine(RuleBasedStateMachine):
     def start(self, first: dict[str, Vector]) -> None:
         """Builds both."""
         self.items = dict(first)
-        self.index = FaissIndex(list(first), vectors(*first.values()), min_delta=3)
+        self.index = SegmentedIndex(list(first), vectors(*first.values()), min_delta=3)
 
     @rule(changes=st.dictionaries(IDS, ROW, max_size=4))
     def upsert(self, changes: dict[str, Vector]) -> None:
@@ -230,7 +236,7 @@ def test_searches_during_writes_never_return_what_is_excluded() -> None:
     """While a writer moves items between segments, readers keep getting full lists without excluded ids."""
     ids = [f"i{n:03}" for n in range(200)]
     rng = np.random.default_rng(0)
-    index = FaissIndex(ids, rng.normal(size=(200, D)).astype(np.float32), min_delta=8)
+    index = SegmentedIndex(ids, rng.normal(size=(200, D)).astype(np.float32), min_delta=8)
     stop = threading.Event()
     faults: list[object] = []
 

@@ -1,0 +1,181 @@
+"""Maximum-inner-product search that takes single changes at once: a main segment, a delta, and what is gone of both.
+
+Engines cannot take rows out cheaply, and some cannot add any during a search. So the main segment never changes: new
+and replaced items go to the delta, which is searched exactly, and rows that are gone are hidden. Readers take the
+latest view, one reference, and never wait; what is wasted, and where the engine asks for it the delta, is folded into
+a new main segment on a thread of its own.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Collection, Sequence
+
+import numpy as np
+
+from model_store import IdMap
+from service.adapters.exact_scan import Numbers
+from service.adapters.segment_search import Ask, best_of_all, best_within
+from service.adapters.segments import NONE, Delta, Engine, ExactEngine, Main, View, with_rows, without_rows
+from service.domain import Hit, Matrix, Query, Vector
+
+logger = logging.getLogger(__name__)
+
+MakeEngine = Callable[[Matrix], Engine]
+
+
+class SegmentedIndex:
+    """An index over segments; exact where its engine is.
+
+    Args:
+        item_ids: the first items.
+        vectors: theirs, (n, d) float32; kept, not copied.
+        make_engine: searches a main segment.
+        min_delta: rows that are never folded into the main segment, and never too many to be wasted.
+    """
+
+    def __init__(
+        self,
+        item_ids: IdMap | Sequence[str],
+        vectors: Matrix,
+        *,
+        make_engine: MakeEngine = ExactEngine,
+        min_delta: int = 4096,
+    ) -> None:
+        self._first = item_ids if isinstance(item_ids, IdMap) else IdMap(item_ids)
+        self._later: dict[str, int] = {}  # id → slot, of items that came since
+        self._later_ids: list[str] = []
+        self._d = vectors.shape[1]
+        self._make_engine = make_engine
+        self._min_delta = min_delta
+        self._writing = threading.Lock()
+        self._folding: threading.Thread | None = None
+        vectors = np.asarray(vectors, dtype=np.float32)  # a memory map stays one
+        self._view = View.of(Main.of(vectors, None, make_engine(vectors)), NONE, Delta.empty(self._d), NONE)
+
+    def __len__(self) -> int:
+        return len(self._view)
+
+    def upsert(self, item_ids: Sequence[str], vectors: Matrix) -> None:
+        """Adds or replaces items; where an id comes twice, its last vector stays."""
+        if vectors.shape != (len(item_ids), self._d):
+            raise ValueError(f"expected vectors {(len(item_ids), self._d)}, found {vectors.shape}")
+        latest = {item_id: row for row, item_id in enumerate(item_ids)}
+        if not latest:
+            return
+        with self._writing:
+            slots = [self._slot(item_id) for item_id in latest]
+            main_dead, delta_dead = self._without(np.array(slots, dtype=np.int64))
+            delta = self._view.delta
+            delta.append(slots, np.asarray(vectors, dtype=np.float32)[list(latest.values())])
+            self._view = View.of(self._view.main, main_dead, delta, delta_dead)
+            self._fold_if_overgrown()
+
+    def remove(self, item_ids: Collection[str]) -> None:
+        """Removes items; unknown ids are ignored."""
+        with self._writing:
+            main_dead, delta_dead = self._without(np.unique(self._slots_of(item_ids)))
+            self._view = View.of(self._view.main, main_dead, self._view.delta, delta_dead)
+            self._fold_if_overgrown()
+
+    def search(
+        self, query: Vector, k: int, *, exclude: Collection[str] = (), allow: Collection[str] | None = None
+    ) -> list[Hit]:
+        """The k best items by inner product, best first, ties by id ascending."""
+        return self.search_many([Query(query, k, exclude, allow)])[0]
+
+    def search_many(self, queries: Sequence[Query]) -> list[list[Hit]]:
+        """The same for several queries, all on the same state of the index; what they can share they share."""
+        view = self._view
+        asks = {number: self._ask(query) for number, query in enumerate(queries) if query.k > 0}
+        answers: list[list[Hit]] = [[] for _ in queries]
+        together = {number: ask for number, ask in asks.items() if ask.allow is None}
+        if together:
+            found = best_of_all(view, list(together.values()), self._ids_of)
+            for number, hits in zip(together, found, strict=True):
+                answers[number] = hits
+        for number in asks.keys() - together.keys():
+            answers[number] = best_within(view, asks[number], self._ids_of)
+        return answers
+
+    def settle(self) -> None:
+        """Waits until nothing is being folded."""
+        while (folding := self._folding) is not None:
+            folding.join()
+
+    def _slot(self, item_id: str) -> int:
+        slot = self._first.get(item_id)
+        if slot is None:
+            slot = self._later.get(item_id)
+        if slot is None:
+            slot = len(self._first) + len(self._later_ids)
+            self._later_ids.append(item_id)
+            self._later[item_id] = slot
+        return slot
+
+    def _slots_of(self, item_ids: Collection[str]) -> Numbers:
+        slots = self._first.known_rows(item_ids)
+        if self._later:
+            slots += [slot for item_id in item_ids if (slot := self._later.get(item_id)) is not None]
+        return np.array(slots, dtype=np.int64)
+
+    def _ids_of(self, slots: Sequence[int]) -> list[str]:
+        n = len(self._first)
+        if not self._later:
+            return self._first.ids(slots)
+        return [self._first.id(slot) if slot < n else self._later_ids[slot - n] for slot in slots]
+
+    def _ask(self, query: Query) -> Ask:
+        vector = np.ascontiguousarray(query.vector, dtype=np.float32)
+        allow = None if query.allow is None else self._slots_of(query.allow)
+        exclude = self._slots_of(query.exclude) if query.exclude else NONE
+        if query.exclude_rows is not None:
+            rows = query.exclude_rows.astype(np.int64)
+            exclude = np.concatenate([exclude, rows]) if exclude.size else rows
+        return Ask(vector, query.k, exclude, allow)
+
+    def _without(self, slots: Numbers) -> tuple[Numbers, Numbers]:
+        """The dead rows of both segments, once these slots have none that is alive."""
+        view, latest = self._view, self._view.delta.latest
+        in_delta = [latest[slot] for slot in slots.tolist() if slot in latest]
+        return (
+            with_rows(view.main_dead, view.main.rows_of(slots)),
+            with_rows(view.delta_dead, np.array(in_delta, dtype=np.int64)),
+        )
+
+    def _fold_if_overgrown(self) -> None:
+        """Starts folding where enough is wasted, or the delta has become large; call it as the writer."""
+        view = self._view
+        most = max(self._min_delta, len(view.main) // 8)
+        if self._folding is None and (view.wasted > most or len(view.slots) > most):
+            self._folding = threading.Thread(target=self._fold, name="index-folding", daemon=True)
+            self._folding.start()
+
+    def _fold(self) -> None:
+        """Makes a main segment of all that is alive, and exchanges it for the old one with what came meanwhile."""
+        try:
+            view = self._view
+            kept = without_rows(np.arange(len(view.main)), view.main_dead)
+            added = without_rows(np.arange(len(view.slots)), view.delta_dead)
+            matrix = np.concatenate([view.main.matrix[kept], view.vectors[added]])
+            slots = np.concatenate([view.main.slots_of(kept), view.slots[added]])
+            main = Main.of(matrix, slots, self._make_engine(matrix))
+        except Exception:  # whatever it is: the old segments are as good as they were
+            logger.exception("index_folding_failed")
+            self._folding = None
+            return
+        with self._writing:
+            now, start = self._view, len(view.slots)
+            dead = [
+                np.searchsorted(kept, without_rows(now.main_dead, view.main_dead)),
+                np.searchsorted(added, _below(without_rows(now.delta_dead, view.delta_dead), start)) + len(kept),
+            ]
+            delta = Delta.empty(self._d)
+            delta.append(now.slots[start:].tolist(), now.vectors[start:])
+            delta_dead = now.delta_dead[np.searchsorted(now.delta_dead, start) :] - start
+            self._view = View.of(main, np.concatenate(dead), delta, delta_dead)
+            self._folding = None
+            self._fold_if_overgrown()
+
+
+def _below(numbers: Numbers, end: int) -> Numbers:
+    return numbers[numbers < end]

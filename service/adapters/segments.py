@@ -1,0 +1,186 @@
+"""What an index is made of: a main segment that never changes, and a delta that only grows.
+
+Items are told by *slots*, numbers that the index gives out. A slot may have had several rows; at most one of them is
+alive. Readers look at a ``View``: arrays that are never written again as far as the view reaches.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.adapters.exact_scan import Batch, Found, Numbers, scan
+from service.adapters.ranking import longest_row
+from service.domain import Matrix
+
+NONE: Numbers = np.empty(0, dtype=np.int64)
+
+
+class Engine(Protocol):
+    """Finds the best rows of a main segment. Synchronous; thread-safe."""
+
+    def find(self, batch: Batch) -> Found:
+        """The best rows of every query; what is hidden or excluded is not among them."""
+        ...
+
+
+class ExactEngine:
+    """Looks at every row."""
+
+    def __init__(self, matrix: Matrix) -> None:
+        self._matrix = matrix
+
+    def find(self, batch: Batch) -> Found:
+        """The rows among which the exact best of every query are."""
+        return scan(self._matrix, batch)
+
+
+@dataclass(frozen=True, slots=True)
+class Main:
+    """The main segment.
+
+    Attributes:
+        matrix: (n, d) float32; may be mapped from a file.
+        slots: of the rows; None = the rows are the slots.
+        engine: searches it.
+        longest: the largest Euclidean norm of a row.
+    """
+
+    matrix: Matrix
+    slots: Numbers | None
+    engine: Engine
+    longest: float
+    _rows: Numbers | None  # slot → row, or -1
+
+    @classmethod
+    def of(cls, matrix: Matrix, slots: Numbers | None, engine: Engine) -> "Main":
+        """A segment of these rows."""
+        rows = None
+        if slots is not None:
+            rows = np.full(int(slots.max()) + 1 if slots.size else 0, -1, dtype=np.int64)
+            rows[slots] = np.arange(len(slots))
+        return cls(matrix, slots, engine, longest_row(matrix), rows)
+
+    def __len__(self) -> int:
+        return len(self.matrix)
+
+    def rows_of(self, slots: Numbers) -> Numbers:
+        """The rows of those slots that have one here; their places are not kept."""
+        if self._rows is None:
+            return slots[slots < len(self.matrix)]
+        rows: Numbers = self._rows[slots[slots < len(self._rows)]]
+        return rows[rows >= 0]
+
+    def slots_of(self, rows: Numbers) -> Numbers:
+        """The slots of rows."""
+        return rows if self.slots is None else self.slots[rows]
+
+
+@dataclass(slots=True)
+class Delta:
+    """The rows that came after the main segment; one writer at a time. Rows are written once."""
+
+    matrix: Matrix
+    slots: Numbers
+    size: int = 0
+    longest: float = 0.0
+    latest: dict[int, int] = field(default_factory=dict)  # slot → its latest row
+    before: list[int] = field(default_factory=list)  # row → the row its slot had before in here, or -1
+
+    @classmethod
+    def empty(cls, d: int, capacity: int = 64) -> "Delta":
+        """A delta for vectors of d numbers."""
+        return cls(np.empty((capacity, d), dtype=np.float32), np.empty(capacity, dtype=np.int64))
+
+    def append(self, slots: Sequence[int], vectors: Matrix) -> None:
+        """Adds rows, each of another slot. What views see stays as it is."""
+        start, end = self.size, self.size + len(slots)
+        if end > len(self.matrix):
+            self._grow(max(end, 2 * len(self.matrix)))
+        self.matrix[start:end] = vectors
+        self.slots[start:end] = slots
+        self.longest = max(self.longest, longest_row(vectors))
+        for row, slot in enumerate(slots, start):
+            self.before.append(self.latest.get(slot, -1))
+            self.latest[slot] = row
+        self.size = end
+
+    def _grow(self, capacity: int) -> None:
+        matrix = np.empty((capacity, self.matrix.shape[1]), dtype=np.float32)
+        slots = np.empty(capacity, dtype=np.int64)
+        matrix[: self.size], slots[: self.size] = self.matrix[: self.size], self.slots[: self.size]
+        self.matrix, self.slots = matrix, slots
+
+    def rows_of(self, slots: Numbers, size: int) -> list[int]:
+        """All rows below ``size`` that these slots ever had; may be asked while a writer appends."""
+        if not size:
+            return []
+        rows = []
+        for slot in slots.tolist():
+            row = self.latest.get(slot, -1)
+            while row >= 0:
+                if row < size:
+                    rows.append(row)
+                row = self.before[row]
+        return rows
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a search looks at: the index as it was at one moment.
+
+    Attributes:
+        main: the main segment.
+        main_dead: its rows that are gone, ascending.
+        delta: the delta; may have grown since.
+        vectors: its rows at that moment, (n, d).
+        slots: theirs.
+        delta_dead: its rows that are gone, ascending.
+        longest: the largest Euclidean norm of a row of the delta.
+    """
+
+    main: Main
+    main_dead: Numbers
+    delta: Delta
+    vectors: Matrix
+    slots: NDArray[np.int64]
+    delta_dead: Numbers
+    longest: float
+
+    @classmethod
+    def of(cls, main: Main, main_dead: Numbers, delta: Delta, delta_dead: Numbers) -> "View":
+        """The view of this very moment; call it where no writer is."""
+        n = delta.size
+        return cls(main, main_dead, delta, delta.matrix[:n], delta.slots[:n], delta_dead, delta.longest)
+
+    def __len__(self) -> int:
+        return len(self.main) - len(self.main_dead) + len(self.slots) - len(self.delta_dead)
+
+    @property
+    def wasted(self) -> int:
+        """Rows that are searched in vain."""
+        return len(self.main_dead) + len(self.delta_dead)
+
+
+def with_rows(dead: Numbers, rows: Numbers) -> Numbers:
+    """The ascending numbers ``dead`` and these; what is among them already is not added again."""
+    if not rows.size:
+        return dead
+    more = np.unique(rows)
+    places = np.searchsorted(dead, more)
+    new = np.ones(len(more), dtype=bool)
+    inside = places < len(dead)
+    new[inside] = dead[places[inside]] != more[inside]
+    grown: Numbers = np.insert(dead, places[new], more[new])
+    return grown
+
+
+def without_rows(rows: Numbers, dead: Numbers) -> Numbers:
+    """Rows, in their order, but for those that are among the ascending numbers ``dead``."""
+    if not dead.size or not rows.size:
+        return rows
+    places = np.minimum(np.searchsorted(dead, rows), len(dead) - 1)
+    alive: Numbers = rows[dead[places] != rows]
+    return alive
