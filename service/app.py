@@ -22,7 +22,20 @@ from service.adapters.redis_cache import RedisCache
 from service.adapters.redis_wakeups import RedisWakeups
 from service.adapters.segmented_index import SegmentedIndex
 from service.adapters.sql_journal import SqlJournal
-from service.api import batch, bodies, guard, health, idempotency, inventory, items, models, problems, recommend, users
+from service.api import (
+    batch,
+    bodies,
+    guard,
+    health,
+    idempotency,
+    inventory,
+    items,
+    models,
+    problems,
+    quick,
+    recommend,
+    users,
+)
 from service.api.openapi import DESCRIPTION, complete
 from service.api.state import Services, State
 from service.building import Builder, Engines
@@ -111,7 +124,10 @@ def engines(settings: Settings) -> Engines:
     return Engines(
         open_encoder,
         lambda item_ids, vectors: SegmentedIndex(
-            item_ids, vectors, make_engine=partial(HalfEngine, threads=settings.faiss_threads)
+            item_ids,
+            vectors,
+            make_engine=partial(HalfEngine, threads=settings.faiss_threads),
+            remembered=settings.remembered_lists,
         ),
         open_featurizer,
     )
@@ -149,9 +165,9 @@ def create_app(settings: Settings, backends: Backends | None = None) -> FastAPI:
         redoc_url=None,
         middleware=[
             Middleware(RequestContext, metrics=metrics, serving=lambda: handle.peek.version if handle.peek else None),
-            Middleware(guard.KeyGuard, keys=_keys(settings)),
-            Middleware(guard.RateLimit, per_second=settings.rate_per_s, burst=settings.rate_burst),
+            *_guards(settings),
             Middleware(problems.ErrorBoundary),
+            Middleware(quick.QuickLists, route=recommend.router.routes[0]),
             Middleware(guard.SoundPaths),
             Middleware(guard.Deadline, seconds=settings.deadline_s),
             Middleware(bodies.BodyLimit, max_bytes=settings.max_body_bytes, streams=batch.is_stream),
@@ -182,7 +198,9 @@ async def _serving(
     models_follower = ModelFollower(builder, handle, used.cache, metrics, settings.keep_models)
     histories = Histories(journal, settings.max_history)
     others = JournalFollower(handle, journal, replay, metrics, histories)
-    searches = Searches(metrics, threads=settings.search_threads, most_waiting=settings.max_waiting)
+    searches = Searches(
+        metrics, threads=settings.search_threads, most_waiting=settings.max_waiting, deadline_s=settings.deadline_s
+    )
     services = _wire(settings, handle, used, metrics, models_follower, others, histories, searches)
     async with anyio.create_task_group() as tasks:
         await models_follower.refresh()
@@ -199,6 +217,16 @@ async def _serving(
         finally:
             searches.close()
         tasks.cancel_scope.cancel()
+
+
+def _guards(settings: Settings) -> list[Middleware]:
+    """What asks for keys and counts requests, where that is wanted: every layer costs every request."""
+    guards = []
+    if settings.has_keys:
+        guards.append(Middleware(guard.KeyGuard, keys=_keys(settings)))
+    if settings.rate_per_s:
+        guards.append(Middleware(guard.RateLimit, per_second=settings.rate_per_s, burst=settings.rate_burst))
+    return guards
 
 
 def _keys(settings: Settings) -> dict[str, guard.Access]:

@@ -192,6 +192,7 @@ class Query(NamedTuple):
         exclude: ids that must not be returned; unknown ones are ignored.
         allow: where given, only these ids may be returned.
         exclude_rows: places, among the items the index was made of, of items that must not be returned either.
+        key: who asks; the same always with the same ``exclude_rows``. What was found for them may be remembered.
     """
 
     vector: Vector
@@ -199,6 +200,7 @@ class Query(NamedTuple):
     exclude: Collection[str] = ()
     allow: Collection[str] | None = None
     exclude_rows: NDArray[np.integer[Any]] | None = None
+    key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

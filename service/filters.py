@@ -43,13 +43,18 @@ class Filter:
             return False
         return self.servable.visible(item_id, self.now)
 
-    def query(self, vector: Vector, k: int) -> Query:
+    def query(self, vector: Vector, k: int, key: str | None = None) -> Query:
         """What to ask the index, so that it finds what may be shown.
+
+        Args:
+            vector: (d,) float32.
+            k: how many items.
+            key: who asks, if what is found may be remembered.
 
         What it finds may have been taken away by a writer that is between its two steps (state, then index); all else
         ``allows`` would say of it holds.
         """
-        return Query(vector, k, self.ids, self.only, self.rows)
+        return Query(vector, k, self.ids, self.only, self.rows, key)
 
 
 def make_filter(

@@ -2,7 +2,7 @@
 
 import threading
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import blake2b
@@ -169,6 +169,22 @@ class Holdings:
             return state.item.title if state.item else None
         row = self.bundle.items.get(item_id)
         return None if row is None or self._title is None else self.bundle.item_rows[row][self._title] or None
+
+    def titles(self, item_ids: Sequence[str]) -> list[str | None]:
+        """The titles of items, as ``title`` gives them."""
+        online, row_of, rows, column = self._online, self.bundle.items.get, self.bundle.item_rows, self._title
+        found: list[str | None] = []
+        for item_id in item_ids:
+            if item_id in online or column is None or (row := row_of(item_id)) is None:
+                found.append(self.title(item_id))
+            else:
+                found.append(rows[row][column] or None)
+        return found
+
+    def all_visible(self, item_ids: Iterable[str], now: datetime) -> bool:
+        """Whether all items exist and may be shown at ``now``."""
+        online, items = self._online, self.bundle.items
+        return all(item_id in items if item_id not in online else self.visible(item_id, now) for item_id in item_ids)
 
     def get(self, item_id: str) -> CatalogItem | None:
         """An item as it stands, shown or not; None where there is none."""

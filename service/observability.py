@@ -2,16 +2,16 @@
 
 import json
 import logging
+import random
 import re
 import time
-import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 logger = logging.getLogger(__name__)
@@ -25,6 +25,9 @@ trace_id: ContextVar[str | None] = ContextVar("trace_id", default=None)
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?P<trace>(?!0{32})[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
 _SANE_REQUEST_ID = re.compile(r"[\x20-\x7e]{1,128}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_READING = frozenset({"GET", "HEAD"})
+_REFUSED = 400
+_SLOW_S = 1.0
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _STAGE_SECONDS = (0.0001, 0.00025, 0.0005, *_SECONDS)
 _NAMED_PATTERNS = 6
@@ -83,6 +86,12 @@ class Metrics:
             registry=registry,
             buckets=(1, 2, 4, 8, 16, 32),
         )
+        self.recalls = Counter(
+            "i3rec_search_recalls",
+            "Searches, by whether what was found before could be given again.",
+            ("known",),
+            registry=registry,
+        )
         self.journal_batch = Histogram(
             "i3rec_journal_batch_records",
             "Records that shared one flush to disk.",
@@ -104,18 +113,9 @@ class Metrics:
         )
         self.cache_healthy = Gauge("i3rec_cache_healthy", "1 while the feature cache answers.", registry=registry)
 
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
+    def stage(self, name: str) -> "_Stage":
         """Times one stage, for the metrics and for this request's own answer: ``with metrics.stage("encode"): ...``."""
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            seconds = time.perf_counter() - started
-            self.stage_seconds.labels(name).observe(seconds)
-            spent = stages.get()
-            if spent is not None:
-                spent[name] = spent.get(name, 0.0) + seconds
+        return _Stage(self, name)
 
     def count_item(self, present: Sequence[str], missing: Sequence[str]) -> None:
         """Counts a written item under its pattern; a model of many modalities is counted by their number alone."""
@@ -127,14 +127,53 @@ class Metrics:
 
     def count_shown(self, new: int, trained: int) -> None:
         """Counts places in a list."""
-        self.impressions.labels("new").inc(new)
-        self.impressions.labels("trained").inc(trained)
+        _labelled(self.impressions, "new").inc(new)
+        _labelled(self.impressions, "trained").inc(trained)
+
+    def count_list(self, strategy: str) -> None:
+        """Counts a list."""
+        _labelled(self.recommendations, strategy).inc()
+
+    def count_recall(self, *, known: bool) -> None:
+        """Counts a search that was remembered, or was not."""
+        _labelled(self.recalls, "yes" if known else "no").inc()
+
+    def count_arm(self, arm: str) -> None:
+        """Counts a list for a user in an arm of a split test."""
+        _labelled(self.arm_lists, arm).inc()
 
     def serves(self, version: str) -> None:
         """Notes that a version serves from now on."""
         self.model_swaps.labels("done").inc()
         self.model_info.clear()
         self.model_info.labels(version).set(1)
+
+
+@lru_cache(maxsize=4096)
+def _labelled(metric: Any, *values: object) -> Any:
+    """A metric's child for some labels; finding it anew takes longer than counting."""
+    return metric.labels(*values)
+
+
+class _Stage:
+    """Times a block."""
+
+    __slots__ = ("_metrics", "_name", "_started")
+
+    def __init__(self, metrics: Metrics, name: str) -> None:
+        self._metrics = metrics
+        self._name = name
+        self._started = 0.0
+
+    def __enter__(self) -> None:
+        self._started = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        seconds = time.perf_counter() - self._started
+        _labelled(self._metrics.stage_seconds, self._name).observe(seconds)
+        spent = stages.get()
+        if spent is not None:
+            spent[self._name] = spent.get(self._name, 0.0) + seconds
 
 
 class RequestContext:
@@ -150,9 +189,9 @@ class RequestContext:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        identity = _sane(Headers(scope=scope).get("x-request-id")) or uuid.uuid4().hex
+        identity, trace = _ids(scope)
         request_id.set(identity)
-        trace_id.set(_trace(Headers(scope=scope).get("traceparent", "")))
+        trace_id.set(trace)
         spent: dict[str, float] = {}
         stages.set(spent)
         model_version.set(self._serving())
@@ -163,9 +202,9 @@ class RequestContext:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-Id"] = identity
-                headers["Server-Timing"] = _server_timing(spent, time.perf_counter() - started)
+                timing = _server_timing(spent, time.perf_counter() - started)
+                own = ((b"x-request-id", identity.encode()), (b"server-timing", timing.encode()))
+                message = {**message, "headers": [*message.get("headers", ()), *own]}
             await send(message)
 
         try:
@@ -176,10 +215,26 @@ class RequestContext:
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path_format", "unmatched")
         method = scope["method"] if scope["method"] in _METHODS else "other"
-        self._metrics.requests.labels(method, route, status).inc()
-        self._metrics.request_seconds.labels(method, route, status).observe(seconds)
-        facts = {"method": method, "route": route, "status": status, "ms": round(seconds * 1000, 3)}
-        logger.info("request", extra=facts)
+        _labelled(self._metrics.requests, method, route, status).inc()
+        _labelled(self._metrics.request_seconds, method, route, status).observe(seconds)
+        # What went well, changed nothing and was quick would drown everything else.
+        ordinary = method in _READING and status < _REFUSED and seconds < _SLOW_S
+        level = logging.DEBUG if ordinary else logging.INFO
+        if logger.isEnabledFor(level):
+            facts = {"method": method, "route": route, "status": status, "ms": round(seconds * 1000, 3)}
+            logger.log(level, "request", extra=facts)
+
+
+def _ids(scope: Scope) -> tuple[str, str | None]:
+    """The request's id, the caller's or a new one, and the id of its trace, if it has one."""
+    identity = trace = None
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            identity = identity or _sane(value.decode("latin-1"))
+        elif name == b"traceparent":
+            trace = trace or _trace(value.decode("latin-1"))
+    # No secret: and the system's own randomness would cost a call to it, and with that the turn of this thread.
+    return identity or f"{random.getrandbits(128):032x}", trace
 
 
 def _sane(value: str | None) -> str | None:

@@ -9,6 +9,7 @@ import binascii
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from service.errors import InvalidCursor
 
@@ -55,5 +56,6 @@ def read_cursor(text: str, most: int) -> Shown:
     return Shown(frozenset(body[start : start + _BYTES] for start in range(0, len(body), _BYTES)))
 
 
+@lru_cache(maxsize=1 << 16)
 def _hash(item_id: str) -> bytes:
     return hashlib.blake2b(item_id.encode(), digest_size=_BYTES).digest()

@@ -64,6 +64,10 @@ class VectorIndex(Protocol):
         """The same for several queries, all answered from the same state of the index."""
         ...
 
+    def recall(self, query: Query) -> list[Hit] | None:
+        """What a search for a query with a key would find now, where that is known without one; takes no time."""
+        ...
+
     def __len__(self) -> int: ...
 
 

@@ -85,13 +85,22 @@ class Recommender:
             UnknownUser: ``strict``, and neither the model nor the journal knows the user.
             StorageUnavailable: ``strict``, and only the journal, which cannot be read now, may know the user.
         """
-        quick = await self._quickly(user_id, wish) if wish.plain and self._searches else None
+        quick = await self.quickly(user_id, wish)
         return quick or (await self.for_users([user_id], wish, strict=strict))[0]
 
-    async def _quickly(self, user_id: str, wish: Wish) -> Recommendation | None:
-        """The list, where everything but the search itself is at hand and takes no time; else None."""
+    async def quickly(self, user_id: str, wish: Wish) -> Recommendation | None:
+        """The list for one user, where everything but the search is at hand and takes no time; else None.
+
+        Raises:
+            ModelUnavailable: nothing serves.
+            ModelNotServing: another version serves than the wish names.
+            Overloaded: so many searches wait.
+            TimeoutError: the search takes too long.
+        """
         interactions = self._histories.known(user_id)
-        if interactions is None or self._searches is None or self._reading.exploration.places(wish.k):
+        if interactions is None or self._searches is None or not wish.plain:
+            return None
+        if self._reading.exploration.places(wish.k):
             return None
         servable = self._handle.serving(wish.model, user_id)
         user = find_user(servable, user_id, interactions)
@@ -99,9 +108,10 @@ class Recommender:
             return None
         index_seq = servable.index_seq
         allowed = self._filter(servable, user, wish)
+        key = f"all:{user_id}" if wish.include_seen else user_id
         with self._metrics.stage("search"):
-            hits = await self._searches.find(servable.index, allowed.query(user.vector, wish.k + 1))
-        if not all(servable.visible(hit.item_id, allowed.now) for hit in hits):
+            hits = await self._searches.find(servable.index, allowed.query(user.vector, wish.k + 1, key))
+        if not servable.all_visible([hit.item_id for hit in hits], allowed.now):
             return None  # a writer is between its two steps
         page = Page(hits[: wish.k], more=len(hits) > wish.k)
         answer = self._recommendation(servable, user, user_id, page, wish, index_seq)
@@ -130,7 +140,7 @@ class Recommender:
         return answers
 
     def _count_arm(self, user_id: str, wish: Wish, answer: Recommendation) -> None:
-        self._metrics.arm_lists.labels(self._handle.arm_of(user_id)).inc()
+        self._metrics.count_arm(self._handle.arm_of(user_id))
         self.shadow.offer(user_id, wish, answer)
 
     async def for_session(self, history: Sequence[str], wish: Wish) -> Recommendation:
@@ -182,7 +192,7 @@ class Recommender:
         for servable, each in made:
             new = servable.newcomers.note_shown(item.item_id for item in each.items)
             self._metrics.count_shown(new, len(each.items) - new)
-            self._metrics.recommendations.labels(each.strategy).inc()
+            self._metrics.count_list(each.strategy)
         return [each for _, each in made]
 
     def _for_user(self, servable: Servable, user_id: str, wish: Wish, *, strict: bool = False) -> Recommendation:
@@ -235,14 +245,16 @@ class Recommender:
         degraded: tuple[str, ...] = (),
     ) -> Recommendation:
         more = page.more and len(wish.shown) + len(page.hits) < self._reading.max_shown
+        ids = [hit.item_id for hit in page.hits]
+        titles = servable.titles(ids)
         return Recommendation(
             user_id,
             _strategy(user, user_id),
             servable.version,
             index_seq,
-            [Suggestion(item_id, score, servable.title(item_id)) for item_id, score in page.hits],
+            [Suggestion(*place) for place in zip(ids, [hit.score for hit in page.hits], titles, strict=True)],
             degraded if self._cache.healthy else (*degraded, "cache"),
-            wish.shown.and_these(hit.item_id for hit in page.hits).cursor() if more else None,
+            wish.shown.and_these(ids).cursor() if more else None,
         )
 
 

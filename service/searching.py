@@ -18,7 +18,7 @@ from service.ports import VectorIndex
 
 logger = logging.getLogger(__name__)
 
-_MOST_TOGETHER = 32
+_MOST_TOGETHER = 16
 
 _Answer = asyncio.Future[list[Hit]]
 _Job = tuple[VectorIndex, Query, _Answer]
@@ -31,11 +31,15 @@ class Searches:
         metrics: of the app.
         threads: how many batches run at the same time.
         most_waiting: how many searches may wait.
+        deadline_s: how long a search may take, waiting included.
     """
 
-    def __init__(self, metrics: Metrics, *, threads: int = 1, most_waiting: int = 200) -> None:
+    def __init__(
+        self, metrics: Metrics, *, threads: int = 1, most_waiting: int = 200, deadline_s: float = 30.0
+    ) -> None:
         self._metrics = metrics
         self._most_waiting = most_waiting
+        self._deadline_s = deadline_s
         self._waiting: SimpleQueue[_Job | None] = SimpleQueue()
         self._threads = [
             threading.Thread(target=self._work, name=f"search-{number}", daemon=True) for number in range(threads)
@@ -48,13 +52,23 @@ class Searches:
 
         Raises:
             Overloaded: so many wait already.
+            TimeoutError: it took too long.
         """
+        known = index.recall(query)
+        self._metrics.count_recall(known=known is not None)
+        if known is not None:
+            return known
         waiting = self._waiting.qsize()
         if waiting >= self._most_waiting:
             raise Overloaded(waiting)
-        answer: _Answer = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        answer: _Answer = loop.create_future()
+        limit = loop.call_later(self._deadline_s, _give_up, answer)
         self._waiting.put((index, query, answer))
-        return await answer
+        try:
+            return await answer
+        finally:
+            limit.cancel()
 
     def close(self) -> None:
         """Ends the threads; what waits is not answered any more."""
@@ -93,6 +107,11 @@ class Searches:
             answers[0].get_loop().call_soon_threadsafe(_deliver, answers, found)
         except RuntimeError:
             logger.debug("search_answer_late", exc_info=True)  # the loop has ended meanwhile
+
+
+def _give_up(answer: _Answer) -> None:
+    if not answer.done():
+        answer.set_exception(TimeoutError())
 
 
 def _deliver(answers: Sequence[_Answer], found: Sequence[list[Hit]] | Exception) -> None:

@@ -91,4 +91,4 @@ def _fold_in(servable: Servable, history: Sequence[str]) -> Vector | None:
 
 def _telling(vector: Vector) -> Vector | None:
     """None in place of a zero vector, to which all items are alike."""
-    return vector if vector.any() else None
+    return vector if any(vector.tolist()) else None  # mostly the first number tells

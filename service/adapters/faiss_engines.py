@@ -15,8 +15,8 @@ _engine: Any = faiss  # its stubs are SWIG's C++ signatures, not those of the Py
 Scores = NDArray[np.float32]
 
 _CHUNK = 1 << 16
-_FEW_QUERIES = 2  # of more at once the matrix product is quicker
-_SPARE = 48  # candidates beyond those wanted, so that rounding seldom calls for a second look
+_MOST_QUERIES = 1000
+_SPARE = 16  # candidates beyond those wanted, so that rounding seldom calls for a second look
 _MOST_FETCHED = 1024
 _MOST_HALF = 6e4  # float16 ends at 65504
 _HALF = 2.0**-11  # relative rounding of float16 ...
@@ -45,11 +45,32 @@ class HalfEngine:
 
     def find(self, batch: Batch) -> Found:
         """The rows among which the exact best of every query are."""
-        if self._half is None or len(batch.queries) > _FEW_QUERIES:
+        n, b = len(self._matrix), len(batch.queries)
+        most_excluded = int(np.bincount(batch.excluded_by, minlength=b).max()) if batch.excluded.size else 0
+        fetched = min(batch.k + most_excluded + _SPARE, n)
+        if self._half is None or b > _MOST_QUERIES or fetched > _MOST_FETCHED:
             return scan(self._matrix, batch)
-        found = [self._find_one(batch, number) for number in range(len(batch.queries))]
-        numbers = np.repeat(np.arange(len(found)), [len(rows) for rows in found])
-        return Found(numbers, np.concatenate(found))
+        scores, rows = self._fetch(batch.queries, fetched, batch.hidden)
+        kept = rows >= 0
+        if most_excluded:
+            kept &= ~np.isin(rows * b + np.arange(b)[:, None], batch.excluded * b + batch.excluded_by)
+        slack = 2 * (batch.slack + self._slack(batch.queries))
+        enough = np.cumsum(kept, axis=1) >= batch.k
+        kth = scores[np.arange(b), np.argmax(enough, axis=1)]
+        least = np.where(enough[:, -1], kth - slack, -np.inf)
+        # What was not fetched scores no more than what was fetched last; where nothing is left, that is rows of -1.
+        settled = (scores[:, -1] < least) | (rows[:, -1] < 0) | (fetched == n)
+        numbers, places = np.nonzero(kept & (scores >= least[:, None]) & settled[:, None])
+        found = [Found(numbers, rows[numbers, places])]
+        found += [self._look_at_all(batch, number) for number in np.flatnonzero(~settled).tolist()]
+        return Found(np.concatenate([f.queries for f in found]), np.concatenate([f.rows for f in found]))
+
+    def _look_at_all(self, batch: Batch, number: int) -> Found:
+        one, mine = slice(number, number + 1), batch.excluded_by == number
+        excluded = batch.excluded[mine]
+        by = np.zeros(len(excluded), dtype=np.int64)
+        rows = scan(self._matrix, Batch(batch.queries[one], batch.k, batch.slack[one], batch.hidden, excluded, by)).rows
+        return Found(np.full(len(rows), number, dtype=np.int64), rows)
 
     def _copy(self) -> Any:
         if (
@@ -62,41 +83,10 @@ class HalfEngine:
             half.add(np.ascontiguousarray(self._matrix[start : start + _CHUNK]))
         return half
 
-    def _find_one(self, batch: Batch, number: int) -> Numbers:
-        query, excluded = batch.queries[number], batch.excluded[batch.excluded_by == number]
-        fetched = min(batch.k + len(excluded) + _SPARE, len(self._matrix))
-        if fetched <= _MOST_FETCHED:
-            scores, rows = self._fetch(query, fetched, batch.hidden)
-            kept = ~np.isin(rows, excluded) if excluded.size else np.ones(len(rows), dtype=bool)
-            slack = float(batch.slack[number]) + self._slack(query)
-            if self._settled(scores, kept, batch.k, slack, fetched):
-                scores, rows = scores[kept], rows[kept]
-                least = scores[batch.k - 1] - 2 * slack if len(scores) >= batch.k else -np.inf
-                return rows[scores >= least]
-        alone = Batch(
-            batch.queries[number : number + 1],
-            batch.k,
-            batch.slack[number : number + 1],
-            batch.hidden,
-            excluded,
-            np.zeros(len(excluded), dtype=np.int64),
-        )
-        return scan(self._matrix, alone).rows
-
-    def _settled(
-        self, scores: NDArray[np.float32], kept: NDArray[np.bool_], k: int, slack: float, fetched: int
-    ) -> bool:
-        """Whether nothing that was not fetched can be among the best."""
-        if len(scores) < fetched:
-            return True  # there is no more
-        wanted = scores[kept]
-        return len(wanted) >= k and float(scores[-1]) < float(wanted[k - 1]) - 2 * slack
-
-    def _fetch(self, query: Matrix, k: int, hidden: Numbers) -> tuple[Scores, Numbers]:
+    def _fetch(self, queries: Matrix, k: int, hidden: Numbers) -> tuple[Scores, Numbers]:
         _engine.omp_set_num_threads(self._threads)  # holds for the calling thread only
-        scores, rows = self._half.search(query[None], k, params=self._parameters(hidden))
-        there = rows[0] >= 0
-        return scores[0][there], rows[0][there]
+        scores, rows = self._half.search(queries, k, params=self._parameters(hidden))
+        return scores, rows
 
     def _parameters(self, hidden: Numbers) -> Any:
         if not hidden.size:
@@ -110,6 +100,7 @@ class HalfEngine:
             self._hidden = last = (hidden, _engine.SearchParameters(sel=selector))
         return last[1]
 
-    def _slack(self, query: Matrix) -> float:
-        norm = float(np.linalg.norm(query.astype(np.float64)))
-        return (_HALF * self._longest + _TINY * float(np.sqrt(self._d))) * norm
+    def _slack(self, queries: Matrix) -> NDArray[np.float64]:
+        norms = np.linalg.norm(queries.astype(np.float64), axis=1)
+        slack: NDArray[np.float64] = (_HALF * self._longest + _TINY * np.sqrt(self._d)) * norms
+        return slack

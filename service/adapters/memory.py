@@ -77,6 +77,9 @@ class MemoryIndex:
             for query in queries
         ]
 
+    def recall(self, query: Query) -> None:
+        """Nothing is remembered."""
+
     def _excluded(self, query: Query) -> set[str]:
         rows = [] if query.exclude_rows is None else query.exclude_rows.tolist()
         return {*query.exclude, *(self._first[row] for row in rows)}

@@ -14,6 +14,7 @@ import numpy as np
 
 from model_store import IdMap
 from service.adapters.exact_scan import Numbers
+from service.adapters.recollection import SPARE, Recollections
 from service.adapters.segment_search import Ask, best_of_all, best_within
 from service.adapters.segments import NONE, Delta, Engine, ExactEngine, Main, View, with_rows, without_rows
 from service.domain import Hit, Matrix, Query, Vector
@@ -31,6 +32,7 @@ class SegmentedIndex:
         vectors: theirs, (n, d) float32; kept, not copied.
         make_engine: searches a main segment.
         min_delta: rows that are never folded into the main segment, and never too many to be wasted.
+        remembered: how many lists are kept for those who ask again.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class SegmentedIndex:
         *,
         make_engine: MakeEngine = ExactEngine,
         min_delta: int = 4096,
+        remembered: int = 0,
     ) -> None:
         self._first = item_ids if isinstance(item_ids, IdMap) else IdMap(item_ids)
         self._later: dict[str, int] = {}  # id → slot, of items that came since
@@ -47,6 +50,8 @@ class SegmentedIndex:
         self._d = vectors.shape[1]
         self._make_engine = make_engine
         self._min_delta = min_delta
+        self._recollections = Recollections(remembered)
+        self._spare = SPARE if remembered else 0
         self._writing = threading.Lock()
         self._folding: threading.Thread | None = None
         vectors = np.asarray(vectors, dtype=np.float32)  # a memory map stays one
@@ -66,6 +71,7 @@ class SegmentedIndex:
             slots = [self._slot(item_id) for item_id in latest]
             main_dead, delta_dead = self._without(np.array(slots, dtype=np.int64))
             delta = self._view.delta
+            delta.gone.extend(latest)
             delta.append(slots, np.asarray(vectors, dtype=np.float32)[list(latest.values())])
             self._view = View.of(self._view.main, main_dead, delta, delta_dead)
             self._fold_if_overgrown()
@@ -74,6 +80,7 @@ class SegmentedIndex:
         """Removes items; unknown ids are ignored."""
         with self._writing:
             main_dead, delta_dead = self._without(np.unique(self._slots_of(item_ids)))
+            self._view.delta.gone.extend(item_ids)
             self._view = View.of(self._view.main, main_dead, self._view.delta, delta_dead)
             self._fold_if_overgrown()
 
@@ -91,11 +98,16 @@ class SegmentedIndex:
         together = {number: ask for number, ask in asks.items() if ask.allow is None}
         if together:
             found = best_of_all(view, list(together.values()), self._ids_of)
-            for number, hits in zip(together, found, strict=True):
-                answers[number] = hits
+            for (number, ask), hits in zip(together.items(), found, strict=True):
+                self._recollections.remember(view, queries[number], ask.k, hits)
+                answers[number] = hits[: queries[number].k]
         for number in asks.keys() - together.keys():
             answers[number] = best_within(view, asks[number], self._ids_of)
         return answers
+
+    def recall(self, query: Query) -> list[Hit] | None:
+        """The list for a query with a key, from what was found before; None where the index must be searched."""
+        return self._recollections.recall(self._view, query, self._ids_of) if query.k > 0 else None
 
     def settle(self) -> None:
         """Waits until nothing is being folded."""
@@ -131,7 +143,8 @@ class SegmentedIndex:
         if query.exclude_rows is not None:
             rows = query.exclude_rows.astype(np.int64)
             exclude = np.concatenate([exclude, rows]) if exclude.size else rows
-        return Ask(vector, query.k, exclude, allow)
+        k = query.k if query.key is None or query.allow is not None else query.k + self._spare
+        return Ask(vector, k, exclude, allow)
 
     def _without(self, slots: Numbers) -> tuple[Numbers, Numbers]:
         """The dead rows of both segments, once these slots have none that is alive."""

@@ -88,6 +88,7 @@ class Delta:
     longest: float = 0.0
     latest: dict[int, int] = field(default_factory=dict)  # slot → its latest row
     before: list[int] = field(default_factory=list)  # row → the row its slot had before in here, or -1
+    gone: list[str] = field(default_factory=list)  # ids whose row was taken away or replaced, in that order
 
     @classmethod
     def empty(cls, d: int, capacity: int = 64) -> "Delta":
@@ -139,6 +140,7 @@ class View:
         slots: theirs.
         delta_dead: its rows that are gone, ascending.
         longest: the largest Euclidean norm of a row of the delta.
+        gone: how many ids stand in the delta's list of those.
     """
 
     main: Main
@@ -148,12 +150,15 @@ class View:
     slots: NDArray[np.int64]
     delta_dead: Numbers
     longest: float
+    gone: int
 
     @classmethod
     def of(cls, main: Main, main_dead: Numbers, delta: Delta, delta_dead: Numbers) -> "View":
         """The view of this very moment; call it where no writer is."""
         n = delta.size
-        return cls(main, main_dead, delta, delta.matrix[:n], delta.slots[:n], delta_dead, delta.longest)
+        return cls(
+            main, main_dead, delta, delta.matrix[:n], delta.slots[:n], delta_dead, delta.longest, len(delta.gone)
+        )
 
     def __len__(self) -> int:
         return len(self.main) - len(self.main_dead) + len(self.slots) - len(self.delta_dead)

@@ -170,7 +170,12 @@ class Deadline:
 
             await self._app(scope, receive, send_in_time)
         if limit.cancelled_caught:
-            await _refuse(scope, receive, send, 504, f"expected an answer within {self._seconds:g} s")
+            await refuse_late(scope, receive, send, self._seconds)
+
+
+async def refuse_late(scope: Scope, receive: Receive, send: Send, seconds: float) -> None:
+    """Answers that it took too long."""
+    await _refuse(scope, receive, send, 504, f"expected an answer within {seconds:g} s")
 
 
 def _key_of(headers: Headers) -> str | None:

@@ -51,7 +51,7 @@ async def reached(
             raise RequestValidationError([error]) from exc
 
 
-def once_each(request: Request) -> None:
+async def once_each(request: Request) -> None:
     """Refuses parameters that come twice, lists apart, so that none is passed over in silence.
 
     Raises:

@@ -93,7 +93,7 @@ async def similar(
     """What somebody would get whose history is this item alone, without the item itself; also for hidden items."""
     if not request.scope.get("raw_path", b"").partition(b"?")[0].endswith(_SIMILAR.encode()):
         # The slash was percent-encoded: it belongs to the id of an item that happens to end like this route.
-        no_query(request)
+        await no_query(request)
         return await get_item(item_id + _SIMILAR, services, request.headers.getlist("If-None-Match"))
     wish = wish_of(query, services.settings)
     return _respond(await services.recommender.similar(item_id, wish))

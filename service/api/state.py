@@ -1,6 +1,6 @@
 """What the routes are given: made by ``service.app`` in the lifespan, found in each request's state."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, TypedDict
 
@@ -47,7 +47,7 @@ class State(TypedDict):
     services: Services
 
 
-def _services(request: Request) -> Services:
+async def _services(request: Request) -> Services:
     services: Services = request.state.services
     return services
 
@@ -55,7 +55,7 @@ def _services(request: Request) -> Services:
 WithServices = Annotated[Services, Depends(_services)]
 
 
-def no_query(request: Request) -> None:
+async def no_query(request: Request) -> None:
     """Refuses query parameters on a route that has none, so that a misplaced one is noticed."""
     if request.query_params:
         raise RequestValidationError(
@@ -71,10 +71,10 @@ def media_type(headers: Headers) -> str:
     return headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def accepts(*expected: str) -> Callable[[Request], None]:
+def accepts(*expected: str) -> Callable[[Request], Awaitable[None]]:
     """A dependency that refuses bodies that do not say they are of one of these media types."""
 
-    def check(request: Request) -> None:
+    async def check(request: Request) -> None:
         found = media_type(request.headers)
         if found not in expected:
             raise HTTPException(415, f"expected content type {' or '.join(expected)}, found {found or 'none'!r}")

@@ -1,4 +1,4 @@
-"""Conformance of every VectorIndex, and FAISS against brute force."""
+"""Conformance of every VectorIndex, and segments against brute force."""
 
 import threading
 from collections.abc import Callable
@@ -13,7 +13,8 @@ from service.adapters.faiss_engines import HalfEngine
 from service.adapters.memory import MemoryIndex
 from service.adapters.ranking import exact_scores
 from service.adapters.segmented_index import SegmentedIndex
-from service.domain import Matrix, Vector
+from service.adapters.segments import ExactEngine
+from service.domain import Matrix, Query, Vector
 from service.ports import VectorIndex
 
 D = 3
@@ -194,14 +195,17 @@ def test_search_equals_brute_force_at_size() -> None:
         assert found(index, query, k, exclude=exclude) == expected(items, query, k, exclude)
 
 
-class FaissMachine(RuleBasedStateMachine):
-    """Any sequence of changes to a FAISS index leaves it equal to a dict."""
+class IndexMachine(RuleBasedStateMachine):
+    """Any sequence of changes to an index leaves it equal to a dict."""
 
     @initialize(first=st.dictionaries(IDS, ROW))
     def start(self, first: dict[str, Vector]) -> None:
         """Builds both."""
         self.items = dict(first)
-        self.index = SegmentedIndex(list(first), vectors(*first.values()), min_delta=3)
+        self.tastes: dict[str, Vector] = {}
+        self.index = SegmentedIndex(
+            list(first), vectors(*first.values()), make_engine=HalfEngine, min_delta=3, remembered=4
+        )
 
     @rule(changes=st.dictionaries(IDS, ROW, max_size=4))
     def upsert(self, changes: dict[str, Vector]) -> None:
@@ -221,6 +225,17 @@ class FaissMachine(RuleBasedStateMachine):
         """Finds the same."""
         assert found(self.index, query, k, exclude=exclude) == expected(self.items, query, k, exclude)
 
+    @rule(query=ROW, k=st.integers(1, 6), exclude=st.frozensets(IDS, max_size=3), key=st.sampled_from("uvwxyz"))
+    def ask_again(self, query: Vector, k: int, exclude: frozenset[str], key: str) -> None:
+        """What is remembered is what a search would find; who asks for the first time is remembered afterwards."""
+        vector = self.tastes.setdefault(key, query)
+        asked = Query(vector, k, exclude, key=key)
+        known = self.index.recall(asked)
+
+        hits = known if known is not None else self.index.search_many([asked])[0]
+
+        assert [tuple(hit) for hit in hits] == expected(self.items, vector, k, exclude)
+
     @invariant()
     def equal_size(self) -> None:
         """Holds as many."""
@@ -228,8 +243,8 @@ class FaissMachine(RuleBasedStateMachine):
             assert len(self.index) == len(self.items)
 
 
-TestFaissMachine = FaissMachine.TestCase
-TestFaissMachine.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+TestIndexMachine = IndexMachine.TestCase
+TestIndexMachine.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
 
 
 def test_searches_during_writes_never_return_what_is_excluded() -> None:
@@ -256,3 +271,111 @@ def test_searches_during_writes_never_return_what_is_excluded() -> None:
         reader.join()
 
     assert not faults
+
+
+def remembering(n: int = 500) -> tuple[SegmentedIndex, dict[str, Vector], Query]:
+    """An index that remembers, what is in it, and a query with a key that has been asked once."""
+    rows = np.random.default_rng(5).normal(size=(n, D)).astype(np.float32)
+    items = {f"i{number:04}": row for number, row in enumerate(rows)}
+    index = SegmentedIndex(list(items), rows, remembered=3)
+    query = Query(QUERY, 5, frozenset({"i0007"}), None, np.array([1, 2, 3]), "u")
+    assert index.recall(query) is None
+    index.search_many([query])
+    return index, items, query
+
+
+def told(items: dict[str, Vector], query: Query, exclude: frozenset[str] = frozenset()) -> list:
+    """What ``remembering``'s query must give."""
+    return expected(items, query.vector, query.k, exclude | {"i0007", "i0001", "i0002", "i0003"})
+
+
+def test_who_asks_again_is_answered_without_a_search() -> None:
+    """Also after items were taken away and added, of those the user saw meanwhile, and for a shorter list."""
+    index, items, query = remembering()
+    best = [item_id for item_id, _ in told(items, query)]
+
+    assert [tuple(hit) for hit in index.recall(query) or ()] == told(items, query)
+    index.remove(best[:2])
+    index.upsert(["new", best[2]], vectors([9, 0, 0], [-9, 0, 0]))
+    items = {i: v for i, v in items.items() if i not in best[:2]} | {"new": vectors([9, 0, 0])[0]}
+    items[best[2]] = vectors([-9, 0, 0])[0]
+    assert [tuple(hit) for hit in index.recall(query) or ()] == told(items, query)
+    seen = query._replace(exclude=frozenset({"i0007", "new"}), k=3)
+    assert [tuple(hit) for hit in index.recall(seen) or ()] == told(items, seen, frozenset({"new"}))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"vector": np.array([0, 1, 0], np.float32)},
+        {"exclude": frozenset()},
+        {"key": "v"},
+        {"key": None},
+        {"allow": ["i0001"]},
+        {"k": 100},
+    ],
+    ids=lambda other: next(iter(other)),
+)
+def test_another_question_is_searched_for(other: dict) -> None:
+    """What was found says nothing of another taste, of fewer exclusions, of somebody else, nor of what lies beyond."""
+    index, _, query = remembering()
+
+    assert index.recall(query._replace(**other)) is None
+
+
+def test_what_is_remembered_ends() -> None:
+    """With too many changes, with too many of its items gone, once segments are folded, and as others come."""
+    index, items, query = remembering()
+    index.remove([item_id for item_id, _ in expected(items, QUERY, 25)])
+    assert index.recall(query) is None
+
+    index, _, query = remembering()
+    index.upsert([f"n{n}" for n in range(300)], np.ones((300, D), np.float32))
+    assert index.recall(query) is None
+
+    index, _, query = remembering()
+    for key in "abc":
+        index.search_many([query._replace(key=key)])
+    assert index.recall(query) is None
+    assert index.recall(query._replace(key="c")) is not None
+
+
+def test_folding_keeps_what_is_written_meanwhile() -> None:
+    """While segments are folded, writers go on; afterwards nothing is lost, doubled or back again."""
+    rng = np.random.default_rng(8)
+    ids = [f"i{n:03}" for n in range(60)]
+    items: dict[str, Vector] = {}
+    index = SegmentedIndex([], np.zeros((0, D), np.float32), make_engine=HalfEngine, min_delta=4)
+    for _ in range(400):
+        item_id = str(rng.choice(ids))
+        if rng.random() < 0.3:
+            items.pop(item_id, None)
+            index.remove([item_id])
+        else:
+            items[item_id] = rng.normal(size=D).astype(np.float32)
+            index.upsert([item_id], items[item_id][None])
+    index.settle()
+
+    assert found(index, QUERY, 100) == expected(items, QUERY, 100)
+    assert len(index) == len(items)
+
+
+def test_failed_folding_changes_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """Where no new main segment can be made, the old ones answer on, and it is tried again with the next write."""
+    made: list[int] = []
+
+    def make_engine(matrix: Matrix) -> ExactEngine:
+        made.append(len(matrix))
+        if len(made) == 2:
+            raise MemoryError
+        return ExactEngine(matrix)
+
+    index = SegmentedIndex(["a"], vectors([1, 0, 0]), make_engine=make_engine, min_delta=1)
+    index.upsert(["b", "c"], vectors([2, 0, 0], [3, 0, 0]))
+    index.settle()
+    assert found(index, QUERY, 5) == [("c", 3.0), ("b", 2.0), ("a", 1.0)]
+    assert "index_folding_failed" in caplog.text
+
+    index.remove(["c"])
+    index.settle()
+    assert (found(index, QUERY, 5), made) == ([("b", 2.0), ("a", 1.0)], [1, 3, 2])

@@ -1,0 +1,88 @@
+"""The shortest way to the most frequent answer: ``GET /recommend/{user_id}`` as most callers ask it.
+
+Finding the route, checking every parameter and its kind costs more than the list itself. Where a request has no other
+parameter than ``k``, its answer is made here, by the same use case and of the same bytes; every other one goes its
+ordinary way, which also declares and documents the route.
+"""
+
+import re
+
+import orjson
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from model_store.ids import MAX_ID_LENGTH
+from service.api.guard import refuse_late
+from service.api.problems import refuse_recommender_error
+from service.api.reading import answer_content
+from service.api.state import Services
+from service.domain import Recommendation
+from service.errors import RecommenderError
+from service.lists import Wish
+from service.settings import Settings
+
+_PREFIX = "/recommend/"
+_K = re.compile(rb"(?:k=([1-9]\d{0,5}))?")
+_SEQ_HEADER = b"x-index-seq"
+
+
+class QuickLists:
+    """ASGI middleware that answers plain requests for lists, where everything but the search is at hand.
+
+    Args:
+        app: answers everything else.
+        route: the route it answers for, for the metrics.
+    """
+
+    def __init__(self, app: ASGIApp, route: object) -> None:
+        self._app = app
+        self._route = route
+        self._wishes: dict[int, Wish] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers, or passes the request on."""
+        if scope["type"] == "http" and scope["method"] == "GET" and scope["path"].startswith(_PREFIX):
+            services: Services = scope["state"]["services"]
+            user_id, wish = scope["path"][len(_PREFIX) :], self._wish(scope, services.settings)
+            if wish and _is_plain(user_id):
+                scope["route"] = self._route
+                try:
+                    answer = await services.recommender.quickly(user_id, wish)
+                except RecommenderError as exc:
+                    await (await refuse_recommender_error(Request(scope), exc))(scope, receive, send)
+                    return
+                except TimeoutError:
+                    await refuse_late(scope, receive, send, services.settings.deadline_s)
+                    return
+                if answer:
+                    await _send(answer, send)
+                    return
+        await self._app(scope, receive, send)
+
+    def _wish(self, scope: Scope, settings: Settings) -> Wish | None:
+        """What is asked for; None where it is more than a length, or not within the limits."""
+        match = _K.fullmatch(scope["query_string"])
+        if match is None or any(name == _SEQ_HEADER for name, _ in scope["headers"]):
+            return None
+        k = int(match[1]) if match[1] else settings.default_k
+        if k > settings.max_k:
+            return None
+        if k not in self._wishes:
+            self._wishes[k] = Wish(k)  # there are no more than max_k of them
+        return self._wishes[k]
+
+
+def _is_plain(user_id: str) -> bool:
+    """Whether an id needs no closer look."""
+    return 0 < len(user_id) <= MAX_ID_LENGTH and user_id.isascii() and user_id.isprintable()
+
+
+async def _send(answer: Recommendation, send: Send) -> None:
+    body = orjson.dumps(answer_content(answer))
+    headers = [
+        (b"x-model-version", answer.model_version.encode("latin-1")),
+        (b"content-length", b"%d" % len(body)),
+        (b"content-type", b"application/json"),
+    ]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
