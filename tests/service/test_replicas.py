@@ -81,12 +81,14 @@ async def test_both_rank_alike(replicas: Replicas) -> None:
     assert lists[0] == lists[1]
 
 
-async def test_interactions_count_on_the_other_replica_at_once(replicas: Replicas) -> None:
-    """What a user did is read from the journal."""
-    await replicas.one.post("/interactions", json={"user_id": "u", "item_id": "i03", "event_id": "e"})
+async def test_interactions_count_on_the_other_replica(replicas: Replicas) -> None:
+    """At once to a read with X-Index-Seq, also where that replica has answered for the user before."""
+    assert (await replicas.other.get("/recommend/u?k=100")).json()["strategy"] == "popular"
+    noted = await replicas.one.post("/interactions", json={"user_id": "u", "item_id": "i03", "event_id": "e"})
     again = await replicas.other.post("/interactions", json={"user_id": "u", "item_id": "i03", "event_id": "e"})
     assert (again.json()["accepted"], again.json()["repeated"]) == (0, 1)
-    answer = (await replicas.other.get("/recommend/u?k=100")).json()
+    token = {"X-Index-Seq": noted.headers["X-Index-Seq"]}
+    answer = (await replicas.other.get("/recommend/u?k=100", headers=token)).json()
     assert answer["strategy"] == "personal"
     assert "i03" not in {item["item_id"] for item in answer["items"]}
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 import sqlalchemy
@@ -47,8 +48,9 @@ async def test_service_without_model_waits_for_one(run_app: Any, tmp_path: Path,
             assert "no model version has been promoted" in response.json()["detail"]
 
         make_version(store, "v1")
-        while (await client.get("/readyz")).status_code != 200:
-            pass
+        with anyio.fail_after(30):
+            while (await client.get("/readyz")).status_code != 200:  # noqa: ASYNC110 - asks over HTTP
+                await anyio.sleep(0.01)
         assert (await client.post("/items", json={"item_id": "x"})).status_code == 201
 
 

@@ -207,20 +207,25 @@ async def test_erasing_refuses_impossible_user_ids(client: httpx.AsyncClient, us
 
 
 async def test_without_journal_nothing_is_taken_and_lists_say_so(running: Any) -> None:
-    """A journal that refuses gives 503 to writes; trained users are served as the training left them, and told so."""
-    before = (await running.client.get("/recommend/u0")).json()
+    """A journal that refuses gives 503 to writes; whose history is not at hand is served as the training left them."""
+    before = (await running.client.get("/recommend/u1")).json()
     await running.client.post("/interactions", json={"user_id": "u0", "item_id": "i07"})
+    for user in ("u1", "stranger"):  # the journal must be asked about them from now on
+        assert (await running.client.delete(f"/users/{user}")).status_code == 204
     running.services.feedback._journal.close()  # white box: the shortest way to a journal that refuses
 
     noted = await running.client.post("/interactions", json=EVENT)
     erased = await running.client.delete("/users/u0")
-    trained = (await running.client.get("/recommend/u0")).json()
+    at_hand = (await running.client.get("/recommend/u0")).json()
+    trained = (await running.client.get("/recommend/u1")).json()
     stranger = await running.client.get("/recommend/stranger")
     strict = await running.client.get("/recommend/stranger?strict=true")
 
     for refused in (noted, erased, strict):
         assert (refused.status_code, refused.json()["type"]) == (503, "urn:i3rec:problem:storage-unavailable")
         assert int(refused.headers["retry-after"]) > 0
+    assert (at_hand["strategy"], at_hand["degraded"]) == ("personal", [])
+    assert "i07" not in {item["item_id"] for item in at_hand["items"]}
     assert (trained["strategy"], trained["degraded"]) == ("personal", ["history"])
     assert trained["items"] == before["items"]
     assert (stranger.json()["strategy"], stranger.json()["degraded"]) == ("popular", ["history"])
