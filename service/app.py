@@ -13,12 +13,14 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
 from model_store import Bundle, ModelStore
+from service.adapters.checkpoint_files import CheckpointFiles
 from service.adapters.faiss_index import FaissIndex
 from service.adapters.memory import MemoryCache
 from service.adapters.onnx_encoder import OnnxEncoder
 from service.adapters.onnx_featurizer import OnnxFeaturizer
 from service.adapters.redis_cache import RedisCache
 from service.adapters.redis_wakeups import RedisWakeups
+from service.adapters.sql_dialects import file_of
 from service.adapters.sql_journal import SqlJournal
 from service.api import batch, bodies, guard, health, idempotency, inventory, items, models, problems, recommend, users
 from service.api.openapi import DESCRIPTION, complete
@@ -26,6 +28,7 @@ from service.api.state import Services, State
 from service.building import Builder, Engines
 from service.bulk import Bulk
 from service.catalog import Catalog, WriteLimits
+from service.checkpoints import Checkpoints, CheckpointWriter
 from service.errors import RecommenderError
 from service.exploration import Exploration
 from service.feedback import Feedback
@@ -35,7 +38,7 @@ from service.inventory import Inventory
 from service.models import Models
 from service.observability import Metrics, RequestContext
 from service.peers import Peers
-from service.ports import Encoder, FeatureCache, Featurizer, Journal, Wakeups
+from service.ports import CheckpointStore, Encoder, FeatureCache, Featurizer, Journal, Wakeups
 from service.recommend import Reading, Recommender
 from service.replay import Replay
 from service.settings import Settings
@@ -50,6 +53,7 @@ class Backends:
     cache: FeatureCache
     engines: Engines
     wakeups: Wakeups | None = None
+    checkpoints: CheckpointStore | None = None
 
 
 def open_journal(settings: Settings, on_batch: Callable[[int], object] = lambda _: None) -> Journal:
@@ -76,7 +80,16 @@ def open_backends(settings: Settings, metrics: Metrics) -> Backends:
             wakeups.wrote()
 
     journal = open_journal(settings, on_batch)
-    return Backends(journal, _cache(settings, journal.identity), engines(settings), wakeups)
+    cache = _cache(settings, journal.identity)
+    return Backends(journal, cache, engines(settings), wakeups, _open_checkpoints(settings))
+
+
+def _open_checkpoints(settings: Settings) -> CheckpointStore | None:
+    """Beside the journal's file, if it has one and the settings name no other place."""
+    file, directory = file_of(settings.journal_url), settings.checkpoints
+    if directory is None and file:
+        directory = file.with_name(f"{file.name}.checkpoints")
+    return CheckpointFiles(directory) if directory and settings.checkpoint_every_s else None
 
 
 def _cache(settings: Settings, namespace: str) -> FeatureCache:
@@ -172,14 +185,20 @@ async def _serving(
 ) -> AsyncIterator[Services]:
     """Everything that runs beside the requests, while they are answered."""
     journal, replay = used.journal, Replay(used.cache)
-    builder = Builder(ModelStore(settings.model_store), journal, replay, used.engines)
-    models_follower = ModelFollower(builder, handle, used.cache, metrics, settings.keep_models)
+    models = ModelStore(settings.model_store)
+    checkpoints = Checkpoints(used.checkpoints, journal, models) if used.checkpoints else None
+    writer = CheckpointWriter(checkpoints, handle) if checkpoints else None
+    builder = Builder(models, journal, replay, used.engines, checkpoints)
+    on_exchange = writer.wake if writer else lambda: None
+    models_follower = ModelFollower(builder, handle, used.cache, metrics, settings.keep_models, on_exchange)
     others = JournalFollower(handle, journal, replay, metrics)
     services = _wire(settings, handle, used, metrics, models_follower, others)
     async with anyio.create_task_group() as tasks:
         await models_follower.refresh()
         tasks.start_soon(models_follower.run, settings.model_poll_s)
         tasks.start_soon(others.run, settings.follow_poll_s)
+        if writer:
+            tasks.start_soon(writer.run, settings.checkpoint_every_s)
         if settings.compact_every_s:
             tasks.start_soon(keep_compact, journal, settings.compact_every_s)
         if used.wakeups:
@@ -188,6 +207,8 @@ async def _serving(
         tasks.start_soon(services.recommender.shadow.run)
         yield services
         tasks.cancel_scope.cancel()
+    if writer:
+        await writer.finish(others.catch_up)
 
 
 def _keys(settings: Settings) -> dict[str, guard.Access]:
