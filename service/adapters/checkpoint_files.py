@@ -40,7 +40,7 @@ class CheckpointFiles:
                 return read_checkpoint(file, basis)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration) as exc:
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, StopIteration) as exc:
             raise StorageUnavailable(f"{path}: {exc!r}") from exc
 
     def save(self, checkpoint: Checkpoint) -> None:

@@ -1,18 +1,21 @@
 """A checkpoint as bytes: a line of facts, the vectors, lines of descriptions, and a checksum over all of it.
 
 ```
-{"format": 1, "journal": …, "version": …, "manifest": …, "watermark": …, "d": …, "seq": …, "vectors": …, …}
+{"format": 1, "journal": …, "version": …, "manifest": …, "watermark": …, "d": …, "seq": …, "names": …, …}
 embeddings          vectors × d little-endian float32
 history embeddings  histories × d little-endian float32, of those that have one
-[[item id, seq, since, digest, description or null, encoding or null], …]    some hundred items a line
+[[item id, seq, since, digest, description or null, pattern or null, confidence, has history], …]
 sha256 of everything before, 32 bytes
 ```
+
+A pattern is a place among the ``names``, which are pairs of the modalities that were present and missing; an item
+without an encoding has none.
 """
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any, BinaryIO, TypeVar
 
@@ -24,11 +27,12 @@ from service.domain import Basis, Checkpoint, Encoding, Matrix, Online, Vector
 
 _FORMAT = 1
 _LITTLE_ENDIAN = np.dtype("<f4")
-_SOME = 512  # so that no single step keeps other threads waiting
+_SOME = 128  # so that no single step keeps other threads waiting, nor leaves much to the garbage collector
 _CHUNK = 1 << 20
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
 T = TypeVar("T")
+_Names = tuple[tuple[str, ...], tuple[str, ...]]
 
 
 def write_checkpoint(file: BinaryIO, checkpoint: Checkpoint) -> None:
@@ -45,7 +49,8 @@ def read_checkpoint(file: BinaryIO, basis: Basis) -> Checkpoint:
 
     Raises:
         OSError: the file cannot be read.
-        ValueError, KeyError, TypeError: it is not whole, of another format, or stands on another basis.
+        ValueError, LookupError, TypeError, AttributeError, StopIteration: it is not whole, of another format, or
+            stands on another basis.
     """
     _check(file)
     facts = orjson.loads(file.readline())
@@ -54,39 +59,36 @@ def read_checkpoint(file: BinaryIO, basis: Basis) -> Checkpoint:
     found = {name: facts[name] for name in asdict(basis)}
     if found != asdict(basis):
         raise ValueError(f"expected {asdict(basis)}, found {found}")
-    vectors = _Vectors(_read_matrix(file, facts["vectors"], basis.d), _read_matrix(file, facts["histories"], basis.d))
+    vectors = _Vectors(
+        iter(_read_matrix(file, facts["vectors"], basis.d)),
+        iter(_read_matrix(file, facts["histories"], basis.d)),
+        [(tuple(present), tuple(missing)) for present, missing in facts["names"]],
+    )
     lines = (orjson.loads(file.readline()) for _ in range(facts["lines"]))
     online = {row[0]: _state(row, vectors, basis.version) for line in lines for row in line}
     return Checkpoint(basis, facts["seq"], online)
 
 
+@dataclass(frozen=True, slots=True)
 class _Vectors:
-    """Gives out vectors in the order in which they were written."""
+    """Vectors in the order in which they were written, and the names that go with them."""
 
-    def __init__(self, embeddings: Matrix, histories: Matrix) -> None:
-        self._embeddings = iter(embeddings)
-        self._histories = iter(histories)
-        self._names: dict[tuple[str, ...], tuple[str, ...]] = {}
-
-    def encoding(self, facts: Sequence[Any], version: str) -> Encoding:
-        """The next encoding."""
-        confidence, present, missing, has_history = facts
-        history = next(self._histories) if has_history else None
-        return Encoding(next(self._embeddings), history, confidence, self._same(present), self._same(missing), version)
-
-    def _same(self, names: list[str]) -> tuple[str, ...]:
-        """Names as a tuple, one for all who have the same."""
-        return self._names.setdefault(tuple(names), tuple(names))
+    embeddings: Iterator[Vector]
+    histories: Iterator[Vector]
+    names: Sequence[_Names]
 
 
 def _parts(checkpoint: Checkpoint) -> Iterator[bytes]:
     online, d = checkpoint.online, checkpoint.basis.d
     encodings = [state.encoding for state in online.values() if state.encoding]
     histories = [each.history_embedding for each in encodings if each.history_embedding is not None]
+    names = list({(each.present, each.missing): None for each in encodings})
+    patterns = {pair: place for place, pair in enumerate(names)}
     facts = {
         "format": _FORMAT,
         **asdict(checkpoint.basis),
         "seq": checkpoint.seq,
+        "names": names,
         "vectors": len(encodings),
         "histories": len(histories),
         "lines": -(-len(online) // _SOME),
@@ -95,7 +97,7 @@ def _parts(checkpoint: Checkpoint) -> Iterator[bytes]:
     yield from _vectors((each.embedding for each in encodings), d)
     yield from _vectors(histories, d)
     for some in _batches(online.items()):
-        yield orjson.dumps([_row(item_id, state) for item_id, state in some]) + b"\n"
+        yield orjson.dumps([_row(item_id, state, patterns) for item_id, state in some]) + b"\n"
 
 
 def _vectors(vectors: Iterable[Vector], d: int) -> Iterator[bytes]:
@@ -106,21 +108,24 @@ def _vectors(vectors: Iterable[Vector], d: int) -> Iterator[bytes]:
         yield rows.astype(_LITTLE_ENDIAN).tobytes()
 
 
-def _row(item_id: str, state: Online) -> tuple[object, ...]:
-    description, encoding = state.item and description_of(state.item), state.encoding
-    encoded = encoding and (
-        float(encoding.confidence),
-        encoding.present,
-        encoding.missing,
-        encoding.history_embedding is not None,
-    )
-    return item_id, state.seq, state.since, state.digest.hex(), description, encoded
+def _row(item_id: str, state: Online, patterns: Mapping[_Names, int]) -> tuple[object, ...]:
+    description = state.item and description_of(state.item)
+    facts = (item_id, state.seq, state.since, state.digest.hex(), description)
+    if state.encoding is None:
+        return *facts, None, None, None
+    encoding = state.encoding
+    pattern = patterns[encoding.present, encoding.missing]
+    return *facts, pattern, float(encoding.confidence), encoding.history_embedding is not None
 
 
 def _state(row: Sequence[Any], vectors: _Vectors, version: str) -> Online:
-    item_id, seq, since, digest, description, encoded = row
+    item_id, seq, since, digest, description, pattern, confidence, has_history = row
     item = None if description is None else item_without_features(item_id, description)
-    encoding = None if encoded is None else vectors.encoding(encoded, version)
+    encoding = None
+    if pattern is not None:
+        present, missing = vectors.names[pattern]
+        history = next(vectors.histories) if has_history else None
+        encoding = Encoding(next(vectors.embeddings), history, float(confidence), present, missing, version)
     return Online(seq, item, encoding, since, bytes.fromhex(digest))
 
 

@@ -84,7 +84,7 @@ def test_checkpoints_come_back_bit_for_bit(files: CheckpointFiles, tmp_path: Pat
     assert names(tmp_path) == ["4f.v1.0.checkpoint"]
 
 
-@pytest.mark.parametrize("n", [0, 1, 511, 512, 513, 1025])
+@pytest.mark.parametrize("n", [0, 1, 127, 128, 129, 300])
 def test_checkpoints_of_every_size_come_back(files: CheckpointFiles, n: int) -> None:
     """Also where the number of items is that of whole lines, and where there is none."""
     online = {str(k): Online(k, Item(str(k)), encoding(k, history=k % 3 > 0), k, bytes(16)) for k in range(n)}
@@ -169,9 +169,10 @@ def test_renamed_checkpoints_are_refused(files: CheckpointFiles, tmp_path: Path,
         (b'"vectors":3', b'"vectors":9'),
         (b'"lines":1', b'"lines":2'),
         (b'"seq":9,', b""),
-        (b'["gone",5,5,"",null,null]', b'["gone",5,5]'),
+        (b'["gone",5,5,"",null,null,null,null]', b'["gone",5,5]'),
         (b'"hidden":true', b'"unseen":true'),
         (b'"gone",5,5,""', b'"gone",5,5,7'),
+        (b'"names":[[', b'"names":[],"n":[['),
     ],
 )
 def test_sound_files_that_say_something_else_are_refused(
@@ -199,6 +200,15 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(files: Checkp
 
     assert plain(files.load(BASIS)) == plain(checkpoint(9))
     assert len(names(tmp_path)) == 1
+
+
+def test_a_confidence_that_is_no_number_is_refused(files: CheckpointFiles) -> None:
+    """JSON has no word for it: the file is as good as damaged, and is not taken to be without an encoding."""
+    wrong = replace(encoding(1), confidence=float("nan"))
+    files.save(checkpoint(12, wrong=Online(12, Item("wrong"), wrong, 12, b"")))
+
+    with pytest.raises(StorageUnavailable):
+        files.load(BASIS)
 
 
 def test_a_directory_that_cannot_be_made_is_said_to_be_so(tmp_path: Path) -> None:
