@@ -7,6 +7,7 @@ from functools import partial
 
 import anyio
 from anyio import CapacityLimiter, to_thread
+from anyio.abc import TaskGroup
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
@@ -14,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
 from model_store import Bundle, ModelStore
+from service.adapters.checkpoint_files import CheckpointFiles
 from service.adapters.faiss_engines import HalfEngine
 from service.adapters.memory import MemoryCache
 from service.adapters.onnx_encoder import OnnxEncoder
@@ -21,6 +23,7 @@ from service.adapters.onnx_featurizer import OnnxFeaturizer
 from service.adapters.redis_cache import RedisCache
 from service.adapters.redis_wakeups import RedisWakeups
 from service.adapters.segmented_index import SegmentedIndex
+from service.adapters.sql_dialects import file_of
 from service.adapters.sql_journal import SqlJournal
 from service.api import (
     batch,
@@ -41,6 +44,7 @@ from service.api.state import Services, State
 from service.building import Builder, Engines
 from service.bulk import Bulk
 from service.catalog import Catalog, WriteLimits
+from service.checkpoints import Checkpoints, CheckpointWriter
 from service.errors import RecommenderError
 from service.exploration import Exploration
 from service.feedback import Feedback
@@ -51,7 +55,7 @@ from service.inventory import Inventory
 from service.models import Models
 from service.observability import Metrics, RequestContext
 from service.peers import Peers
-from service.ports import Encoder, FeatureCache, Featurizer, Journal, Wakeups
+from service.ports import CheckpointStore, Encoder, FeatureCache, Featurizer, Journal, Wakeups
 from service.recommend import Reading, Recommender
 from service.replay import Replay
 from service.searching import Searches
@@ -67,6 +71,7 @@ class Backends:
     cache: FeatureCache
     engines: Engines
     wakeups: Wakeups | None = None
+    checkpoints: CheckpointStore | None = None
 
 
 def open_journal(settings: Settings, on_batch: Callable[[int], object] = lambda _: None) -> Journal:
@@ -93,7 +98,16 @@ def open_backends(settings: Settings, metrics: Metrics) -> Backends:
             wakeups.wrote()
 
     journal = open_journal(settings, on_batch)
-    return Backends(journal, _cache(settings, journal.identity), engines(settings), wakeups)
+    cache = _cache(settings, journal.identity)
+    return Backends(journal, cache, engines(settings), wakeups, _open_checkpoints(settings))
+
+
+def _open_checkpoints(settings: Settings) -> CheckpointStore | None:
+    """Beside the journal's file, if it has one and the settings name no other place."""
+    file, directory = file_of(settings.journal_url), settings.checkpoints
+    if directory is None and file:
+        directory = file.with_name(f"{file.name}.checkpoints")
+    return CheckpointFiles(directory) if directory and settings.checkpoint_every_s else None
 
 
 def _cache(settings: Settings, namespace: str) -> FeatureCache:
@@ -194,8 +208,12 @@ async def _serving(
 ) -> AsyncIterator[Services]:
     """Everything that runs beside the requests, while they are answered."""
     journal, replay = used.journal, Replay(used.cache)
-    builder = Builder(ModelStore(settings.model_store), journal, replay, used.engines)
-    models_follower = ModelFollower(builder, handle, used.cache, metrics, settings.keep_models)
+    models = ModelStore(settings.model_store)
+    checkpoints = Checkpoints(used.checkpoints, journal, models) if used.checkpoints else None
+    writer = CheckpointWriter(checkpoints, handle) if checkpoints else None
+    builder = Builder(models, journal, replay, used.engines, checkpoints)
+    on_exchange = writer.wake if writer else lambda: None
+    models_follower = ModelFollower(builder, handle, used.cache, metrics, settings.keep_models, on_exchange)
     histories = Histories(journal, settings.max_history)
     others = JournalFollower(handle, journal, replay, metrics, histories)
     searches = Searches(
@@ -205,18 +223,28 @@ async def _serving(
     async with anyio.create_task_group() as tasks:
         await models_follower.refresh()
         tasks.start_soon(models_follower.run, settings.model_poll_s)
-        tasks.start_soon(others.run, settings.follow_poll_s)
-        if settings.compact_every_s:
-            tasks.start_soon(keep_compact, journal, settings.compact_every_s)
-        if used.wakeups:
-            tasks.start_soon(used.wakeups.tell, journal.identity)
-            tasks.start_soon(used.wakeups.listen, journal.identity, others.wake)
         tasks.start_soon(services.recommender.shadow.run)
+        _keep_up(tasks, settings, used, others)
+        if writer:
+            tasks.start_soon(writer.run, settings.checkpoint_every_s)
         try:
             yield services
         finally:
             searches.close()
         tasks.cancel_scope.cancel()
+    if writer:
+        await writer.finish(others.catch_up)
+
+
+def _keep_up(tasks: TaskGroup, settings: Settings, used: Backends, others: JournalFollower) -> None:
+    """Starts what looks after the journal: following it, telling others of it, keeping it small."""
+    journal = used.journal
+    tasks.start_soon(others.run, settings.follow_poll_s)
+    if settings.compact_every_s:
+        tasks.start_soon(keep_compact, journal, settings.compact_every_s)
+    if used.wakeups:
+        tasks.start_soon(used.wakeups.tell, journal.identity)
+        tasks.start_soon(used.wakeups.listen, journal.identity, others.wake)
 
 
 def _guards(settings: Settings) -> list[Middleware]:

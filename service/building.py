@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from anyio import CapacityLimiter, to_thread
 
 from model_store import Bundle, IdMap, ModelStore
+from service.checkpoints import Checkpoints
 from service.domain import Matrix
 from service.ports import Encoder, Featurizer, Journal, VectorIndex
 from service.replay import Replay
@@ -37,13 +38,22 @@ class Builder:
         journal: holds what was written online.
         replay: applies it.
         engines: run the versions.
+        checkpoints: spare the journal's older part; None = all of it is read.
     """
 
-    def __init__(self, store: ModelStore, journal: Journal, replay: Replay, engines: Engines) -> None:
+    def __init__(
+        self,
+        store: ModelStore,
+        journal: Journal,
+        replay: Replay,
+        engines: Engines,
+        checkpoints: Checkpoints | None = None,
+    ) -> None:
         self.store = store
         self._journal = journal
         self._replay = replay
         self._engines = engines
+        self._checkpoints = checkpoints
         self._limiter = CapacityLimiter(1)
 
     async def build(self, version: str) -> Servable:
@@ -55,7 +65,10 @@ class Builder:
             StorageUnavailable: the journal cannot be read.
         """
         servable = await to_thread.run_sync(self._open, version, limiter=self._limiter)
-        servable.followed = await self._replay.apply(servable, self._journal.latest(), 0)
+        last = await to_thread.run_sync(self._journal.last_seq, limiter=self._limiter)
+        known = servable.checkpointed
+        found = await self._replay.apply(servable, self._journal.latest(known), known)
+        servable.followed = max(last, found)  # whatever comes after the last item's record is about users
         await self.catch_up(servable)
         await to_thread.run_sync(verify, servable, limiter=self._limiter)
         return servable
@@ -74,7 +87,10 @@ class Builder:
         encoder = self._engines.open_encoder(bundle)
         index = self._engines.build_index(bundle.items, bundle.item_embeddings)
         featurizer = self._engines.open_featurizer(bundle)
-        return Servable(bundle, encoder, index, featurizer=featurizer, watermark=self._watermark(bundle))
+        servable = Servable(bundle, encoder, index, featurizer=featurizer, watermark=self._watermark(bundle))
+        if self._checkpoints:
+            self._checkpoints.restore(servable)
+        return servable
 
     def _watermark(self, bundle: Bundle) -> int:
         """The last ``seq`` of this journal that the training data contains; 0 where it came from another journal."""

@@ -176,6 +176,58 @@ class Record:
     repeated: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Online:
+    """What the journal says about one item; ``item`` is None once it is deleted.
+
+    ``encoding`` is None where the vector that holds is the bundle's; ``digest`` stands for the features.
+    """
+
+    seq: int
+    item: Item | None
+    encoding: Encoding | None
+    since: int
+    digest: bytes
+
+    @property
+    def listed(self) -> bool:
+        """Whether its owner wants it shown, whatever the time."""
+        return self.item is not None and self.item.available and not self.item.hidden
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What a checkpoint stands on: where one of these is another, it says nothing.
+
+    Attributes:
+        journal: identity of the journal.
+        version: of the model.
+        manifest: sha256 of the version's manifest, and so of all its files.
+        watermark: last ``seq`` of the journal that counts as trained on.
+        d: embedding size.
+    """
+
+    journal: str
+    version: str
+    manifest: str
+    watermark: int
+    d: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What a model version holds of the items written online.
+
+    Attributes:
+        seq: every record up to this one is part of it, or made void by a later one.
+        online: item id → what the journal says; may know later records as well.
+    """
+
+    basis: Basis
+    seq: int
+    online: Mapping[str, Online]
+
+
 class Hit(NamedTuple):
     """One result of an index search."""
 

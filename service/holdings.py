@@ -10,7 +10,7 @@ from hashlib import blake2b
 import numpy as np
 
 from model_store import Bundle
-from service.domain import CatalogItem, Encoding, EncodingReport, Item, PutItem, Record, Vector
+from service.domain import CatalogItem, Encoding, EncodingReport, Item, Online, PutItem, Record, Vector
 from service.facets import Facets
 from service.newcomers import Newcomers
 from service.trained import (
@@ -34,25 +34,6 @@ class Standing:
 
     since: int
     encoding: Encoding | None
-
-
-@dataclass(frozen=True, slots=True)
-class Online:
-    """What the journal says about one item; ``item`` is None once it is deleted.
-
-    ``encoding`` is None where the vector that holds is the bundle's; ``digest`` stands for the features.
-    """
-
-    seq: int
-    item: Item | None
-    encoding: Encoding | None
-    since: int
-    digest: bytes
-
-    @property
-    def listed(self) -> bool:
-        """Whether its owner wants it shown, whatever the time."""
-        return self.item is not None and self.item.available and not self.item.hidden
 
 
 class Holdings:
@@ -104,21 +85,27 @@ class Holdings:
         before = self._online.get(item_id)
         if before and record.seq <= before.seq:
             return False
-        item = record.entry.item if isinstance(record.entry, PutItem) else None
         if not self.needs_encoding(record):
             encoding = None
         elif encoding is None or encoding.model_version != self.version:
             raise ValueError(f"record {record.seq}: expected an encoding by {self.version}, found {encoding}")
-        digest = _digest(item.modalities) if item else b""
-        after = Online(record.seq, item and replace(item, modalities={}, made_by={}), encoding, _since(record), digest)
+        self._hold(item_id, online(record, encoding))
+        return True
+
+    def _hold(self, item_id: str, after: Online) -> None:
+        before = self._online.get(item_id)
         self.facets.move(before.item if before else self._trained_item(item_id), after.item)
         self._online[item_id] = after
-        self._online_items += (item is not None) - (before is not None and before.item is not None)
-        if item is None:
+        self._online_items += (after.item is not None) - (before is not None and before.item is not None)
+        if after.item is None:
             self.newcomers.remove(item_id)
         elif item_id not in self.bundle.items:
-            self.newcomers.put(item_id, record.seq)
-        return True
+            self.newcomers.put(item_id, after.seq)
+
+    def known(self) -> dict[str, Online]:
+        """What the journal says of each item, as of one moment."""
+        with self.lock:
+            return self._online.copy()
 
     def latest_seq(self, item_id: str) -> int:
         """The ``seq`` of the latest record of an item, its deletion included; 0 where it has none."""
@@ -256,6 +243,13 @@ class Holdings:
         start = bisect_right(self._by_id, after, key=lambda row: id_of(int(row)))
         rows = map(int, self._by_id[start:])
         return ((id_of(row), row) for row in rows if id_of(row) not in self._online)
+
+
+def online(record: Record, encoding: Encoding | None) -> Online:
+    """What a record about an item says of it."""
+    item = record.entry.item if isinstance(record.entry, PutItem) else None
+    digest = _digest(item.modalities) if item else b""
+    return Online(record.seq, item and replace(item, modalities={}, made_by={}), encoding, _since(record), digest)
 
 
 def _since(record: Record) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Protocol
 
-from service.domain import Encoding, Entry, Hit, Matrix, Query, Raw, Record, Vector
+from service.domain import Basis, Checkpoint, Encoding, Entry, Hit, Matrix, Query, Raw, Record, Vector
 
 
 class Encoder(Protocol):
@@ -130,6 +130,14 @@ class Journal(Protocol):
         """
         ...
 
+    def changed(self, after: int) -> dict[str, int]:
+        """The items that were written since the record ``after``, each with the ``seq`` of its latest record.
+
+        Raises:
+            StorageUnavailable: the journal cannot be read.
+        """
+        ...
+
     def find(self, item_id: str) -> Record | None:
         """The latest record of an item, its features included; None where it was never written.
 
@@ -178,6 +186,37 @@ class Journal(Protocol):
 
     def close(self) -> None:
         """Finishes pending writes and lets go of the storage."""
+        ...
+
+
+class CheckpointStore(Protocol):
+    """Keeps the latest checkpoint of each journal and model version. Synchronous. Losing all of them loses nothing.
+
+    Several processes may share one: what is loaded is always whole.
+    """
+
+    def load(self, basis: Basis) -> Checkpoint | None:
+        """The checkpoint of a journal and version; None where there is none.
+
+        Raises:
+            StorageUnavailable: it cannot be read, is damaged, or stands on another basis.
+        """
+        ...
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Puts a checkpoint in the place of the one before.
+
+        Raises:
+            StorageUnavailable: it cannot be written; the one before is as it was.
+        """
+        ...
+
+    def prune(self, journal: str, versions: Collection[str]) -> None:
+        """Removes the checkpoints of a journal that are of none of these versions, and what was left half written.
+
+        Raises:
+            StorageUnavailable: something cannot be removed.
+        """
         ...
 
 

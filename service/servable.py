@@ -1,14 +1,14 @@
 """Everything of one model version."""
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model_store import Bundle
-from service.domain import Encoding, Record, Vector, item_of
+from service.domain import Encoding, Online, Record, Vector, item_of
 from service.holdings import Holdings
 from service.ports import Encoder, Featurizer, VectorIndex
 from service.trained import Rows
@@ -46,6 +46,7 @@ class Servable(Holdings):
         self.featurizer = featurizer
         self.index = index
         self.followed = 0  # everything up to this seq is applied, whoever wrote it
+        self.checkpointed = 0  # everything up to this seq is part of a checkpoint
         self._index_seq = 0
         self._displaced: set[str] = set()  # items of the bundle whose own vector is not in the index now
         self._expiries: list[tuple[datetime, int, str]] = []  # heap
@@ -87,6 +88,16 @@ class Servable(Holdings):
                 self._index_seq = max(self._index_seq, record.seq)
             self._update_index(sorted(touched))
         return existed
+
+    def restore(self, known: Mapping[str, Online]) -> None:
+        """Makes hold what ``known()`` gave elsewhere; only where nothing was applied yet."""
+        with self.lock:
+            # The latest first: that is the order of the newcomers, who then need not be moved for each other.
+            for item_id, state in sorted(known.items(), key=lambda pair: pair[1].seq, reverse=True):
+                self._hold(item_id, state)
+                self._note_expiry(item_id, state.seq)
+                self._index_seq = max(self._index_seq, state.seq)
+            self._update_index(sorted(known))
 
     def _note_expiry(self, item_id: str, seq: int) -> None:
         item = self._online[item_id].item

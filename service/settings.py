@@ -30,6 +30,9 @@ class Settings(BaseSettings):
 
     model_store: Path = Field(description="Directory of the model store.")
     journal_url: str = Field(default="sqlite:///var/journal.sqlite3", description="SQLAlchemy URL of the journal.")
+    checkpoints: Path | None = Field(
+        default=None, description="Directory of the checkpoints; none = beside the journal's file, if it has one."
+    )
     redis_url: str | None = Field(
         default=None, description="URL of the Redis feature cache; none = a cache in the process."
     )
@@ -91,6 +94,11 @@ class Settings(BaseSettings):
     )
     compact_every_s: float = Field(
         default=3600, ge=0, description="How often records that later ones have made void are removed; 0 = never."
+    )
+    checkpoint_every_s: float = Field(
+        default=300,
+        ge=0,
+        description="How often it is kept what was written, so that the next start is quick, seconds; 0 = never.",
     )
     cache_ttl_s: int = Field(default=7 * 24 * 3600, ge=1, description="Life of a cached encoding in Redis, seconds.")
     cache_timeout_s: float = Field(default=0.1, gt=0, description="How long Redis is waited for, seconds.")

@@ -59,10 +59,17 @@ class ModelFollower:
         cache: is asked now and then whether it answers.
         metrics: of the app.
         keep: how many of the versions that served before are kept in memory.
+        on_exchange: is called whenever another version serves or is on trial.
     """
 
     def __init__(
-        self, builder: Builder, handle: ServableHandle, cache: FeatureCache, metrics: Metrics, keep: int = 1
+        self,
+        builder: Builder,
+        handle: ServableHandle,
+        cache: FeatureCache,
+        metrics: Metrics,
+        keep: int = 1,
+        on_exchange: Callable[[], object] = lambda: None,
     ) -> None:
         self._builder = builder
         self._store = builder.store
@@ -73,6 +80,7 @@ class ModelFollower:
         self._attempts = Attempts()
         self._trials = Attempts()
         self._most_kept = keep
+        self._on_exchange = on_exchange
         self._kept: OrderedDict[str, Servable] = OrderedDict()
 
     @property
@@ -129,6 +137,7 @@ class ModelFollower:
         async with self._handle.exchanging():
             await self._builder.catch_up(servable)
             then()
+        self._on_exchange()
 
     def _serve(self, servable: Servable) -> None:
         before = self._handle.peek

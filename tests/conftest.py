@@ -1,12 +1,18 @@
-"""Small real model versions and a real Redis server, shared by all tests that need one."""
+"""Small real model versions, a real Redis server and a real PostgreSQL server, shared by all tests that need one."""
 
+import os
+import pwd
+import shutil
 import subprocess
+import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 
 from model_store import BundleContents, HistoryRule, IdMap, Manifest, ModelStore
 
@@ -188,3 +194,53 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
     server.start()
     yield server
     server.kill()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """A PostgreSQL cluster of its own behind a socket file, made by the server's own tools; its directory."""
+    tools = {name: _tool(name) for name in ("initdb", "pg_ctl")}
+    if not all(tools.values()):
+        pytest.skip("PostgreSQL's initdb and pg_ctl are not installed")
+    home = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp"))  # short: it holds a socket
+    user = _unprivileged() if os.geteuid() == 0 else None  # the server refuses to run as root
+    if user:
+        shutil.chown(home, user)
+    data = str(home / "data")
+    options = f"-k {home} -c listen_addresses='' -c fsync=off"
+    _run(tools["initdb"], "-D", data, "-A", "trust", "-U", "i3rec", "-E", "UTF8", "--locale=C", user=user)
+    _run(tools["pg_ctl"], "-D", data, "-w", "-l", str(home / "log"), "-o", options, "start", user=user)
+    try:
+        yield str(home)
+    finally:
+        _run(tools["pg_ctl"], "-D", data, "-m", "immediate", "stop", user=user)
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture
+def postgres_url(postgres_server: str) -> str:
+    """Of an empty database."""
+    name = f"journal_{uuid.uuid4().hex}"
+    address = "postgresql+psycopg://i3rec@/{}?host=" + postgres_server
+    engine = sa.create_engine(address.format("postgres"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    engine.dispose()
+    return address.format(name)
+
+
+def _unprivileged() -> str:
+    """A user of this machine who may run a server."""
+    names = {entry.pw_name for entry in pwd.getpwall()}
+    return "postgres" if "postgres" in names else "nobody"
+
+
+def _tool(name: str) -> str | None:
+    """A program of the server; Debian keeps them out of the path."""
+    places = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
+    return shutil.which(name) or (str(places[-1]) if places else None)
+
+
+def _run(*command: str | None, user: str | None) -> None:
+    arguments = [part for part in command if part is not None]
+    subprocess.run(arguments, check=True, capture_output=True, user=user, timeout=120)

@@ -163,6 +163,11 @@ class MemoryJournal:
         later = [record for record in latest.values() if record.seq > after]
         return iter(sorted(later, key=lambda record: record.seq))
 
+    def changed(self, after: int) -> dict[str, int]:
+        """The items written since ``after``, with the ``seq`` of their latest records."""
+        named = ((item_of(record.entry), record.seq) for record in self.latest(after))
+        return {item_id: seq for item_id, seq in named if item_id is not None}
+
     def find(self, item_id: str) -> Record | None:
         """The latest record of an item."""
         return next((record for record in self.latest() if item_of(record.entry) == item_id), None)

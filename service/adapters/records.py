@@ -3,6 +3,7 @@
 import base64
 import binascii
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -43,18 +44,39 @@ def encode_payload(entry: Entry) -> str:
         item = entry.item
         facts |= {
             "modalities": {name: _pack(vector) for name, vector in item.modalities.items()},
-            "title": item.title,
-            "categories": item.categories,
-            "attributes": dict(item.attributes),
-            "available": item.available,
-            "hidden": item.hidden,
-            "expires_at": item.expires_at.isoformat() if item.expires_at else None,
+            **description_of(item),
             "since": entry.since,
             "made_by": dict(item.made_by),
         }
     elif isinstance(entry, Interact):
         facts |= {"kind": entry.kind, "at": entry.at.isoformat() if entry.at else None}
     return orjson.dumps(facts).decode()
+
+
+def description_of(item: Item) -> dict[str, Any]:
+    """What is stored of an item beside its features."""
+    return {
+        "title": item.title,
+        "categories": item.categories,
+        "attributes": dict(item.attributes),
+        "available": item.available,
+        "hidden": item.hidden,
+        "expires_at": item.expires_at.isoformat() if item.expires_at else None,
+    }
+
+
+def item_without_features(item_id: str, facts: Mapping[str, Any]) -> Item:
+    """The item of which ``description_of`` gave these facts."""
+    expires_at = facts["expires_at"]
+    return Item(
+        item_id,
+        title=facts["title"],
+        categories=tuple(facts["categories"]),
+        attributes=facts["attributes"],
+        available=facts["available"],
+        hidden=facts["hidden"],
+        expires_at=datetime.fromisoformat(expires_at) if expires_at else None,
+    )
 
 
 def decode_entry(seq: int, columns: Mapping[str, Any], payload: str) -> Entry:
@@ -102,18 +124,8 @@ def _id(columns: Mapping[str, Any], name: str) -> str:
 
 
 def _item(item_id: str, facts: dict[str, Any]) -> Item:
-    expires_at = facts["expires_at"]
-    return Item(
-        item_id,
-        {name: _unpack(text) for name, text in facts["modalities"].items()},
-        facts["title"],
-        tuple(facts["categories"]),
-        facts["attributes"],
-        available=facts["available"],
-        hidden=facts["hidden"],
-        expires_at=datetime.fromisoformat(expires_at) if expires_at else None,
-        made_by=dict(facts.get("made_by", {})),
-    )
+    modalities = {name: _unpack(text) for name, text in facts["modalities"].items()}
+    return replace(item_without_features(item_id, facts), modalities=modalities, made_by=dict(facts.get("made_by", {})))
 
 
 def _pack(vector: Vector) -> str:

@@ -8,8 +8,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-import sqlalchemy as sa
-
+from service.adapters.sql_dialects import file_of
 from service.adapters.sql_tables import ANCESTOR
 from service.errors import StorageUnavailable
 
@@ -110,7 +109,7 @@ def _move_durably(part: Path, target: Path) -> None:
 
 
 def _path_of(url: str) -> Path:
-    address = sa.make_url(url)
-    if address.get_backend_name() != "sqlite" or not address.database:
+    path = file_of(url)
+    if path is None:
         raise StorageUnavailable("a journal on a server is copied by the server's own tools, such as pg_dump")
-    return Path(address.database)
+    return path

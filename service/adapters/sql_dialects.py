@@ -52,6 +52,12 @@ def open_dialect(url: sa.URL, timeout_s: float) -> Dialect:
     raise StorageUnavailable("expected a journal URL sqlite:///PATH or postgresql+psycopg://HOST/DATABASE")
 
 
+def file_of(url: str) -> Path | None:
+    """The file a journal lives in; None where it lives on a server."""
+    address = sa.make_url(url)
+    return Path(address.database) if address.get_backend_name() == "sqlite" and address.database else None
+
+
 class Sqlite:
     """A file; its commits are on disk when they return. Processes on the same machine may share it."""
 

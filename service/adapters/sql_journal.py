@@ -105,6 +105,13 @@ class SqlJournal:
         """The latest record of every item, ordered by ``seq``."""
         return self._pages(sa.select(journal).where(about_items, ~is_void), after)
 
+    def changed(self, after: int) -> dict[str, int]:
+        """The items written since ``after``, with the ``seq`` of their latest records; reads an index only."""
+        later = sa.select(journal.c.item_id, sa.func.max(journal.c.seq).label("seq")).where(
+            about_items, journal.c.seq > after
+        )
+        return {row.item_id: int(row.seq) for row in self._fetch(later.group_by(journal.c.item_id))}
+
     def find(self, item_id: str) -> Record | None:
         """The latest record of an item."""
         mine = sa.select(journal).where(about_items, journal.c.item_id == item_id)

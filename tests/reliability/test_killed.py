@@ -3,6 +3,7 @@
 Shoppers write items, streams of items, interactions and erasures, each shopper its own, exchange the model, and know
 what was acknowledged and what was under way. At a random moment the service is killed. After the restart every item is
 as the last acknowledged write left it, or as the one under way meant it, and every list holds what its user may get.
+Checkpoints are written all the while, so that starts are from some of them, and kills happen in the middle of others.
 """
 
 import json
@@ -173,7 +174,7 @@ def test_what_was_acknowledged_outlives_kills(
     """Over all kills, on one journal: no acknowledged write is lost, nothing deleted or erased returns, no ghost."""
     make_version(published_store, "v2", seed=1, promote=False)
     rng, shoppers = random.Random(kills), [Shopper(number) for number in range(SHOPPERS)]
-    service, writes = start_service(), 0
+    service, writes = start_service(checkpoint_every_s=0.05), 0
     for _ in range(kills):
         acknowledged, wanted = threading.Semaphore(0), rng.randrange(1, _MOST_WRITES)
         for shopper in shoppers:
@@ -194,6 +195,7 @@ def test_what_was_acknowledged_outlives_kills(
             shopper.repeat_events()
         check_lists(shoppers)
     service.stop()
+    assert any((tmp_path / "journal.sqlite3.checkpoints").glob("*.checkpoint"))
 
     journal = SqlJournal(f"sqlite:///{tmp_path}/journal.sqlite3")
     titles = {record.entry.item.title for record in journal.read() if isinstance(record.entry, PutItem)}

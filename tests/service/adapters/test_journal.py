@@ -42,6 +42,16 @@ def test_empty_journal_is_empty(journal: Journal) -> None:
     assert (list(journal.read()), list(journal.latest()), journal.last_seq()) == ([], [], 0)
 
 
+def test_changed_names_the_items_written_since(journal: Journal) -> None:
+    """Each with its latest record, deletions included; users are no items, and what is older is left out."""
+    for entry in (PutItem(item("a")), PutItem(item("b")), Interact("u", "c"), PutItem(item("a")), DeleteItem("d")):
+        journal.append(entry).result(5)
+
+    assert journal.changed(0) == {"a": 4, "b": 2, "d": 5}
+    assert journal.changed(3) == {"a": 4, "d": 5}
+    assert journal.changed(5) == {}
+
+
 def test_items_come_back_bit_for_bit(journal: Journal) -> None:
     """Every part of an item survives, its vectors to the bit, its time with zone."""
     written = Item(
