@@ -19,7 +19,7 @@ from service.adapters.onnx_encoder import OnnxEncoder
 from service.adapters.onnx_featurizer import OnnxFeaturizer
 from service.adapters.redis_cache import RedisCache
 from service.adapters.redis_wakeups import RedisWakeups
-from service.adapters.sql_journal import SqlJournal
+from service.adapters.sql_journal import FlushObserver, SqlJournal
 from service.api import batch, bodies, guard, health, idempotency, inventory, items, models, problems, recommend, users
 from service.api.openapi import DESCRIPTION, complete
 from service.api.state import Services, State
@@ -31,6 +31,7 @@ from service.exploration import Exploration
 from service.feedback import Feedback
 from service.following import JournalFollower, keep_compact
 from service.handle import ServableHandle
+from service.instruments import CacheMetrics
 from service.inventory import Inventory
 from service.models import Models
 from service.observability import Metrics, RequestContext
@@ -40,6 +41,7 @@ from service.recommend import Reading, Recommender
 from service.replay import Replay
 from service.settings import Settings
 from service.sync import ModelFollower
+from service.watching import watch
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +54,18 @@ class Backends:
     wakeups: Wakeups | None = None
 
 
-def open_journal(settings: Settings, on_batch: Callable[[int], object] = lambda _: None) -> Journal:
+def open_journal(
+    settings: Settings,
+    on_batch: Callable[[int], object] = lambda _: None,
+    observer: FlushObserver | None = None,
+) -> Journal:
     """The journal the settings name.
 
     Raises:
         StorageUnavailable: it cannot be opened.
     """
-    return SqlJournal(settings.journal_url, timeout_s=settings.journal_timeout_s, on_batch=on_batch)
+    timeout_s = settings.journal_timeout_s
+    return SqlJournal(settings.journal_url, timeout_s=timeout_s, on_batch=on_batch, observer=observer)
 
 
 def open_backends(settings: Settings, metrics: Metrics) -> Backends:
@@ -70,20 +77,23 @@ def open_backends(settings: Settings, metrics: Metrics) -> Backends:
     redis_url = settings.redis_url
     wakeups = RedisWakeups(redis_url, timeout_s=settings.cache_timeout_s) if redis_url else None
 
-    def on_batch(records: int) -> None:
-        metrics.journal_batch.observe(records)
+    def on_batch(_: int) -> None:
         if wakeups:
             wakeups.wrote()
 
-    journal = open_journal(settings, on_batch)
-    return Backends(journal, _cache(settings, journal.identity), engines(settings), wakeups)
+    journal = open_journal(settings, on_batch, metrics.journal)
+    return Backends(journal, _cache(settings, journal.identity, metrics.cache), engines(settings), wakeups)
 
 
-def _cache(settings: Settings, namespace: str) -> FeatureCache:
+def _cache(settings: Settings, namespace: str, metrics: CacheMetrics) -> FeatureCache:
     if settings.redis_url is None:
         return MemoryCache(settings.cache_max_items)
     return RedisCache(
-        settings.redis_url, ttl_s=settings.cache_ttl_s, timeout_s=settings.cache_timeout_s, namespace=namespace
+        settings.redis_url,
+        ttl_s=settings.cache_ttl_s,
+        timeout_s=settings.cache_timeout_s,
+        namespace=namespace,
+        on_call=metrics.breaker_open.set,
     )
 
 
@@ -171,7 +181,7 @@ async def _serving(
     settings: Settings, used: Backends, handle: ServableHandle, metrics: Metrics
 ) -> AsyncIterator[Services]:
     """Everything that runs beside the requests, while they are answered."""
-    journal, replay = used.journal, Replay(used.cache)
+    journal, replay = used.journal, Replay(used.cache, metrics)
     builder = Builder(ModelStore(settings.model_store), journal, replay, used.engines)
     models_follower = ModelFollower(builder, handle, used.cache, metrics, settings.keep_models)
     others = JournalFollower(handle, journal, replay, metrics)
@@ -181,7 +191,7 @@ async def _serving(
         tasks.start_soon(models_follower.run, settings.model_poll_s)
         tasks.start_soon(others.run, settings.follow_poll_s)
         if settings.compact_every_s:
-            tasks.start_soon(keep_compact, journal, settings.compact_every_s)
+            tasks.start_soon(keep_compact, journal, settings.compact_every_s, metrics)
         if used.wakeups:
             tasks.start_soon(used.wakeups.tell, journal.identity)
             tasks.start_soon(used.wakeups.listen, journal.identity, others.wake)
@@ -220,7 +230,8 @@ def _wire(
         max_history=settings.max_history,
     )
     peers = Peers(others.catch_up, others.spread)
-    _watch(metrics, handle, cache, others)
+    _watch(metrics, handle, others)
+    watch(metrics, handle, cache, follower, others, limits)
     return Services(
         settings,
         handle,
@@ -236,10 +247,9 @@ def _wire(
     )
 
 
-def _watch(metrics: Metrics, handle: ServableHandle, cache: FeatureCache, others: JournalFollower) -> None:
+def _watch(metrics: Metrics, handle: ServableHandle, others: JournalFollower) -> None:
     """Gauges that read their value when they are scraped."""
     metrics.index_size.set_function(lambda: len(handle.peek.index) if handle.peek else 0)
     metrics.online_items.set_function(lambda: handle.peek.online_items if handle.peek else 0)
     metrics.index_seq.set_function(lambda: handle.peek.index_seq if handle.peek else 0)
     metrics.behind_s.set_function(lambda: others.behind_s)
-    metrics.cache_healthy.set_function(lambda: cache.healthy)

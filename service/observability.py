@@ -9,10 +9,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.domain import Strategy
+from service.instruments import REASONS, CacheMetrics, EncodeMetrics, JournalMetrics, ModelMetrics, counter
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +32,7 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _STAGE_SECONDS = (0.0001, 0.00025, 0.0005, *_SECONDS)
 _NAMED_PATTERNS = 6
+_ARMS = ("current", "challenger")
 _LOG_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {
     "message",
     "asctime",
@@ -51,20 +56,20 @@ class Metrics:
         self.items_posted = Counter(
             "i3rec_items_posted", "Items written, by the modalities they had.", ("present",), registry=registry
         )
-        self.recommendations = Counter(
-            "i3rec_recommendations", "Lists served, by strategy.", ("strategy",), registry=registry
+        self.recommendations = counter(
+            "i3rec_recommendations", "Lists served, by strategy.", "strategy", get_args(Strategy), registry
         )
-        self.impressions = Counter(
+        self.impressions = counter(
             "i3rec_impressions",
             "Places in served lists, by whether the model was trained on the item.",
-            ("item",),
-            registry=registry,
+            "item",
+            ("new", "trained"),
+            registry,
         )
         self.interactions = Counter("i3rec_interactions", "Interactions written.", registry=registry)
-        arm = ("arm",)
-        self.arm_lists = Counter("i3rec_arm_lists", "Lists served to users, by arm.", arm, registry=registry)
-        self.arm_interactions = Counter(
-            "i3rec_arm_interactions", "Interactions of users, by the arm they are in.", arm, registry=registry
+        self.arm_lists = counter("i3rec_arm_lists", "Lists served to users, by arm.", "arm", _ARMS, registry)
+        self.arm_interactions = counter(
+            "i3rec_arm_interactions", "Interactions of users, by the arm they are in.", "arm", _ARMS, registry
         )
         self.shadow_overlap = Histogram(
             "i3rec_shadow_overlap",
@@ -77,26 +82,21 @@ class Metrics:
         self.stage_seconds = Histogram(
             "i3rec_stage_seconds", "Time in one stage.", ("stage",), registry=registry, buckets=_STAGE_SECONDS
         )
-        self.journal_batch = Histogram(
-            "i3rec_journal_batch_records",
-            "Records that shared one flush to disk.",
-            registry=registry,
-            buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512),
-        )
-        self.model_swaps = Counter(
-            "i3rec_model_swaps", "Attempts to serve another model version.", ("result",), registry=registry
-        )
-        self.model_info = Gauge(
-            "i3rec_model_info", "1 for the version that serves.", ("model_version",), registry=registry
-        )
+        self.journal = JournalMetrics(registry)
+        self.encoding = EncodeMetrics(registry)
+        self.cache = CacheMetrics(registry)
+        self.models = ModelMetrics(registry)
+        self.degraded = Gauge("i3rec_degraded", "1 while the service does with less.", ("reason",), registry=registry)
         self.index_size = Gauge("i3rec_index_items", "Items that can be found.", registry=registry)
         self.online_items = Gauge("i3rec_online_items", "Items written online.", registry=registry)
+        self.new_items = Gauge("i3rec_new_items", "Items the model was not trained on.", registry=registry)
         self.index_seq = Gauge("i3rec_index_seq", "Highest journal record that is searchable.", registry=registry)
         self.followed = Counter("i3rec_followed", "Times that others' records were applied here.", registry=registry)
         self.behind_s = Gauge(
             "i3rec_behind_seconds", "For how long what other processes wrote may be missing here.", registry=registry
         )
-        self.cache_healthy = Gauge("i3rec_cache_healthy", "1 while the feature cache answers.", registry=registry)
+        for reason in REASONS:
+            self.degraded.labels(reason)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -123,12 +123,6 @@ class Metrics:
         """Counts places in a list."""
         self.impressions.labels("new").inc(new)
         self.impressions.labels("trained").inc(trained)
-
-    def serves(self, version: str) -> None:
-        """Notes that a version serves from now on."""
-        self.model_swaps.labels("done").inc()
-        self.model_info.clear()
-        self.model_info.labels(version).set(1)
 
 
 class RequestContext:
