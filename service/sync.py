@@ -108,8 +108,9 @@ class ModelFollower:
         elif self._handle.peek is not None and self._handle.peek.version == version:
             self._attempts.succeeded()
         elif self._attempts.may_try(version):
-            with self._metrics.models.swap_seconds.time():
-                await self._exchange(self._on_trial(version) or await self._kept_or_built(version))
+            started = time.monotonic()
+            await self._exchange(self._on_trial(version) or await self._kept_or_built(version))
+            self._metrics.models.swap_seconds.observe(time.monotonic() - started)
             self._attempts.succeeded()
 
     async def _kept_or_built(self, version: str) -> Servable:

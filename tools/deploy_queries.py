@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 ROOT = Path(__file__).resolve().parents[1]
 PROMETHEUS = ROOT / "deploy" / "prometheus"
@@ -18,9 +18,7 @@ EMPTY = "Empty while healthy"
 
 _VARIABLES = {"$__rate_interval": "30s", "$__range": "10m", "$instance": ".*"}
 _OURS = re.compile(r"\b(?:i3rec(?::\w+)+|i3rec_\w+)\b")
-_SELECTOR = re.compile(
-    r"(?<![\w:\"])((?:i3rec(?::\w+)+|i3rec_\w+|process_\w+|up)\b(?:\{[^}]*(?:\"[^\"]*\"[^}\"]*)*\})?)"
-)
+_SELECTOR = re.compile(r'(?<![\w:"])(?:i3rec(?::\w+)+|i3rec_\w+|process_\w+|up)\b(?:\{(?:"[^"]*"|[^"}])*\})?')
 _SUFFIXES = ("_bucket", "_count", "_sum", "_total", "_created")
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import yaml
+import yaml  # type: ignore[import-untyped]
 from demo_server import HOST, Server, free_port
 from deploy_queries import PROMETHEUS, ROOT
 

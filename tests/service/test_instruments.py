@@ -4,6 +4,7 @@ import random
 import sqlite3
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,23 @@ async def test_replay_tells_hits_misses_and_batches(run_app: Any, settings: Sett
         assert value(metrics, "i3rec_cache_lookups_total", result="miss") == 3
         assert value(metrics, "i3rec_cache_lookups_total", result="hit") == 0
         assert value(metrics, "i3rec_encode_batch_items_sum", source="replay") == 3
+
+
+async def test_queue_for_the_encoder_is_told(running: Any) -> None:
+    """While every thread for encodings is taken, the gauge says how many requests wait for one."""
+    metrics, limiter = running.services.metrics, running.services.catalog._limits.encode
+    borrowers = [object() for _ in range(int(limiter.total_tokens))]
+    for borrower in borrowers:
+        await limiter.acquire_on_behalf_of(borrower)
+
+    async with anyio.create_task_group() as tasks:
+        for name in "abc":
+            tasks.start_soon(partial(running.client.post, "/items", json={"item_id": name}))
+        await until(lambda: value(metrics, "i3rec_encode_waiting_requests") == 3)
+        for borrower in borrowers:
+            limiter.release_on_behalf_of(borrower)
+
+    assert value(metrics, "i3rec_encode_waiting_requests") == 0
 
 
 async def test_flushes_and_failures_are_told(running: Any, tmp_path: Path) -> None:
