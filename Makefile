@@ -18,7 +18,7 @@ TYPED := model_store service training client benchmarks tools tests/model_store 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check format serve test-slow fuzz bench smoke-compose clean
+.PHONY: help setup demo test check format serve test-slow fuzz bench smoke-compose check-deploy clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ serve: $(STAMP) ## Run the service on this machine, with its state under ./var
 
 smoke-compose: $(STAMP) ## Build the images, run the compose file, try it and take it down (needs Docker)
 	@$(BIN)/python tools/smoke_compose.py
+
+check-deploy: $(STAMP) ## Check rules, alerts and dashboards against a real Prometheus and the real service
+	@$(BIN)/python tools/check_deploy.py
 
 clean: ## Remove .venv, caches and builds; ./var stays
 	@rm -rf $(VENV) build dist *.egg-info client/build client/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage

@@ -2,19 +2,17 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 
 import anyio
-from anyio import CapacityLimiter, to_thread
-from anyio.abc import TaskGroup
+from anyio import to_thread
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
-from model_store import Bundle, ModelStore
+from model_store import Bundle
 from service.adapters.checkpoint_files import CheckpointFiles
 from service.adapters.faiss_engines import HalfEngine
 from service.adapters.memory import MemoryCache
@@ -24,7 +22,7 @@ from service.adapters.redis_cache import RedisCache
 from service.adapters.redis_wakeups import RedisWakeups
 from service.adapters.segmented_index import SegmentedIndex
 from service.adapters.sql_dialects import file_of
-from service.adapters.sql_journal import SqlJournal
+from service.adapters.sql_journal import FlushObserver, SqlJournal
 from service.api import (
     batch,
     bodies,
@@ -40,47 +38,29 @@ from service.api import (
     users,
 )
 from service.api.openapi import DESCRIPTION, complete
-from service.api.state import Services, State
-from service.building import Builder, Engines
-from service.bulk import Bulk
-from service.catalog import Catalog, WriteLimits
-from service.checkpoints import Checkpoints, CheckpointWriter
+from service.api.state import State
+from service.building import Engines
 from service.errors import RecommenderError
-from service.exploration import Exploration
-from service.feedback import Feedback
-from service.following import JournalFollower, keep_compact
 from service.handle import ServableHandle
-from service.histories import Histories
-from service.inventory import Inventory
-from service.models import Models
+from service.instruments import CacheMetrics
 from service.observability import Metrics, RequestContext
-from service.peers import Peers
-from service.ports import CheckpointStore, Encoder, FeatureCache, Featurizer, Journal, Wakeups
-from service.recommend import Reading, Recommender
-from service.replay import Replay
-from service.searching import Searches
+from service.ports import CheckpointStore, Encoder, FeatureCache, Featurizer, Journal
+from service.running import Backends, serving
 from service.settings import Settings
-from service.sync import ModelFollower
 
 
-@dataclass(frozen=True, slots=True)
-class Backends:
-    """What an app stands on. The app that is given them closes them."""
-
-    journal: Journal
-    cache: FeatureCache
-    engines: Engines
-    wakeups: Wakeups | None = None
-    checkpoints: CheckpointStore | None = None
-
-
-def open_journal(settings: Settings, on_batch: Callable[[int], object] = lambda _: None) -> Journal:
+def open_journal(
+    settings: Settings,
+    on_batch: Callable[[int], object] = lambda _: None,
+    observer: FlushObserver | None = None,
+) -> Journal:
     """The journal the settings name.
 
     Raises:
         StorageUnavailable: it cannot be opened.
     """
-    return SqlJournal(settings.journal_url, timeout_s=settings.journal_timeout_s, on_batch=on_batch)
+    timeout_s = settings.journal_timeout_s
+    return SqlJournal(settings.journal_url, timeout_s=timeout_s, on_batch=on_batch, observer=observer)
 
 
 def open_backends(settings: Settings, metrics: Metrics) -> Backends:
@@ -92,13 +72,12 @@ def open_backends(settings: Settings, metrics: Metrics) -> Backends:
     redis_url = settings.redis_url
     wakeups = RedisWakeups(redis_url, timeout_s=settings.cache_timeout_s) if redis_url else None
 
-    def on_batch(records: int) -> None:
-        metrics.journal_batch.observe(records)
+    def on_batch(_: int) -> None:
         if wakeups:
             wakeups.wrote()
 
-    journal = open_journal(settings, on_batch)
-    cache = _cache(settings, journal.identity)
+    journal = open_journal(settings, on_batch, metrics.journal)
+    cache = _cache(settings, journal.identity, metrics.cache)
     return Backends(journal, cache, engines(settings), wakeups, _open_checkpoints(settings))
 
 
@@ -110,11 +89,15 @@ def _open_checkpoints(settings: Settings) -> CheckpointStore | None:
     return CheckpointFiles(directory) if directory and settings.checkpoint_every_s else None
 
 
-def _cache(settings: Settings, namespace: str) -> FeatureCache:
+def _cache(settings: Settings, namespace: str, metrics: CacheMetrics) -> FeatureCache:
     if settings.redis_url is None:
         return MemoryCache(settings.cache_max_items)
     return RedisCache(
-        settings.redis_url, ttl_s=settings.cache_ttl_s, timeout_s=settings.cache_timeout_s, namespace=namespace
+        settings.redis_url,
+        ttl_s=settings.cache_ttl_s,
+        timeout_s=settings.cache_timeout_s,
+        namespace=namespace,
+        on_call=metrics.breaker_open.set,
     )
 
 
@@ -161,7 +144,7 @@ def create_app(settings: Settings, backends: Backends | None = None) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         used = backends or open_backends(settings, metrics)
         try:
-            async with _serving(settings, used, handle, metrics) as services:
+            async with serving(settings, used, handle, metrics) as services:
                 yield {"services": services}
         finally:
             with anyio.CancelScope(shield=True):
@@ -202,51 +185,6 @@ def create_app(settings: Settings, backends: Backends | None = None) -> FastAPI:
     return app
 
 
-@asynccontextmanager
-async def _serving(
-    settings: Settings, used: Backends, handle: ServableHandle, metrics: Metrics
-) -> AsyncIterator[Services]:
-    """Everything that runs beside the requests, while they are answered."""
-    journal, replay = used.journal, Replay(used.cache)
-    models = ModelStore(settings.model_store)
-    checkpoints = Checkpoints(used.checkpoints, journal, models) if used.checkpoints else None
-    writer = CheckpointWriter(checkpoints, handle) if checkpoints else None
-    builder = Builder(models, journal, replay, used.engines, checkpoints)
-    on_exchange = writer.wake if writer else lambda: None
-    models_follower = ModelFollower(builder, handle, used.cache, metrics, settings.keep_models, on_exchange)
-    histories = Histories(journal, settings.max_history)
-    others = JournalFollower(handle, journal, replay, metrics, histories)
-    searches = Searches(
-        metrics, threads=settings.search_threads, most_waiting=settings.max_waiting, deadline_s=settings.deadline_s
-    )
-    services = _wire(settings, handle, used, metrics, models_follower, others, histories, searches)
-    async with anyio.create_task_group() as tasks:
-        await models_follower.refresh()
-        tasks.start_soon(models_follower.run, settings.model_poll_s)
-        tasks.start_soon(services.recommender.shadow.run)
-        _keep_up(tasks, settings, used, others)
-        if writer:
-            tasks.start_soon(writer.run, settings.checkpoint_every_s)
-        try:
-            yield services
-        finally:
-            searches.close()
-        tasks.cancel_scope.cancel()
-    if writer:
-        await writer.finish(others.catch_up)
-
-
-def _keep_up(tasks: TaskGroup, settings: Settings, used: Backends, others: JournalFollower) -> None:
-    """Starts what looks after the journal: following it, telling others of it, keeping it small."""
-    journal = used.journal
-    tasks.start_soon(others.run, settings.follow_poll_s)
-    if settings.compact_every_s:
-        tasks.start_soon(keep_compact, journal, settings.compact_every_s)
-    if used.wakeups:
-        tasks.start_soon(used.wakeups.tell, journal.identity)
-        tasks.start_soon(used.wakeups.listen, journal.identity, others.wake)
-
-
 def _guards(settings: Settings) -> list[Middleware]:
     """What asks for keys and counts requests, where that is wanted: every layer costs every request."""
     guards = []
@@ -265,50 +203,3 @@ def _keys(settings: Settings) -> dict[str, guard.Access]:
         (settings.admin_keys, guard.Access.ADMIN),
     )
     return {key.get_secret_value(): access for keys, access in lists for key in keys}
-
-
-def _wire(
-    settings: Settings,
-    handle: ServableHandle,
-    backends: Backends,
-    metrics: Metrics,
-    follower: ModelFollower,
-    others: JournalFollower,
-    histories: Histories,
-    searches: Searches,
-) -> Services:
-    journal, cache = backends.journal, backends.cache
-    limits = WriteLimits(
-        CapacityLimiter(settings.encode_threads), CapacityLimiter(settings.write_threads), settings.max_waiting
-    )
-    reading = Reading(
-        CapacityLimiter(settings.search_threads),
-        Exploration(settings.explore_every, settings.explore_share, settings.explore_impressions),
-        max_waiting=settings.max_waiting,
-        max_shown=settings.max_cursor,
-        max_history=settings.max_history,
-    )
-    peers = Peers(others.catch_up, others.spread)
-    _watch(metrics, handle, cache, others)
-    return Services(
-        settings,
-        handle,
-        Catalog(handle, journal, cache, metrics, limits, peers),
-        Bulk(handle, journal, cache, metrics, limits, peers),
-        Recommender(handle, journal, cache, metrics, reading, histories, searches),
-        Feedback(journal, metrics, handle.arm_of, histories.note),
-        Models(ModelStore(settings.model_store), follower.refresh, lambda: follower.failure),
-        Inventory(handle, journal, reading.searches, settings.max_waiting, peers),
-        others,
-        cache,
-        metrics,
-    )
-
-
-def _watch(metrics: Metrics, handle: ServableHandle, cache: FeatureCache, others: JournalFollower) -> None:
-    """Gauges that read their value when they are scraped."""
-    metrics.index_size.set_function(lambda: len(handle.peek.index) if handle.peek else 0)
-    metrics.online_items.set_function(lambda: handle.peek.online_items if handle.peek else 0)
-    metrics.index_seq.set_function(lambda: handle.peek.index_seq if handle.peek else 0)
-    metrics.behind_s.set_function(lambda: others.behind_s)
-    metrics.cache_healthy.set_function(lambda: cache.healthy)

@@ -101,6 +101,7 @@ class Bulk:
         standing = _standing(servable, ready) if compare else [None] * len(ready)
         pairs = zip(ready, standing, strict=True)
         to_encode = [item.modalities for item, stands in pairs if isinstance(item, Item) and stands is None]
+        self._metrics.encoding.count("batch", len(to_encode))
         with self._metrics.stage("encode"):
             encoded = iter(_encode_all(servable.encoder, to_encode) if to_encode else [])
         prepared: list[_Change | RecommenderError] = []
@@ -143,6 +144,7 @@ class Bulk:
             if isinstance(outcome, Written):
                 self._metrics.count_item(outcome.report.present, outcome.report.missing)
                 if encoding:
+                    self._metrics.encoding.note(encoding)
                     encodings[outcome.item_id, outcome.seq] = encoding
         if encodings:
             await self._cache.put_many(encodings)

@@ -181,6 +181,7 @@ class Catalog:
         report = servable.report(item.item_id, encoding)
         self._metrics.count_item(report.present, report.missing)
         if encoding:
+            self._metrics.encoding.note(encoding)
             await self._cache.put_many({(item.item_id, record.seq): encoding})
         return Written(item.item_id, not existed, report, record.seq)
 
@@ -196,6 +197,7 @@ class Catalog:
 
     async def _encode(self, servable: Servable, item: Item) -> Encoding:
         def encode() -> Encoding:
+            self._metrics.encoding.count("item", 1)
             with self._metrics.stage("encode"):
                 return servable.encoder.encode([item.modalities])[0]
 

@@ -55,6 +55,12 @@ class JournalFollower:
         self._one_at_a_time = anyio.Lock()
         self._woken = anyio.Event()
         self._up_to_date_at = clock()
+        self._failing = False
+
+    @property
+    def failing(self) -> bool:
+        """Whether the journal could not be read when it was last looked at."""
+        return self._failing
 
     @property
     def behind_s(self) -> float:
@@ -74,7 +80,9 @@ class JournalFollower:
             self._woken = anyio.Event()
             try:
                 await self.catch_up()
+                self._failing = False
             except Exception:  # whatever it is: a follower that ends would let this replica fall behind for good
+                self._failing = True
                 logger.exception("journal_not_followed")
 
     async def _load_histories(self, poll_s: float) -> None:
@@ -129,6 +137,7 @@ class JournalFollower:
             await self._replay.apply(contender.servable, iter(records), 0)
         except Exception:  # whatever it is: a trial must not cost a write
             logger.exception("challenger_failed", extra={"version": contender.servable.version})
+            self._metrics.models.trial_failures.inc()
             self._handle.challenge(None)
 
     async def reach(self, seq: int, timeout_s: float) -> None:
@@ -157,13 +166,16 @@ class JournalFollower:
             raise NotReachedYet(seq, found)
 
 
-async def keep_compact(journal: Journal, every_s: float) -> None:
-    """Removes void records from the journal every so many seconds, until cancelled. Trouble is logged."""
+async def keep_compact(journal: Journal, every_s: float, metrics: Metrics) -> None:
+    """Removes void records from the journal every so many seconds, until cancelled. Trouble is logged and counted."""
     while True:
         await anyio.sleep(every_s)
         try:
             removed = await to_thread.run_sync(journal.compact)
         except StorageUnavailable:
             logger.warning("journal_not_compacted", exc_info=True)
+            metrics.journal.compactions.labels("failed").inc()
         else:
+            metrics.journal.compactions.labels("done").inc()
+            metrics.journal.compacted.inc(removed)
             logger.info("journal_compacted", extra={"removed": removed})

@@ -8,11 +8,22 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from functools import lru_cache
-from typing import Any
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.domain import Strategy
+from service.instruments import (
+    REASONS,
+    CacheMetrics,
+    EncodeMetrics,
+    JournalMetrics,
+    ModelMetrics,
+    SearchMetrics,
+    counter,
+    labelled,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +42,7 @@ _SLOW_S = 1.0
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _STAGE_SECONDS = (0.0001, 0.00025, 0.0005, *_SECONDS)
 _NAMED_PATTERNS = 6
+_ARMS = ("current", "challenger")
 _LOG_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {
     "message",
     "asctime",
@@ -54,20 +66,20 @@ class Metrics:
         self.items_posted = Counter(
             "i3rec_items_posted", "Items written, by the modalities they had.", ("present",), registry=registry
         )
-        self.recommendations = Counter(
-            "i3rec_recommendations", "Lists served, by strategy.", ("strategy",), registry=registry
+        self.recommendations = counter(
+            "i3rec_recommendations", "Lists served, by strategy.", "strategy", get_args(Strategy), registry
         )
-        self.impressions = Counter(
+        self.impressions = counter(
             "i3rec_impressions",
             "Places in served lists, by whether the model was trained on the item.",
-            ("item",),
-            registry=registry,
+            "item",
+            ("new", "trained"),
+            registry,
         )
         self.interactions = Counter("i3rec_interactions", "Interactions written.", registry=registry)
-        arm = ("arm",)
-        self.arm_lists = Counter("i3rec_arm_lists", "Lists served to users, by arm.", arm, registry=registry)
-        self.arm_interactions = Counter(
-            "i3rec_arm_interactions", "Interactions of users, by the arm they are in.", arm, registry=registry
+        self.arm_lists = counter("i3rec_arm_lists", "Lists served to users, by arm.", "arm", _ARMS, registry)
+        self.arm_interactions = counter(
+            "i3rec_arm_interactions", "Interactions of users, by the arm they are in.", "arm", _ARMS, registry
         )
         self.shadow_overlap = Histogram(
             "i3rec_shadow_overlap",
@@ -80,38 +92,22 @@ class Metrics:
         self.stage_seconds = Histogram(
             "i3rec_stage_seconds", "Time in one stage.", ("stage",), registry=registry, buckets=_STAGE_SECONDS
         )
-        self.search_batch = Histogram(
-            "i3rec_search_batch_queries",
-            "Searches that shared one pass over the index.",
-            registry=registry,
-            buckets=(1, 2, 4, 8, 16, 32),
-        )
-        self.recalls = Counter(
-            "i3rec_search_recalls",
-            "Searches, by whether what was found before could be given again.",
-            ("known",),
-            registry=registry,
-        )
-        self.journal_batch = Histogram(
-            "i3rec_journal_batch_records",
-            "Records that shared one flush to disk.",
-            registry=registry,
-            buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512),
-        )
-        self.model_swaps = Counter(
-            "i3rec_model_swaps", "Attempts to serve another model version.", ("result",), registry=registry
-        )
-        self.model_info = Gauge(
-            "i3rec_model_info", "1 for the version that serves.", ("model_version",), registry=registry
-        )
+        self.journal = JournalMetrics(registry)
+        self.encoding = EncodeMetrics(registry)
+        self.search = SearchMetrics(registry)
+        self.cache = CacheMetrics(registry)
+        self.models = ModelMetrics(registry)
+        self.degraded = Gauge("i3rec_degraded", "1 while the service does with less.", ("reason",), registry=registry)
         self.index_size = Gauge("i3rec_index_items", "Items that can be found.", registry=registry)
         self.online_items = Gauge("i3rec_online_items", "Items written online.", registry=registry)
+        self.new_items = Gauge("i3rec_new_items", "Items the model was not trained on.", registry=registry)
         self.index_seq = Gauge("i3rec_index_seq", "Highest journal record that is searchable.", registry=registry)
         self.followed = Counter("i3rec_followed", "Times that others' records were applied here.", registry=registry)
         self.behind_s = Gauge(
             "i3rec_behind_seconds", "For how long what other processes wrote may be missing here.", registry=registry
         )
-        self.cache_healthy = Gauge("i3rec_cache_healthy", "1 while the feature cache answers.", registry=registry)
+        for reason in REASONS:
+            self.degraded.labels(reason)
 
     def stage(self, name: str) -> "_Stage":
         """Times one stage, for the metrics and for this request's own answer: ``with metrics.stage("encode"): ...``."""
@@ -127,32 +123,16 @@ class Metrics:
 
     def count_shown(self, new: int, trained: int) -> None:
         """Counts places in a list."""
-        _labelled(self.impressions, "new").inc(new)
-        _labelled(self.impressions, "trained").inc(trained)
+        labelled(self.impressions, "new").inc(new)
+        labelled(self.impressions, "trained").inc(trained)
 
     def count_list(self, strategy: str) -> None:
         """Counts a list."""
-        _labelled(self.recommendations, strategy).inc()
-
-    def count_recall(self, *, known: bool) -> None:
-        """Counts a search that was remembered, or was not."""
-        _labelled(self.recalls, "yes" if known else "no").inc()
+        labelled(self.recommendations, strategy).inc()
 
     def count_arm(self, arm: str) -> None:
         """Counts a list for a user in an arm of a split test."""
-        _labelled(self.arm_lists, arm).inc()
-
-    def serves(self, version: str) -> None:
-        """Notes that a version serves from now on."""
-        self.model_swaps.labels("done").inc()
-        self.model_info.clear()
-        self.model_info.labels(version).set(1)
-
-
-@lru_cache(maxsize=4096)
-def _labelled(metric: Any, *values: object) -> Any:
-    """A metric's child for some labels; finding it anew takes longer than counting."""
-    return metric.labels(*values)
+        labelled(self.arm_lists, arm).inc()
 
 
 class _Stage:
@@ -170,7 +150,7 @@ class _Stage:
 
     def __exit__(self, *_: object) -> None:
         seconds = time.perf_counter() - self._started
-        _labelled(self._metrics.stage_seconds, self._name).observe(seconds)
+        labelled(self._metrics.stage_seconds, self._name).observe(seconds)
         spent = stages.get()
         if spent is not None:
             spent[self._name] = spent.get(self._name, 0.0) + seconds
@@ -215,8 +195,8 @@ class RequestContext:
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path_format", "unmatched")
         method = scope["method"] if scope["method"] in _METHODS else "other"
-        _labelled(self._metrics.requests, method, route, status).inc()
-        _labelled(self._metrics.request_seconds, method, route, status).observe(seconds)
+        labelled(self._metrics.requests, method, route, status).inc()
+        labelled(self._metrics.request_seconds, method, route, status).observe(seconds)
         # What went well, changed nothing and was quick would drown everything else.
         ordinary = method in _READING and status < _REFUSED and seconds < _SLOW_S
         level = logging.DEBUG if ordinary else logging.INFO

@@ -11,6 +11,7 @@ from anyio import CapacityLimiter, to_thread
 from service.domain import Encoding, Item, PutItem, Record
 from service.errors import EncodingFailed
 from service.features import usable
+from service.observability import Metrics
 from service.ports import FeatureCache
 from service.servable import Servable
 
@@ -26,10 +27,12 @@ class Replay:
 
     Args:
         cache: holds encodings that were made before.
+        metrics: of the app.
     """
 
-    def __init__(self, cache: FeatureCache) -> None:
+    def __init__(self, cache: FeatureCache, metrics: Metrics | None = None) -> None:
         self._cache = cache
+        self._metrics = metrics or Metrics()
         self._limiter = CapacityLimiter(1)
 
     async def apply(self, servable: Servable, records: Iterator[Record], seq: int) -> int:
@@ -53,6 +56,8 @@ class Replay:
         cached = await self._cache.get_many(servable.version, keys)
         found = {seq: e for (_, seq), e in zip(keys, cached, strict=True) if e is not None and _fits(e, servable)}
         missing = {seq: item for seq, item in items.items() if seq not in found}
+        self._metrics.cache.count(len(found), len(missing))
+        self._metrics.encoding.count("replay", len(missing))
         if missing:
             fresh = await self._in_thread(lambda: encode_again(servable, list(missing.values())))
             encoded = dict(zip(missing, fresh, strict=True))

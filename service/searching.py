@@ -13,7 +13,7 @@ from queue import Empty, SimpleQueue
 
 from service.domain import Hit, Query
 from service.errors import Overloaded
-from service.observability import Metrics
+from service.instruments import SearchMetrics
 from service.ports import VectorIndex
 
 logger = logging.getLogger(__name__)
@@ -28,14 +28,14 @@ class Searches:
     """Runs searches on threads of its own; used on one event loop.
 
     Args:
-        metrics: of the app.
+        metrics: of searches.
         threads: how many batches run at the same time.
         most_waiting: how many searches may wait.
         deadline_s: how long a search may take, waiting included.
     """
 
     def __init__(
-        self, metrics: Metrics, *, threads: int = 1, most_waiting: int = 200, deadline_s: float = 30.0
+        self, metrics: SearchMetrics, *, threads: int = 1, most_waiting: int = 200, deadline_s: float = 30.0
     ) -> None:
         self._metrics = metrics
         self._most_waiting = most_waiting
@@ -55,7 +55,7 @@ class Searches:
             TimeoutError: it took too long.
         """
         known = index.recall(query)
-        self._metrics.count_recall(known=known is not None)
+        self._metrics.recalled(known=known is not None)
         if known is not None:
             return known
         waiting = self._waiting.qsize()
@@ -102,7 +102,7 @@ class Searches:
         except Exception as exc:  # noqa: BLE001 - whatever it is, it belongs to those who asked
             found = exc
         answers = [answer for _, _, answer in batch]
-        self._metrics.search_batch.observe(len(batch))
+        self._metrics.batch.observe(len(batch))
         try:
             answers[0].get_loop().call_soon_threadsafe(_deliver, answers, found)
         except RuntimeError:

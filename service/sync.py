@@ -19,6 +19,7 @@ from service.models import LoadFailure
 from service.observability import Metrics
 from service.ports import FeatureCache
 from service.servable import Servable
+from service.trained import typical_length
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +105,7 @@ class ModelFollower:
                 await self._make_serve(version)
             except Exception as exc:  # whatever a damaged bundle or engine raises: the old version serves on
                 logger.exception("model_load_failed", extra={"version": version})
-                self._metrics.model_swaps.labels("failed").inc()
+                self._metrics.models.swaps.labels("failed").inc()
                 self._handle.explain(f"model version {version} cannot be loaded: {exc}")
                 self._attempts.failed(version, str(exc))
             await self._refresh_trial()
@@ -115,7 +116,9 @@ class ModelFollower:
         elif self._handle.peek is not None and self._handle.peek.version == version:
             self._attempts.succeeded()
         elif self._attempts.may_try(version):
+            started = time.monotonic()
             await self._exchange(self._on_trial(version) or await self._kept_or_built(version))
+            self._metrics.models.swap_seconds.observe(time.monotonic() - started)
             self._attempts.succeeded()
 
     async def _kept_or_built(self, version: str) -> Servable:
@@ -126,8 +129,10 @@ class ModelFollower:
         return contender.servable if contender and contender.servable.version == version else None
 
     async def _exchange(self, servable: Servable) -> None:
+        typical = await to_thread.run_sync(typical_length, servable.bundle)
         await self._up_to_date(servable, lambda: self._serve(servable))
-        self._metrics.serves(servable.version)
+        self._metrics.models.serves(servable.version)
+        self._metrics.encoding.compare_with(typical)
         facts = {"version": servable.version, "items": len(servable.index), "online_items": servable.online_items}
         logger.info("model_serves", extra={**facts, "index_seq": servable.index_seq})
 
@@ -155,6 +160,7 @@ class ModelFollower:
         except Exception as exc:  # a trial that fails must not cost anything else
             version = wanted.version if wanted else None
             logger.exception("challenger_load_failed", extra={"version": version})
+            self._metrics.models.trial_failures.inc()
             self._trials.failed(version, str(exc))
 
     async def _make_trial(self, wanted: Challenger | None) -> None:

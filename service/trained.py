@@ -10,6 +10,8 @@ from service.domain import EncodingReport, Item, Vector
 
 Rows = NDArray[np.int64]
 
+_SOME = 1000
+
 
 def trained_item(bundle: Bundle, row: int) -> Item:
     """An item as the training data describes it, without its features."""
@@ -47,3 +49,10 @@ def rows_by_id(bundle: Bundle) -> Rows:
 def rows_by_popularity(bundle: Bundle, by_id: Rows) -> Rows:
     """The rows of the item table, the most popular first, ties by id."""
     return by_id[np.argsort(-bundle.popularity[by_id], kind="stable")]
+
+
+def typical_length(bundle: Bundle) -> float:
+    """The mean length of the items' trained vectors, looked at in some of them; 0 where there are none."""
+    n = len(bundle.items)
+    some = np.array(bundle.item_embeddings[:: max(1, n // _SOME)], dtype=np.float64)
+    return float(np.linalg.norm(some, axis=1).mean()) if n else 0.0

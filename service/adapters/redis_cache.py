@@ -43,9 +43,14 @@ class CircuitBreaker:
         """Whether the last call went well."""
         return self._failures == 0
 
+    @property
+    def is_open(self) -> bool:
+        """Whether calls are kept away, but for a trial now and then."""
+        return self._failures >= _FAILURES_TO_OPEN
+
     def allows(self) -> bool:
         """Whether a call may be made now; while the circuit is open, one caller at a time tries."""
-        if self._failures < _FAILURES_TO_OPEN:
+        if not self.is_open:
             return True
         if self._clock() < self._closed_from:
             return False
@@ -70,10 +75,20 @@ class RedisCache:
         ttl_s: life of an entry.
         timeout_s: how long to wait for a connection or an answer.
         namespace: identity of the journal the seqs belong to; two journals may share a server.
+        on_call: is told after each call whether the circuit is open.
     """
 
-    def __init__(self, url: str, *, ttl_s: int, timeout_s: float, namespace: str) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        ttl_s: int,
+        timeout_s: float,
+        namespace: str,
+        on_call: Callable[[bool], object] = lambda _: None,
+    ) -> None:
         self._ttl_s = ttl_s
+        self._on_call = on_call
         self._prefix = f"i3rec:1:enc:{namespace}"
         self._breaker = CircuitBreaker()
         self._redis = Redis.from_url(
@@ -144,8 +159,11 @@ class RedisCache:
                 logger.warning("cache_failed", extra={"error": repr(exc)})
             self._breaker.failed()
             return default
-        self._breaker.succeeded()
-        return result
+        else:
+            self._breaker.succeeded()
+            return result
+        finally:
+            self._on_call(self._breaker.is_open)
 
 
 def pack(encoding: Encoding) -> bytes:

@@ -6,11 +6,12 @@ One thread writes. It takes every entry that waits and commits them together, so
 import logging
 import queue
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
@@ -39,6 +40,18 @@ _MAX_BATCH = 512
 _IDENTITY = sa.select(facts.c.value).where(facts.c.name == "identity")
 
 
+class FlushObserver(Protocol):
+    """Is told of every flush, on the writer's thread."""
+
+    def flushed(self, records: int, seconds: float) -> None:
+        """Notes a batch that is on disk, and how long that took."""
+        ...
+
+    def refused(self, *, full: bool) -> None:
+        """Notes a batch that could not be written."""
+        ...
+
+
 class SqlJournal:
     """A durable journal; an acknowledged record survives the process and the machine.
 
@@ -46,13 +59,22 @@ class SqlJournal:
         url: SQLAlchemy URL, ``sqlite:///PATH`` (missing directories of PATH are made) or ``postgresql+psycopg://…``.
         timeout_s: how long a write waits where another process holds the database.
         on_batch: is told how many records each commit held.
+        observer: is told how each commit went.
 
     Raises:
         StorageUnavailable: the database cannot be opened or made.
     """
 
-    def __init__(self, url: str, *, timeout_s: float = 5.0, on_batch: Callable[[int], object] = lambda _: None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_s: float = 5.0,
+        on_batch: Callable[[int], object] = lambda _: None,
+        observer: FlushObserver | None = None,
+    ) -> None:
         self._on_batch = on_batch
+        self._observer = observer
         self._origin = uuid.uuid4().hex
         address = sa.make_url(url)
         self._dialect = open_dialect(address, timeout_s)
@@ -221,17 +243,21 @@ class SqlJournal:
         return batch, True
 
     def _commit(self, batch: Sequence[Write]) -> None:
-        now = datetime.now(UTC)
+        now, started = datetime.now(UTC), time.perf_counter()
         try:
             with self._dialect.writing() as connection:
                 outcomes = insert_all(connection, batch, now)
         except Exception as exc:  # whatever it is: a dead writer would leave every later write waiting forever
             logger.exception("journal_write_failed", extra={"records": len(batch)})
+            if self._observer:
+                self._observer.refused(full=self._is_full(exc))
             for write in batch:
                 refusal = self._refusal(exc)
                 refusal.__cause__ = exc
                 write.done.set_exception(refusal)
             return
+        if self._observer:
+            self._observer.flushed(len(batch), time.perf_counter() - started)
         if any(isinstance(write.entry, EraseUser) for write in batch):
             self._dialect.forget_erased()
         self._on_batch(len(batch))
@@ -242,8 +268,11 @@ class SqlJournal:
                 write.done.set_exception(outcome)
 
     def _refusal(self, exc: Exception) -> StorageUnavailable:
-        full = self._dialect.is_full(getattr(exc, "orig", exc))
-        return (StorageFull if full else StorageUnavailable)(f"the journal cannot be written: {_cause(exc)}")
+        kind = StorageFull if self._is_full(exc) else StorageUnavailable
+        return kind(f"the journal cannot be written: {_cause(exc)}")
+
+    def _is_full(self, exc: Exception) -> bool:
+        return self._dialect.is_full(getattr(exc, "orig", exc))
 
 
 def _cause(exc: BaseException) -> str:

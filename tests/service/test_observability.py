@@ -70,4 +70,4 @@ def test_registries_are_separate() -> None:
 
     first.recommendations.labels("popular").inc()
 
-    assert second.registry.get_sample_value("i3rec_recommendations_total", {"strategy": "popular"}) is None
+    assert second.registry.get_sample_value("i3rec_recommendations_total", {"strategy": "popular"}) == 0

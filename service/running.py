@@ -1,0 +1,138 @@
+"""Everything that runs beside the requests, put together of given backends."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import anyio
+from anyio import CapacityLimiter
+from anyio.abc import TaskGroup
+
+from model_store import ModelStore
+from service.api.state import Services
+from service.building import Builder, Engines
+from service.bulk import Bulk
+from service.catalog import Catalog, WriteLimits
+from service.checkpoints import Checkpoints, CheckpointWriter
+from service.exploration import Exploration
+from service.feedback import Feedback
+from service.following import JournalFollower, keep_compact
+from service.handle import ServableHandle
+from service.histories import Histories
+from service.inventory import Inventory
+from service.models import Models
+from service.observability import Metrics
+from service.peers import Peers
+from service.ports import CheckpointStore, FeatureCache, Journal, Wakeups
+from service.recommend import Reading, Recommender
+from service.replay import Replay
+from service.searching import Searches
+from service.settings import Settings
+from service.sync import ModelFollower
+from service.watching import watch
+
+
+@dataclass(frozen=True, slots=True)
+class Backends:
+    """What an app stands on. The app that is given them closes them."""
+
+    journal: Journal
+    cache: FeatureCache
+    engines: Engines
+    wakeups: Wakeups | None = None
+    checkpoints: CheckpointStore | None = None
+
+
+@asynccontextmanager
+async def serving(
+    settings: Settings, used: Backends, handle: ServableHandle, metrics: Metrics
+) -> AsyncIterator[Services]:
+    """Everything that runs beside the requests, while they are answered."""
+    journal, replay = used.journal, Replay(used.cache, metrics)
+    models = ModelStore(settings.model_store)
+    checkpoints = Checkpoints(used.checkpoints, journal, models) if used.checkpoints else None
+    writer = CheckpointWriter(checkpoints, handle) if checkpoints else None
+    builder = Builder(models, journal, replay, used.engines, checkpoints)
+    on_exchange = writer.wake if writer else lambda: None
+    models_follower = ModelFollower(builder, handle, used.cache, metrics, settings.keep_models, on_exchange)
+    histories = Histories(journal, settings.max_history)
+    others = JournalFollower(handle, journal, replay, metrics, histories)
+    searches = Searches(
+        metrics.search,
+        threads=settings.search_threads,
+        most_waiting=settings.max_waiting,
+        deadline_s=settings.deadline_s,
+    )
+    services = _wire(settings, handle, used, metrics, models_follower, others, histories, searches)
+    async with anyio.create_task_group() as tasks:
+        await models_follower.refresh()
+        tasks.start_soon(models_follower.run, settings.model_poll_s)
+        tasks.start_soon(services.recommender.shadow.run)
+        _keep_up(tasks, settings, used, others, metrics)
+        if writer:
+            tasks.start_soon(writer.run, settings.checkpoint_every_s)
+        try:
+            yield services
+        finally:
+            searches.close()
+        tasks.cancel_scope.cancel()
+    if writer:
+        await writer.finish(others.catch_up)
+
+
+def _keep_up(tasks: TaskGroup, settings: Settings, used: Backends, others: JournalFollower, metrics: Metrics) -> None:
+    """Starts what looks after the journal: following it, telling others of it, keeping it small."""
+    journal = used.journal
+    tasks.start_soon(others.run, settings.follow_poll_s)
+    if settings.compact_every_s:
+        tasks.start_soon(keep_compact, journal, settings.compact_every_s, metrics)
+    if used.wakeups:
+        tasks.start_soon(used.wakeups.tell, journal.identity)
+        tasks.start_soon(used.wakeups.listen, journal.identity, others.wake)
+
+
+def _wire(
+    settings: Settings,
+    handle: ServableHandle,
+    backends: Backends,
+    metrics: Metrics,
+    follower: ModelFollower,
+    others: JournalFollower,
+    histories: Histories,
+    searches: Searches,
+) -> Services:
+    journal, cache = backends.journal, backends.cache
+    limits = WriteLimits(
+        CapacityLimiter(settings.encode_threads), CapacityLimiter(settings.write_threads), settings.max_waiting
+    )
+    reading = Reading(
+        CapacityLimiter(settings.search_threads),
+        Exploration(settings.explore_every, settings.explore_share, settings.explore_impressions),
+        max_waiting=settings.max_waiting,
+        max_shown=settings.max_cursor,
+        max_history=settings.max_history,
+    )
+    peers = Peers(others.catch_up, others.spread)
+    _watch(metrics, handle, others)
+    watch(metrics, handle, cache, follower, others, limits)
+    return Services(
+        settings,
+        handle,
+        Catalog(handle, journal, cache, metrics, limits, peers),
+        Bulk(handle, journal, cache, metrics, limits, peers),
+        Recommender(handle, journal, cache, metrics, reading, histories, searches),
+        Feedback(journal, metrics, handle.arm_of, histories.note),
+        Models(ModelStore(settings.model_store), follower.refresh, lambda: follower.failure),
+        Inventory(handle, journal, reading.searches, settings.max_waiting, peers),
+        others,
+        cache,
+        metrics,
+    )
+
+
+def _watch(metrics: Metrics, handle: ServableHandle, others: JournalFollower) -> None:
+    """Gauges that read their value when they are scraped."""
+    metrics.index_size.set_function(lambda: len(handle.peek.index) if handle.peek else 0)
+    metrics.online_items.set_function(lambda: handle.peek.online_items if handle.peek else 0)
+    metrics.index_seq.set_function(lambda: handle.peek.index_seq if handle.peek else 0)
+    metrics.behind_s.set_function(lambda: others.behind_s)

@@ -1,0 +1,37 @@
+"""Gauges of how the service fares; they look when they are scraped, on the event loop."""
+
+import math
+from datetime import UTC, datetime
+
+from service.catalog import WriteLimits
+from service.following import JournalFollower
+from service.handle import ServableHandle
+from service.observability import Metrics
+from service.ports import FeatureCache
+from service.sync import ModelFollower
+
+
+def watch(
+    metrics: Metrics,
+    handle: ServableHandle,
+    cache: FeatureCache,
+    models: ModelFollower,
+    others: JournalFollower,
+    limits: WriteLimits,
+) -> None:
+    """Ties the gauges to what they tell of."""
+    metrics.cache.healthy.set_function(lambda: cache.healthy)
+    metrics.encoding.waiting.set_function(lambda: limits.encode.statistics().tasks_waiting)
+    metrics.new_items.set_function(lambda: len(handle.peek.newcomers) if handle.peek else 0)
+    metrics.models.age_s.set_function(lambda: _age_s(handle))
+    metrics.models.load_failed.set_function(lambda: models.failure is not None)
+    metrics.models.trial_share.set_function(lambda: handle.contender.share if handle.contender else 0.0)
+    metrics.degraded.labels("cache").set_function(lambda: not cache.healthy)
+    metrics.degraded.labels("history").set_function(lambda: others.failing)
+    metrics.degraded.labels("journal").set_function(lambda: metrics.journal.failing)
+    metrics.degraded.labels("model").set_function(lambda: handle.peek is None or models.failure is not None)
+
+
+def _age_s(handle: ServableHandle) -> float:
+    """Seconds since the version that serves was made; NaN without one."""
+    return (datetime.now(UTC) - handle.peek.bundle.manifest.created).total_seconds() if handle.peek else math.nan
