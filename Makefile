@@ -3,10 +3,12 @@
 #   make setup PYTHON=python3.12        another interpreter (3.11 or newer)
 #   make setup PIP_FLAGS="--find-links wheels"   flags for pip, for instance where to take a CPU build of torch from
 #   make bench BENCH="--data DIR"       what benchmarks.training is told (benchmarks/README.md)
+#   make requirements LOCK_FLAGS=--upgrade   the newest releases; without it, pins that still fit stay
 
 PYTHON ?= python3
 PIP_FLAGS ?=
 BENCH ?= --sizes 1e5,1e6
+LOCK_FLAGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -18,7 +20,7 @@ TYPED := model_store service training client benchmarks tools tests/model_store 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check format serve test-slow fuzz bench smoke-compose clean
+.PHONY: help setup demo test check format serve test-slow fuzz bench requirements secrets up down smoke-compose check-chart clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,6 +67,20 @@ serve: export I3REC_JOURNAL_URL ?= sqlite:///var/journal.db
 serve: $(STAMP) ## Run the service on this machine, with its state under ./var
 	@mkdir -p var
 	@$(BIN)/python -m service
+
+# Pins and hashes for the images. --universal: one file for every processor and Python from 3.11 on. Where packages come
+# from is not written down: that is the business of whoever installs. torch-cpu.txt is kept by hand (it says why).
+LOCK = $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
+  --custom-compile-command 'make requirements' $(LOCK_FLAGS)
+
+requirements: $(STAMP) ## Pin the packages of the images, with hashes (requirements/)
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check $(PIP_FLAGS) 'uv>=0.13'
+	@$(LOCK) pyproject.toml --extra cpu --extra postgres -o requirements/service-cpu.txt
+	@$(LOCK) pyproject.toml --extra gpu --extra postgres -o requirements/service-gpu.txt
+	@$(LOCK) pyproject.toml --extra cpu --extra postgres --extra train --excludes requirements/cuda-packages.in \
+	  --no-emit-package torch -o requirements/training.txt
+	@$(LOCK) requirements/torch.in -c requirements/training.txt -o requirements/torch-cuda.txt
+	@$(LOCK) requirements/build.in -o requirements/build.txt
 
 smoke-compose: $(STAMP) ## Build the images, run the compose file, try it and take it down (needs Docker)
 	@$(BIN)/python tools/smoke_compose.py
