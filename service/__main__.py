@@ -15,7 +15,7 @@ from service import maintenance
 from service.app import create_app, open_journal
 from service.errors import RecommenderError
 from service.observability import configure_logging
-from service.settings import PREFIX, Settings, explain, unknown_variables
+from service.settings import PREFIX, SECRETS, Settings, explain, unknown_variables
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Serves until a signal ends it, or runs a command; returns the exit status (2: the settings are wrong)."""
     arguments = _parser().parse_args(argv)
     try:
-        settings = Settings()  # type: ignore[call-arg]  # the environment gives what is required
+        # What is required comes from the environment or from a file.
+        settings = Settings(_secrets_dir=SECRETS if SECRETS.is_dir() else None)  # type: ignore[call-arg]
     except ValidationError as exc:
         print(explain(exc), file=sys.stderr)
         return 2
