@@ -36,7 +36,8 @@ RUN groupadd --gid 10001 i3rec \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin i3rec \
  && install -d -o 10001 -g 10001 /data /data/store /data/journal /data/datasets /data/backups \
  && python -c "import importlib.util as u, pathlib, shutil; [shutil.rmtree(pathlib.Path(found.origin).parent) \
-      for name in ('pip', 'setuptools', 'wheel', 'ensurepip') if (found := u.find_spec(name))]"
+      for name in ('pip', 'setuptools', 'wheel', 'ensurepip') if (found := u.find_spec(name))]" \
+ && rm -f /usr/local/bin/pip* /usr/bin/pip* /usr/local/bin/wheel /usr/bin/wheel
 # Bytecode was compiled at installation: a read-only root file system loses nothing.
 ENV PATH=/opt/venv/bin:$PATH PYTHONPATH=/opt/i3rec PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 OMP_WAIT_POLICY=passive
 WORKDIR /data
@@ -75,11 +76,14 @@ COPY requirements/training.txt requirements/torch-cpu.txt requirements/torch-cud
 RUN pip --python /opt/venv/bin/python install --quiet --no-deps --require-hashes $PIP_FLAGS -r /requirements/training.txt
 RUN pip --python /opt/venv/bin/python install --quiet --no-deps --require-hashes $PIP_FLAGS \
       ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} -r "/requirements/torch-$TORCH.txt" \
- && pip --python /opt/venv/bin/python check
+ && pip --python /opt/venv/bin/python check \
+ && rm -rf /opt/venv/lib/python3*/site-packages/torch/test /opt/venv/lib/python3*/site-packages/torch/include
 
 FROM runtime AS training
 COPY --from=training-packages /opt/venv /opt/venv
 COPY --from=code /opt/i3rec /opt/i3rec
+# Plots keep their font list there; the home directory does not exist.
+ENV MPLCONFIGDIR=/tmp/matplotlib
 HEALTHCHECK NONE
 ENTRYPOINT ["python", "-m", "training"]
 CMD ["--help"]
