@@ -9,6 +9,7 @@ PYTHON ?= python3
 PIP_FLAGS ?=
 BENCH ?= --sizes 1e5,1e6
 LOCK_FLAGS ?=
+COMPOSE ?= docker compose -f docker-compose.yml -f deploy/compose.local.yml
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -84,6 +85,22 @@ requirements: $(STAMP) ## Pin the packages of the images, with hashes (requireme
 
 smoke-compose: $(STAMP) ## Build the images, run the compose file, try it and take it down (needs Docker)
 	@$(BIN)/python tools/smoke_compose.py
+
+# Helm's own engine as a library, and Kubernetes' schemas: 350 MB that only this needs.
+check-chart: $(STAMP) ## Render the Helm chart and check it against Kubernetes' schemas
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check $(PIP_FLAGS) helm-python-sdk==0.2.2 kubernetes-validate==1.37.0
+	@$(BIN)/python -m pytest --quiet --no-header tests/packaging/test_chart.py
+
+secrets: ## Make the secrets that deploy/compose.{keys,scale}.yml mount; those that exist stay
+	@$(PYTHON) tools/make_secrets.py
+
+up: ## Build and start everything on this machine: service, cache, Prometheus, dashboards (needs Docker)
+	@$(COMPOSE) up --build --detach --wait
+	@echo "service http://127.0.0.1:8000/docs  dashboards http://127.0.0.1:3000  Prometheus http://127.0.0.1:9090"
+	@echo "train a first model:  $(COMPOSE) --profile train run --rm trainer"
+
+down: ## Stop what `make up` started; models, journal and measurements stay
+	@$(COMPOSE) --profile train down
 
 clean: ## Remove .venv, caches and builds; ./var stays
 	@rm -rf $(VENV) build dist *.egg-info client/build client/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage

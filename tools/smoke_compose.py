@@ -51,7 +51,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, wheels_for_builds() as wheels:
         secrets = Path(folder) / "secrets"
         make_secrets(secrets, database_host="127.0.0.1" if HOST_NETWORK else "postgres")
-        held = run({**wheels, "SECRETS": str(secrets), "TAG": "smoke"}, report)
+        try:
+            held = run({**wheels, "SECRETS": str(secrets), "TAG": "smoke"}, report)
+        except subprocess.CalledProcessError as exc:
+            held = False
+            report.append(f"failed: {exc}")
     print("\n".join(["", "What was which:", *(f"  {line}" for line in report), "PASS" if held else "FAIL"]))
     return 0 if held else 1
 

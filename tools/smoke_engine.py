@@ -15,6 +15,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 PULL_PATIENCE_S = 600
+WHEELS_PORT = 8897  # always the same: its number is part of the builder's cache
 HOST_NETWORK = os.environ.get("SMOKE_HOST_NETWORK") == "1"
 
 
@@ -104,9 +105,9 @@ def wheels_for_builds() -> Iterator[dict[str, str]]:
     if not (HOST_NETWORK and Path(folder).is_absolute() and Path(folder).is_dir()):
         yield {}
         return
-    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Silent, directory=folder)) as server:
+    with ThreadingHTTPServer(("127.0.0.1", WHEELS_PORT), functools.partial(_Silent, directory=folder)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        flags = f"{os.environ.get('PIP_FLAGS', '')} --find-links http://127.0.0.1:{server.server_port}/"
+        flags = f"{os.environ.get('PIP_FLAGS', '')} --find-links http://127.0.0.1:{WHEELS_PORT}/"
         yield {"PIP_FLAGS": flags.strip(), "TORCH_INDEX": ""}
         server.shutdown()
 
