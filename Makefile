@@ -9,7 +9,7 @@ PYTHON ?= python3
 PIP_FLAGS ?=
 BENCH ?= --sizes 1e5,1e6
 LOCK_FLAGS ?=
-COMPOSE ?= docker compose -f docker-compose.yml -f deploy/compose.local.yml
+COMPOSE ?= docker compose
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -94,6 +94,7 @@ check-chart: $(STAMP) ## Render the Helm chart and check it against Kubernetes' 
 secrets: ## Make the secrets that deploy/compose.{keys,scale}.yml mount; those that exist stay
 	@$(PYTHON) tools/make_secrets.py
 
+up down: export COMPOSE_FILE ?= docker-compose.yml:deploy/compose.local.yml
 up: ## Build and start everything on this machine: service, cache, Prometheus, dashboards (needs Docker)
 	@$(COMPOSE) up --build --detach --wait
 	@echo "service http://127.0.0.1:8000/docs  dashboards http://127.0.0.1:3000  Prometheus http://127.0.0.1:9090"

@@ -63,9 +63,11 @@ def main() -> int:
 def run(environment: dict[str, str], report: Report) -> bool:
     """Parses all files, then runs the single service, then the replicas; whether all of it held."""
     project = f"i3rec-smoke-{os.getpid()}"
-    for overlay in ("local", "keys", "gpu", "scale", "host"):
+    for overlay in ("local", "keys", "alerts", "gpu", "scale", "host"):
         Compose(["docker-compose.yml", f"deploy/compose.{overlay}.yml"], project, environment)("config", "--quiet")
-    report.append("parsed: docker-compose.yml alone and with each of deploy/compose.{local,keys,gpu,scale,host}.yml")
+    report.append(
+        "parsed: docker-compose.yml alone and with each of deploy/compose.{local,keys,alerts,gpu,scale,host}.yml"
+    )
     devices = "there are devices, but this test does not use them" if has_devices() else "there is no NVIDIA device"
     report.append(f"parsed only: deploy/compose.gpu.yml ({devices})")
 
@@ -82,7 +84,7 @@ def run(environment: dict[str, str], report: Report) -> bool:
         report.append("parsed only: deploy/compose.scale.yml (see the images above)")
         return True
     scale = Compose([*SCALE, *SCALE_HOST], project, environment)
-    return tried(scale, lambda: try_replicas(scale, Path(environment["SECRETS"]), report))
+    return tried(scale, lambda: try_replicas(scale, Path(environment["SECRETS"]), monitors, report))
 
 
 def choose_images(services: dict[str, Any], report: Report) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """The scenario of ``deploy/compose.scale.yml``: two replicas on PostgreSQL behind a proxy, and one of them dies."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from smoke_checks import call, expect, step, wait_for
@@ -9,7 +10,7 @@ from smoke_engine import Compose
 PROXY = "http://127.0.0.1:8080"
 
 
-def try_replicas(compose: Compose, secrets: Path, report: list[str]) -> None:
+def try_replicas(compose: Compose, secrets: Path, monitors: Collection[str], report: list[str]) -> None:
     """Writes through the proxy, reads from both replicas, and kills one.
 
     Raises:
@@ -33,7 +34,18 @@ def try_replicas(compose: Compose, secrets: Path, report: list[str]) -> None:
     wait_for("writes go on", lambda: ask("POST", "/items", {"item_id": "alone"}) == 201)
     compose("up", "--detach", "--no-build", "--wait", "api")
     wait_for("the other has caught up", lambda: all(ask("GET", "/items/alone") == 200 for _ in range(4)))
+    if "prometheus" in monitors:
+        step("start Prometheus")
+        compose("up", "--detach", "--no-build", "--no-deps", "prometheus")
+        wait_for("it finds both replicas", lambda: replicas_up(compose) == 2)
     report.append(f"run: api, api-2, postgres, proxy, redis, trainer (scale files: {PROXY})")
+
+
+def replicas_up(compose: Compose) -> int:
+    """How many replicas Prometheus reaches; asked inside its container, because its port is not published."""
+    query = ("query", "instant", "http://127.0.0.1:9090", 'sum(up{job="i3rec"})')
+    found = re.search(r"=> (\d+)", compose.output("exec", "-T", "prometheus", "promtool", *query))
+    return int(found[1]) if found else 0
 
 
 def asker(key: str) -> Callable[..., int]:

@@ -8,7 +8,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 ROOT = Path(__file__).parents[2]
-OVERLAYS = ("gpu", "host", "keys", "local", "scale", "scale.host")
+OVERLAYS = ("alerts", "gpu", "host", "keys", "local", "scale", "scale.host")
 # The services that each file introduces; an overlay's others only change those of another file.
 NEW = [
     *(
