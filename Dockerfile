@@ -39,7 +39,9 @@ RUN groupadd --gid 10001 i3rec \
       for name in ('pip', 'setuptools', 'wheel', 'ensurepip') if (found := u.find_spec(name))]" \
  && rm -f /usr/local/bin/pip* /usr/bin/pip* /usr/local/bin/wheel /usr/bin/wheel
 # Bytecode was compiled at installation: a read-only root file system loses nothing.
-ENV PATH=/opt/venv/bin:$PATH PYTHONPATH=/opt/i3rec PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 OMP_WAIT_POLICY=passive
+# ONNX Runtime would report its use to its maker.
+ENV PATH=/opt/venv/bin:$PATH PYTHONPATH=/opt/i3rec PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 OMP_WAIT_POLICY=passive \
+    ORT_DISABLE_TELEMETRY=1
 WORKDIR /data
 USER 10001:10001
 
@@ -116,7 +118,9 @@ RUN apt-get update -q && apt-get install -qy --no-install-recommends python3 lib
  && groupadd --gid 10001 i3rec \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin i3rec \
  && install -d -o 10001 -g 10001 /data /data/store /data/journal /data/backups
+# ONNX Runtime would report its use to its maker.
 ENV PATH=/opt/venv/bin:$PATH PYTHONPATH=/opt/i3rec PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 OMP_WAIT_POLICY=passive \
+    ORT_DISABLE_TELEMETRY=1 \
     NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 WORKDIR /data
 
@@ -126,9 +130,9 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=igno
 RUN apt-get update -q && apt-get install -qy --no-install-recommends python3-pip python3-venv && rm -rf /var/lib/apt/lists/* \
  && python3 -m venv --without-pip /opt/venv
 COPY requirements/service-gpu.txt /requirements/
-RUN PYTHONPATH= python3 -m pip --python /opt/venv/bin/python install --quiet --no-deps --require-hashes $PIP_FLAGS \
-      -r /requirements/service-gpu.txt \
- && PYTHONPATH= python3 -m pip --python /opt/venv/bin/python check
+# No `pip check`: before pip 24.1 it takes libcuvs 26.6.0 for something else than the 26.06.* that FAISS asks for.
+RUN /usr/bin/python3 -m pip --python /opt/venv/bin/python install --quiet --no-deps --require-hashes $PIP_FLAGS \
+      -r /requirements/service-gpu.txt
 
 FROM cuda-runtime AS service-gpu
 COPY --from=service-gpu-packages /opt/venv /opt/venv

@@ -28,6 +28,11 @@ def try_replicas(compose: Compose, secrets: Path, monitors: Collection[str], rep
     step("write through the proxy")
     expect("POST /items is 201", lambda: ask("POST", "/items", {"item_id": "shared"}) == 201)
     wait_for("both replicas have it", lambda: all(ask("GET", "/items/shared") == 200 for _ in range(4)))
+    step("collect from PostgreSQL what was written")
+    journal = (secrets / "i3rec_journal_url").read_text(encoding="ascii").strip()
+    directories = ("--base", "/data/datasets/movielens", "--out", "/data/datasets/next")
+    job = ("run", "--rm", "--no-deps", "-T", "trainer")
+    compose("--profile", "train", *job, "collect", "--journal", journal, *directories)
     step("kill -9 one replica")
     compose("kill", "--signal", "SIGKILL", "api")
     expect("reads go on", lambda: all(ask("GET", "/items/shared") == 200 for _ in range(4)))
@@ -36,7 +41,7 @@ def try_replicas(compose: Compose, secrets: Path, monitors: Collection[str], rep
     wait_for("the other has caught up", lambda: all(ask("GET", "/items/alone") == 200 for _ in range(4)))
     if "prometheus" in monitors:
         step("start Prometheus")
-        compose("up", "--detach", "--no-build", "--no-deps", "prometheus")
+        compose("up", "--detach", "--no-build", "--no-deps", "--wait", "prometheus")
         wait_for("it finds both replicas", lambda: replicas_up(compose) == 2)
     report.append(f"run: api, api-2, postgres, proxy, redis, trainer (scale files: {PROXY})")
 

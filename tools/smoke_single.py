@@ -121,7 +121,7 @@ def watch(compose: Compose, monitors: Collection[str]) -> None:
     if not monitors:
         return
     step(f"start {', '.join(sorted(monitors))}")
-    compose("up", "--detach", "--no-build", "--no-deps", *sorted(monitors))
+    compose("up", "--detach", "--no-build", "--no-deps", "--wait", *sorted(monitors))
     if "prometheus" in monitors:
         wait_for("Prometheus finds the service", lambda: target_health("i3rec") == ["up"])
         expect("its rules are loaded", lambda: rule_groups() > 0)

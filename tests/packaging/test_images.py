@@ -76,3 +76,9 @@ def test_context_holds_only_what_is_built_from() -> None:
 
     assert "*" in ignored
     assert {line.removeprefix("!") for line in ignored if line.startswith("!")} == copied
+
+
+@pytest.mark.parametrize("name", ["runtime", "cuda-runtime"])
+def test_nothing_reports_to_others(name: str) -> None:
+    """ONNX Runtime would tell its maker of every session."""
+    assert "ORT_DISABLE_TELEMETRY=1" in STAGES[name]
