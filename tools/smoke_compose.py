@@ -5,8 +5,8 @@ the program ``docker-compose``. What cannot be had on this machine is left out, 
 neither here nor to be pulled, another tag of it that is here stands in; files whose images are missing are only parsed.
 
 ``SMOKE_HOST_NETWORK=1`` serves engines without a bridge network: builds and containers then share the host's network,
-and builds find the wheels of the folder ``PIP_FIND_LINKS``. Free ports of 127.0.0.1 are needed: 8000, 3000, 9090, 9093
-(and 6379, 5432, 8080 on the host's network).
+and builds find the wheels of the folder ``PIP_FIND_LINKS``. Free ports of 127.0.0.1 are needed: 8000, 3000, 9090, 9093,
+8080 (and 6379, 5432, 8897 on the host's network).
 """
 
 import os
@@ -20,7 +20,7 @@ from typing import Any
 
 from make_secrets import make_secrets
 from smoke_checks import Failure, step
-from smoke_engine import HOST_NETWORK, Compose, find_image, has_devices, wheels_for_builds
+from smoke_engine import HOST_NETWORK, WHEELS_PORT, Compose, find_image, has_devices, wheels_for_builds
 from smoke_scale import try_replicas
 from smoke_single import try_single
 
@@ -28,7 +28,7 @@ BASE = ["docker-compose.yml", "deploy/compose.local.yml"]
 SCALE = ["docker-compose.yml", "deploy/compose.scale.yml"]
 HOST = ["deploy/compose.host.yml"] if HOST_NETWORK else []
 SCALE_HOST = [*HOST, "deploy/compose.scale.host.yml"] if HOST_NETWORK else []
-PORTS = (8000, 3000, 9090, 9093, *((6379, 5432, 8080) if HOST_NETWORK else ()))
+PORTS = (8000, 3000, 9090, 9093, 8080, *((6379, 5432, WHEELS_PORT) if HOST_NETWORK else ()))
 # What decides which image a service has; compose files and the Dockerfile take these variables.
 VARIABLES = {
     "redis": "REDIS_IMAGE",
