@@ -3,10 +3,13 @@
 #   make setup PYTHON=python3.12        another interpreter (3.11 or newer)
 #   make setup PIP_FLAGS="--find-links wheels"   flags for pip, for instance where to take a CPU build of torch from
 #   make bench BENCH="--data DIR"       what benchmarks.training is told (benchmarks/README.md)
+#   make requirements LOCK_FLAGS=--upgrade   the newest releases; without it, pins that still fit stay
 
 PYTHON ?= python3
 PIP_FLAGS ?=
 BENCH ?= --sizes 1e5,1e6
+LOCK_FLAGS ?=
+COMPOSE ?= docker compose
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -18,7 +21,7 @@ TYPED := model_store service training client benchmarks tools tests/model_store 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check format serve test-slow fuzz bench smoke-compose check-deploy clean
+.PHONY: help setup demo test check format serve test-slow fuzz bench requirements secrets up down smoke-compose check-deploy check-chart clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,11 +69,42 @@ serve: $(STAMP) ## Run the service on this machine, with its state under ./var
 	@mkdir -p var
 	@$(BIN)/python -m service
 
+# Pins and hashes for the images. --universal: one file for every processor and Python from 3.11 on. Where packages come
+# from is not written down: that is the business of whoever installs. torch-cpu.txt is kept by hand (it says why).
+LOCK = $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
+  --custom-compile-command 'make requirements' $(LOCK_FLAGS)
+
+requirements: $(STAMP) ## Pin the packages of the images, with hashes (requirements/)
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check $(PIP_FLAGS) 'uv>=0.13'
+	@$(LOCK) pyproject.toml --extra cpu --extra postgres -o requirements/service-cpu.txt
+	@$(LOCK) pyproject.toml --extra gpu --extra postgres -o requirements/service-gpu.txt
+	@$(LOCK) pyproject.toml --extra cpu --extra postgres --extra train --excludes requirements/cuda-packages.in \
+	  --no-emit-package torch -o requirements/training.txt
+	@$(LOCK) requirements/torch.in -c requirements/training.txt -o requirements/torch-cuda.txt
+	@$(LOCK) requirements/build.in -o requirements/build.txt
+
 smoke-compose: $(STAMP) ## Build the images, run the compose file, try it and take it down (needs Docker)
 	@$(BIN)/python tools/smoke_compose.py
 
 check-deploy: $(STAMP) ## Check rules, alerts and dashboards against a real Prometheus and the real service
 	@$(BIN)/python tools/check_deploy.py
+
+# Helm's own engine as a library, and Kubernetes' schemas: 350 MB that only this needs.
+check-chart: $(STAMP) ## Render the Helm chart and check it against Kubernetes' schemas
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check $(PIP_FLAGS) helm-python-sdk==0.2.2 kubernetes-validate==1.37.0
+	@$(BIN)/python -m pytest --quiet --no-header tests/packaging/test_chart.py
+
+secrets: ## Make the secrets that deploy/compose.{keys,scale}.yml mount; those that exist stay
+	@$(PYTHON) tools/make_secrets.py
+
+up down: export COMPOSE_FILE ?= docker-compose.yml:deploy/compose.local.yml
+up: ## Build and start everything on this machine: service, cache, Prometheus, dashboards (needs Docker)
+	@$(COMPOSE) up --build --detach --wait
+	@echo "service http://127.0.0.1:8000/docs  dashboards http://127.0.0.1:3000  Prometheus http://127.0.0.1:9090"
+	@echo "train a first model:  $(COMPOSE) --profile train run --rm trainer"
+
+down: ## Stop what `make up` started; models, journal and measurements stay
+	@$(COMPOSE) --profile train down
 
 clean: ## Remove .venv, caches and builds; ./var stays
 	@rm -rf $(VENV) build dist *.egg-info client/build client/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 PREFIX = "I3REC_"
 CLIENT_PREFIX = f"{PREFIX}CLIENT_"
+SECRETS = Path("/run/secrets")  # where Docker, Compose and our Kubernetes chart put them
 
 
 _SHORTEST_KEY = 16
@@ -118,6 +119,18 @@ class Settings(BaseSettings):
         default="INFO", description="Least level that is logged."
     )
     log_json: bool = Field(default=True, description="Log JSON, one object a line; otherwise plain text.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003  the signature is pydantic's
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Files before variables: an image may bring a variable, but a secret is put there on purpose."""
+        return init_settings, file_secret_settings, env_settings
 
     @field_validator("journal_url")
     @classmethod

@@ -68,3 +68,18 @@ def test_public_host_can_be_allowed() -> None:
 def test_misspelt_variables_are_found() -> None:
     """Variables with our prefix that mean nothing are listed."""
     assert unknown_variables({"I3REC_MAX_KK": "1", "I3REC_MAX_K": "1", "PATH": ""}) == ["I3REC_MAX_KK"]
+
+
+def test_secrets_come_from_files_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of a secrets directory counts before a variable, its last newline does not, and other files do no harm."""
+    monkeypatch.setenv("I3REC_MODEL_STORE", "m")
+    monkeypatch.setenv("I3REC_JOURNAL_URL", "sqlite:///from-the-image.db")
+    (tmp_path / "i3rec_journal_url").write_text("postgresql+psycopg://a:b@c/d\n", encoding="utf-8")
+    (tmp_path / "i3rec_write_keys").write_text("0123456789abcdef,fedcba9876543210\n", encoding="utf-8")
+    (tmp_path / "postgres_password").write_text("b\n", encoding="utf-8")
+    (tmp_path / "kubernetes.io").mkdir()
+
+    settings = Settings(_secrets_dir=tmp_path)
+
+    assert settings.journal_url == "postgresql+psycopg://a:b@c/d"
+    assert [key.get_secret_value() for key in settings.write_keys] == ["0123456789abcdef", "fedcba9876543210"]

@@ -1,0 +1,76 @@
+"""The command line: runs the service with the settings of the environment."""
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+import uvicorn
+from pydantic import ValidationError
+
+from service import maintenance
+from service.app import create_app, open_journal
+from service.errors import RecommenderError
+from service.observability import configure_logging
+from service.settings import PREFIX, SECRETS, Settings, explain, unknown_variables
+
+logger = logging.getLogger(__name__)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serves until a signal ends it, or runs a command; returns the exit status (2: the settings are wrong)."""
+    arguments = _parser().parse_args(argv)
+    try:
+        # What is required comes from the environment or from a file.
+        settings = Settings(_secrets_dir=SECRETS if SECRETS.is_dir() else None)  # type: ignore[call-arg]
+    except ValidationError as exc:
+        print(explain(exc), file=sys.stderr)
+        return 2
+    if "command" in arguments:
+        return maintenance.run(arguments.command, settings, arguments)
+    try:
+        open_journal(settings).close()
+    except RecommenderError as exc:
+        print(f"{PREFIX}JOURNAL_URL: {exc}", file=sys.stderr)
+        return 2
+    configure_logging(settings.log_level, as_json=settings.log_json)
+    for name in unknown_variables(os.environ):
+        logger.warning("unknown_setting", extra={"variable": name})
+    return _serve(settings)
+
+
+def _serve(settings: Settings) -> int:
+    config = uvicorn.Config(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=settings.shutdown_timeout_s,
+    )
+    socket = config.bind_socket()  # says what is wrong and exits where the address is taken
+    host, port = socket.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    print(f"I3Rec serves on http://{shown}:{port}", flush=True)
+    server = uvicorn.Server(config)
+    with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError):
+        server.run(sockets=[socket])
+    return 0 if server.started else 3
+
+
+def _parser() -> argparse.ArgumentParser:
+    lines = [
+        f"  {PREFIX}{name.upper():<20} {field.description} [{'required' if field.is_required() else field.default}]"
+        for name, field in Settings.model_fields.items()
+    ]
+    parser = argparse.ArgumentParser(
+        prog="python -m service",
+        description="Runs the service. All settings are environment variables:\n\n" + "\n".join(lines),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    maintenance.add_commands(parser)
+    return parser

@@ -1,0 +1,216 @@
+"""The Helm chart: rendered by Helm's own engine, checked against Kubernetes' schemas, of the same shape as compose.
+
+Both come with two large packages that ``make check-chart`` installs; without them what needs them is skipped.
+"""
+
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml  # type: ignore[import-untyped]
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "deploy" / "helm" / "i3rec"
+MISSING = "is not installed: make check-chart"
+OLDEST, NEWEST = "1.25", "1.37"
+SINGLE: dict[str, Any] = {"allowWithoutKeys": True}
+MANY: dict[str, Any] = {
+    "secretName": "i3rec-secrets",
+    "journal": {"kind": "postgresql"},
+    "replicas": 3,
+    "store": {"accessModes": ["ReadWriteMany"]},
+    "settings": {"log_level": "DEBUG", "max_k": 50},
+}
+EVERYTHING: dict[str, Any] = {
+    **MANY,
+    "autoscaling": {"enabled": True},
+    "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+    "trainer": {"enabled": True, "datasetClaim": "films"},
+    "networkPolicy": {
+        "monitoring": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}],
+        "database": [{"ipBlock": {"cidr": "192.0.2.0/24"}}],
+        "egress": [{"ports": [{"port": 6380}]}],
+    },
+}
+SHAPES = {"single": SINGLE, "many": MANY, "everything": EVERYTHING}
+REFUSED = {
+    "neither keys nor consent": {},
+    "replicas on SQLite": {**SINGLE, "replicas": 2},
+    "scaling on SQLite": {**SINGLE, "autoscaling": {"enabled": True}},
+    "PostgreSQL without a Secret": {**MANY, "secretName": "", "allowWithoutKeys": True},
+    "replicas on a volume of one node": {**MANY, "store": {"accessModes": ["ReadWriteOnce"]}},
+    "a password among the settings": {**SINGLE, "settings": {"journal_url": "postgresql+psycopg://a:b@c/d"}},
+    "a value that nobody reads": {**SINGLE, "replica": 2},
+    "no release": {**SINGLE, "image": {"tag": "latest"}},
+    "a trainer without data": {**SINGLE, "trainer": {"enabled": True}},
+}
+Objects = dict[tuple[str, str], dict[str, Any]]
+
+
+def render(values: Mapping[str, Any], release: str = "shop") -> Objects:
+    """What Helm would install: every object by kind and name."""
+    helm = pytest.importorskip("helm_python", reason=f"Helm's engine {MISSING}")
+    with helm.Chart.load(str(CHART)) as chart:
+        chart.validate_schema(dict(values))
+        rendered = chart.render(dict(values), name=release, namespace="films")
+    documents = [text for name, text in rendered.items() if name.endswith(".yaml")]
+    objects = [found for text in documents for found in yaml.safe_load_all(text) if found]
+    return {(found["kind"], found["metadata"]["name"]): found for found in objects}
+
+
+def pods(objects: Objects) -> dict[str, dict[str, Any]]:
+    """The pod templates among the objects, by the name of their owner."""
+    found = {}
+    for (kind, name), each in objects.items():
+        if kind in {"Deployment", "StatefulSet"}:
+            found[name] = each["spec"]["template"]
+        elif kind == "CronJob":
+            found[name] = each["spec"]["jobTemplate"]["spec"]["template"]
+    return found
+
+
+def test_chart_is_of_the_project() -> None:
+    """The application's version is the project's, and the cache is the one of the compose file."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))
+    values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
+
+    assert chart["appVersion"] == project["version"]
+    assert values["redis"]["image"] in (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+
+
+def test_schema_knows_every_value() -> None:
+    """Whatever values.yaml has is in the schema, which refuses everything else."""
+    schema = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
+    values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
+
+    assert schema["properties"].keys() - {"global"} == values.keys()
+    assert schema["additionalProperties"] is False
+
+
+def test_chart_passes_lint() -> None:
+    """Helm's own lint has no error and no warning."""
+    helm = pytest.importorskip("helm_python", reason=f"Helm's engine {MISSING}")
+
+    found = helm.lint(str(CHART), values=SINGLE)
+
+    assert not found["errors"]
+    assert [message["error"] for message in found["messages"]] == ["icon is recommended"]
+
+
+@pytest.mark.parametrize("version", [OLDEST, NEWEST])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_objects_are_valid(shape: str, version: str) -> None:
+    """Kubernetes knows every field of every object, in the oldest version that the chart admits and in a new one."""
+    schemas = pytest.importorskip("kubernetes_validate", reason=f"kubernetes-validate {MISSING}")
+
+    for (kind, _), each in render(SHAPES[shape]).items():
+        if kind != "ServiceMonitor":  # Prometheus Operator's, in no schema of Kubernetes
+            schemas.validate(each, version, strict=True)
+
+
+@pytest.mark.parametrize("values", REFUSED.values(), ids=REFUSED.keys())
+def test_what_would_go_wrong_is_refused(values: dict[str, Any]) -> None:
+    """Values that would lose writes, open the service or do nothing are refused before anything is installed."""
+    helm = pytest.importorskip("helm_python", reason=f"Helm's engine {MISSING}")
+
+    with pytest.raises(helm.HelmError):
+        render(values)
+
+
+def test_one_replica_keeps_its_journal() -> None:
+    """On SQLite there is one pod, a volume of its own, and nothing that would start a second."""
+    objects = render(SINGLE)
+
+    api = objects["StatefulSet", "shop-i3rec"]["spec"]
+    assert api["replicas"] == 1
+    assert [claim["metadata"]["name"] for claim in api["volumeClaimTemplates"]] == ["journal"]
+    assert not {kind for kind, _ in objects} & {"HorizontalPodAutoscaler", "PodDisruptionBudget"}
+
+
+def test_many_replicas_share_postgresql() -> None:
+    """On PostgreSQL the address comes from the Secret, no pod has a journal, and drains leave replicas serving."""
+    objects = render(MANY)
+
+    pod = objects["Deployment", "shop-i3rec"]["spec"]["template"]["spec"]
+    names = {variable["name"] for variable in pod["containers"][0]["env"]}
+    assert "I3REC_JOURNAL_URL" not in names
+    assert {"I3REC_LOG_LEVEL", "I3REC_MAX_K"} <= names
+    assert [volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume] == ["i3rec-secrets"]
+    assert objects["PodDisruptionBudget", "shop-i3rec"]["spec"]["maxUnavailable"] == 1
+
+
+def test_the_autoscaler_owns_the_number_of_replicas() -> None:
+    """With an autoscaler an upgrade does not set the replicas back."""
+    objects = render(EVERYTHING)
+
+    target = objects["HorizontalPodAutoscaler", "shop-i3rec"]["spec"]["scaleTargetRef"]
+    assert (target["kind"], target["name"]) == ("Deployment", "shop-i3rec")
+    assert "replicas" not in objects["Deployment", "shop-i3rec"]["spec"]
+
+
+def test_pods_are_hardened() -> None:
+    """As in compose: no root, no capabilities, a read-only root file system, limits, and no token of the cluster."""
+    found = pods(render(EVERYTHING))
+
+    assert found.keys() == {"shop-i3rec", "shop-i3rec-redis", "shop-i3rec-trainer"}
+    for pod in (each["spec"] for each in found.values()):
+        assert pod["automountServiceAccountToken"] is False
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in pod["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            assert "memory" in container["resources"]["limits"]
+
+
+def test_probes_ask_what_they_should() -> None:
+    """A pod without a model is not restarted, only left out; it gets no variables from Services of the same name."""
+    pod = pods(render(SINGLE))["shop-i3rec"]["spec"]
+    (container,) = pod["containers"]
+
+    paths = {
+        probe: container[probe]["httpGet"]["path"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")
+    }
+    assert paths == {"startupProbe": "/livez", "livenessProbe": "/livez", "readinessProbe": "/readyz"}
+    assert pod["enableServiceLinks"] is False
+
+
+def test_every_selector_finds_its_pods() -> None:
+    """Services, policies, budgets and monitors select labels that pods, or for a monitor Services, have."""
+    objects = render(EVERYTHING)
+    labelled = [pod["metadata"]["labels"] for pod in pods(objects).values()]
+    services = [each["metadata"]["labels"] for (kind, _), each in objects.items() if kind == "Service"]
+
+    selected = {
+        key: spec.get("podSelector", spec.get("selector"))
+        for key, each in objects.items()
+        if key[0] in {"Service", "NetworkPolicy", "PodDisruptionBudget", "ServiceMonitor"}
+        for spec in [each["spec"]]
+    }
+
+    assert len(selected) == 7
+    for (kind, name), selector in selected.items():
+        labels = selector.get("matchLabels", selector)
+        among = services if kind == "ServiceMonitor" else labelled
+        assert sum(labels.items() <= each.items() for each in among) == 1, f"{kind} {name}"
+
+
+def test_only_the_service_reaches_redis() -> None:
+    """Redis and the trainer may call nobody, and Redis is called by the service alone."""
+    objects = render(EVERYTHING)
+
+    redis = objects["NetworkPolicy", "shop-i3rec-redis"]["spec"]
+    trainer = objects["NetworkPolicy", "shop-i3rec-trainer"]["spec"]
+    (peer,) = redis["ingress"][0]["from"]
+    assert peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "api"
+    assert not redis.get("egress")
+    assert trainer["policyTypes"] == ["Ingress", "Egress"]
+    assert not trainer.get("egress")
+    assert not trainer.get("ingress")
