@@ -67,7 +67,7 @@ def test_wheel_cannot_be_uploaded_by_accident(wheel: zipfile.Path) -> None:
     ("module", "banned"),
     [
         ("service.app", {"torch", "training", "onnx", "scipy", "sklearn", "pyarrow"}),
-        ("service.__main__", {"torch", "training"}),
+        ("service.commands", {"torch", "training"}),
         ("model_store", {"torch", "service", "training", "faiss", "onnxruntime", "fastapi", "pydantic", "sqlalchemy"}),
         ("training.__main__", {"service", "fastapi", "sqlalchemy", "redis"}),
     ],

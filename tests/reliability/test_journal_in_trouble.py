@@ -22,7 +22,7 @@ _FEW_PAGES = """
 import sys
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
-from service.__main__ import main
+from service.commands import main
 
 @sa.event.listens_for(Engine, "connect")
 def limit(connection, _):

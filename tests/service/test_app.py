@@ -5,7 +5,7 @@ import sys
 
 SNIPPET = """
 import sys, threading
-import service.app, service.__main__
+import service.app, service.commands
 from prometheus_client import REGISTRY
 heavy = sorted({"torch", "onnx", "scipy", "sklearn"} & set(sys.modules))
 ours = [name for name in REGISTRY._names_to_collectors if name.startswith("i3rec")]
