@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import sys
@@ -18,6 +19,10 @@ from service.observability import configure_logging
 from service.settings import PREFIX, SECRETS, Settings, explain, unknown_variables
 
 logger = logging.getLogger(__name__)
+
+# Requests leave little that refers to itself. As Python sets it, a full collection comes every few hundred requests and
+# walks over the whole catalogue: that made the slowest of a hundred lists take 140 ms in place of 35.
+_GARBAGE = (50_000, 20, 100)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _serve(settings: Settings) -> int:
+    gc.set_threshold(*_GARBAGE)
     config = uvicorn.Config(
         create_app(settings),
         host=settings.host,

@@ -2,10 +2,11 @@
 
 import threading
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import blake2b
+from weakref import ref
 
 import numpy as np
 
@@ -21,6 +22,8 @@ from service.trained import (
     trained_item,
     trained_report,
 )
+
+_Value = tuple[str, str | int | float | bool]  # an item, and what it has of one attribute
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,11 @@ class Holdings:
         self.watermark = watermark
         self.newcomers = Newcomers()
         self.lock = threading.Lock()
-        self.facets = Facets(self.lock, self._values, bundle.item_columns)
+        # Weakly, so that whoever lets go of a version has its memory back at once: a collection comes seldom.
+        me = ref(self)
+        self.facets = Facets(
+            self.lock, lambda name: () if (it := me()) is None else it.values_of(name), bundle.item_columns
+        )
         self._online: dict[str, Online] = {}
         self._online_items = 0
         self._title = bundle.item_columns.index("title") if "title" in bundle.item_columns else None
@@ -126,7 +133,7 @@ class Holdings:
         row = self.bundle.items.get(item_id)
         return None if row is None else trained_item(self.bundle, row)
 
-    def _values(self, attribute: str) -> Iterator[tuple[str, str | int | float | bool]]:
+    def values_of(self, attribute: str) -> Iterator[_Value]:
         """The items that have an attribute, with its value; for ``Facets``."""
         if attribute in self.bundle.item_columns and attribute not in {"title", "categories"}:
             column = self.bundle.item_columns.index(attribute)
@@ -159,19 +166,17 @@ class Holdings:
 
     def titles(self, item_ids: Sequence[str]) -> list[str | None]:
         """The titles of items, as ``title`` gives them."""
-        online, row_of, rows, column = self._online, self.bundle.items.get, self.bundle.item_rows, self._title
-        found: list[str | None] = []
-        for item_id in item_ids:
-            if item_id in online or column is None or (row := row_of(item_id)) is None:
-                found.append(self.title(item_id))
-            else:
-                found.append(rows[row][column] or None)
-        return found
+        column, rows = self._title, self.bundle.item_rows
+        if column is None or not self._online.keys().isdisjoint(item_ids):
+            return [self.title(item_id) for item_id in item_ids]
+        return [rows[row][column] or None for row in self.bundle.items.rows_of(item_ids)]
 
-    def all_visible(self, item_ids: Iterable[str], now: datetime) -> bool:
-        """Whether all items exist and may be shown at ``now``."""
-        online, items = self._online, self.bundle.items
-        return all(item_id in items if item_id not in online else self.visible(item_id, now) for item_id in item_ids)
+    def all_shown(self, item_ids: Sequence[str], now: datetime) -> bool:
+        """Whether items that the index has found may be shown at ``now``: those never spoken of online may."""
+        online = self._online
+        return online.keys().isdisjoint(item_ids) or all(
+            item_id not in online or self.visible(item_id, now) for item_id in item_ids
+        )
 
     def get(self, item_id: str) -> CatalogItem | None:
         """An item as it stands, shown or not; None where there is none."""

@@ -111,7 +111,7 @@ class Recommender:
         key = f"all:{user_id}" if wish.include_seen else user_id
         with self._metrics.stage("search"):
             hits = await self._searches.find(servable.index, allowed.query(user.vector, wish.k + 1, key))
-        if not servable.all_visible([hit.item_id for hit in hits], allowed.now):
+        if not servable.all_shown([hit.item_id for hit in hits], allowed.now):
             return None  # a writer is between its two steps
         page = Page(hits[: wish.k], more=len(hits) > wish.k)
         answer = self._recommendation(servable, user, user_id, page, wish, index_seq)

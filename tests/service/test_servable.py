@@ -1,6 +1,8 @@
 """Servable: which record holds, and what the index shows of it."""
 
+import gc
 import itertools
+import weakref
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,8 +13,10 @@ import pytest
 
 from model_store import ModelStore
 from service.adapters.memory import MemoryIndex
-from service.domain import DeleteItem, Encoding, Item, PutItem, Record
+from service.adapters.segmented_index import SegmentedIndex
+from service.domain import DeleteItem, Encoding, Item, PutItem, Query, Record
 from service.errors import ModelUnavailable
+from service.facets import AttributeIs
 from service.handle import ServableHandle
 from service.holdings import Standing
 from service.servable import Servable
@@ -364,3 +368,20 @@ async def test_cancelled_exchange_lets_writers_in_again() -> None:
     with anyio.fail_after(1):
         async with handle.writing():
             pass
+
+
+def test_memory_of_a_servable_is_free_once_nobody_holds_it(published_store: ModelStore, fake_encoder: Any) -> None:
+    """It stands in no circle of references, so that no collector need come for an old version."""
+    bundle = published_store.load()
+    servable = Servable(bundle, fake_encoder, SegmentedIndex(bundle.items, bundle.item_embeddings, remembered=5))
+    servable.apply(put(1, "new", categories=("x",), attributes={"size": 3}), vector(2))
+    servable.facets.matching(("x",), (AttributeIs("size", least=1), AttributeIs("brand")))
+    servable.index.search_many([Query(QUERY, 3, key="u")])
+    gone = weakref.ref(servable), weakref.ref(servable.index)
+
+    gc.disable()
+    try:
+        del servable
+        assert [each() for each in gone] == [None, None]
+    finally:
+        gc.enable()
