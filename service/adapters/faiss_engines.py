@@ -15,7 +15,7 @@ _engine: Any = faiss  # its stubs are SWIG's C++ signatures, not those of the Py
 Scores = NDArray[np.float32]
 
 _CHUNK = 1 << 16
-_MOST_QUERIES = 2
+_MOST_QUERIES = 2  # of more at once the matrix product is quicker
 _SPARE = 16  # candidates beyond those wanted, so that rounding seldom calls for a second look
 _MOST_FETCHED = 1024
 _MOST_HALF = 6e4  # float16 ends at 65504
