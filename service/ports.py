@@ -68,6 +68,11 @@ class VectorIndex(Protocol):
         """What a search for a query with a key would find now, where that is known without one; takes no time."""
         ...
 
+    @property
+    def healthy(self) -> bool:
+        """Whether it searches as it should; otherwise it finds the same, and is slower."""
+        ...
+
     def __len__(self) -> int: ...
 
 

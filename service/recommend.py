@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from anyio import CapacityLimiter
 
+from service.degradation import without
 from service.domain import Recommendation, Strategy, Suggestion
 from service.errors import StorageUnavailable, UnknownItem, UnknownUser
 from service.explain import Explainer
@@ -253,7 +254,7 @@ class Recommender:
             servable.version,
             index_seq,
             [Suggestion(*place) for place in zip(ids, [hit.score for hit in page.hits], titles, strict=True)],
-            degraded if self._cache.healthy else (*degraded, "cache"),
+            degraded + without(self._cache, servable),
             wish.shown.and_these(ids).cursor() if more else None,
         )
 

@@ -28,6 +28,7 @@ def watch(
     metrics.models.trial_share.set_function(lambda: handle.contender.share if handle.contender else 0.0)
     metrics.degraded.labels("cache").set_function(lambda: not cache.healthy)
     metrics.degraded.labels("history").set_function(lambda: others.failing)
+    metrics.degraded.labels("index").set_function(lambda: handle.peek is not None and not handle.peek.index.healthy)
     metrics.degraded.labels("journal").set_function(lambda: metrics.journal.failing)
     metrics.degraded.labels("model").set_function(lambda: handle.peek is None or models.failure is not None)
 

@@ -80,6 +80,11 @@ class MemoryIndex:
     def recall(self, query: Query) -> None:
         """Nothing is remembered."""
 
+    @property
+    def healthy(self) -> bool:
+        """Nothing can fail."""
+        return True
+
     def _excluded(self, query: Query) -> set[str]:
         rows = [] if query.exclude_rows is None else query.exclude_rows.tolist()
         return {*query.exclude, *(self._first[row] for row in rows)}

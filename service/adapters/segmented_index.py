@@ -55,10 +55,16 @@ class SegmentedIndex:
         self._writing = threading.Lock()
         self._folding: threading.Thread | None = None
         vectors = np.asarray(vectors, dtype=np.float32)  # a memory map stays one
-        self._view = View.of(Main.of(vectors, None, make_engine(vectors)), NONE, Delta.empty(self._d), NONE)
+        main = Main.of(vectors, None, self._engine_or_none(vectors))
+        self._view = View.of(main, NONE, Delta.empty(self._d), NONE)
 
     def __len__(self) -> int:
         return len(self._view)
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the engine works; without it the index searches as exactly, and slower."""
+        return not self._view.main.engine.lost
 
     def upsert(self, item_ids: Sequence[str], vectors: Matrix) -> None:
         """Adds or replaces items; where an id comes twice, its last vector stays."""
@@ -113,6 +119,13 @@ class SegmentedIndex:
         """Waits until nothing is being folded."""
         while (folding := self._folding) is not None:
             folding.join()
+
+    def _engine_or_none(self, vectors: Matrix) -> Engine | None:
+        try:
+            return self._make_engine(vectors)
+        except Exception:  # whatever its device lacks: the rows can be searched without it
+            logger.exception("index_engine_lost")
+            return None
 
     def _slot(self, item_id: str) -> int:
         slot = self._first.get(item_id)

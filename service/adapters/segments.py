@@ -4,6 +4,7 @@ Items are told by *slots*, numbers that the index gives out. A slot may have had
 alive. Readers look at a ``View``: arrays that are never written again as far as the view reaches.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 from service.adapters.exact_scan import Batch, Found, Numbers, scan
 from service.adapters.ranking import longest_row
 from service.domain import Matrix
+
+logger = logging.getLogger(__name__)
 
 NONE: Numbers = np.empty(0, dtype=np.int64)
 
@@ -37,6 +40,34 @@ class ExactEngine:
         return scan(self._matrix, batch)
 
 
+class Guarded:
+    """Searches with an engine as long as it works; once it has failed, looks at every row instead.
+
+    Args:
+        engine: that may fail, for instance as its device is lost; None = it could not even be made.
+        matrix: (n, d) float32, what it searches.
+    """
+
+    def __init__(self, engine: Engine | None, matrix: Matrix) -> None:
+        self._engine = engine
+        self._matrix = matrix
+
+    @property
+    def lost(self) -> bool:
+        """Whether the engine has failed."""
+        return self._engine is None
+
+    def find(self, batch: Batch) -> Found:
+        """What the engine finds, or would have to."""
+        if engine := self._engine:
+            try:
+                return engine.find(batch)
+            except Exception:  # whatever it is: the rows are here, and can be searched without it
+                logger.exception("index_engine_lost", extra={"engine": type(engine).__name__})
+                self._engine = None
+        return scan(self._matrix, batch)
+
+
 @dataclass(frozen=True, slots=True)
 class Main:
     """The main segment.
@@ -50,18 +81,18 @@ class Main:
 
     matrix: Matrix
     slots: Numbers | None
-    engine: Engine
+    engine: Guarded
     longest: float
     _rows: Numbers | None  # slot → row, or -1
 
     @classmethod
-    def of(cls, matrix: Matrix, slots: Numbers | None, engine: Engine) -> "Main":
+    def of(cls, matrix: Matrix, slots: Numbers | None, engine: Engine | None) -> "Main":
         """A segment of these rows."""
         rows = None
         if slots is not None:
             rows = np.full(int(slots.max()) + 1 if slots.size else 0, -1, dtype=np.int64)
             rows[slots] = np.arange(len(slots))
-        return cls(matrix, slots, engine, longest_row(matrix), rows)
+        return cls(matrix, slots, Guarded(engine, matrix), longest_row(matrix), rows)
 
     def __len__(self) -> int:
         return len(self.matrix)

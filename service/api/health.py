@@ -7,6 +7,7 @@ from starlette.responses import Response
 from service.api.problems import declare
 from service.api.schemas import Liveness, Readiness
 from service.api.state import WithServices, json_response
+from service.degradation import without
 
 router = APIRouter(tags=["health"])
 
@@ -19,10 +20,10 @@ async def livez() -> Response:
 
 @router.get("/readyz", response_model=Readiness, summary="Whether a model serves", responses=declare(503))
 async def readyz(services: WithServices) -> Response:
-    """200 once a model version serves, else 503 with the reason. A missing cache is degraded, not unready."""
-    version = services.handle.current.version
-    degraded = [] if services.cache.healthy else ["cache"]
-    content = {"status": "ready", "model_version": version, "degraded": degraded}
+    """200 once a model version serves, else 503 with the reason. What is merely degraded is ready."""
+    servable = services.handle.current
+    version = servable.version
+    content = {"status": "ready", "model_version": version, "degraded": without(services.cache, servable)}
     return json_response(content, headers={"X-Model-Version": version})
 
 

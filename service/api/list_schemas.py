@@ -144,7 +144,9 @@ class ItemList(BaseModel):
     strategy: Literal["personal", "session", "popular"]
     model_version: str
     index_seq: int = Field(description="Highest record of an item that the list knows of.")
-    degraded: list[str] = Field(description="What was not at its best: cache, or history (the user's interactions).")
+    degraded: list[str] = Field(
+        description="What was not at its best: cache, index (the search engine), or history (the user's interactions)."
+    )
     items: list[RecommendedItem]
     next_cursor: str | None = Field(description="For the next page; null where there is none.")
 

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from service.adapters.exact_scan import Batch, Found
 from service.adapters.faiss_engines import HalfEngine
 from service.adapters.memory import MemoryIndex
 from service.adapters.ranking import exact_scores
@@ -379,3 +380,44 @@ def test_failed_folding_changes_nothing(caplog: pytest.LogCaptureFixture) -> Non
     index.remove(["c"])
     index.settle()
     assert (found(index, QUERY, 5), made) == ([("b", 2.0), ("a", 1.0)], [1, 3, 2])
+
+
+class FrailEngine(ExactEngine):
+    """Works until its device is lost."""
+
+    lost = False
+
+    def find(self, batch: Batch) -> Found:
+        """What the exact one finds."""
+        if FrailEngine.lost:
+            raise RuntimeError("the device is gone")
+        return super().find(batch)
+
+
+def test_lost_engine_is_done_without(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Searches go on, exactly, and the index says so; the next main segment is given an engine again."""
+    index = SegmentedIndex(["a", "b"], vectors([1, 0, 0], [2, 0, 0]), make_engine=FrailEngine, min_delta=1)
+    assert index.healthy
+
+    monkeypatch.setattr(FrailEngine, "lost", True)
+    for _ in range(2):
+        assert found(index, QUERY, 5) == [("b", 2.0), ("a", 1.0)]
+    assert not index.healthy
+    assert [record.message for record in caplog.records] == ["index_engine_lost"]
+
+    monkeypatch.setattr(FrailEngine, "lost", False)
+    index.upsert(["c", "d"], vectors([3, 0, 0], [4, 0, 0]))
+    index.settle()
+    assert index.healthy
+    assert found(index, QUERY, 2) == [("d", 4.0), ("c", 3.0)]
+
+
+def test_engine_that_cannot_be_made_is_done_without() -> None:
+    """A device that is not there keeps nobody from searching."""
+
+    def no_device(_: Matrix) -> ExactEngine:
+        raise RuntimeError("there is no device")
+
+    index = SegmentedIndex(["a"], vectors([1, 0, 0]), make_engine=no_device)
+
+    assert (found(index, QUERY, 5), index.healthy) == ([("a", 1.0)], False)

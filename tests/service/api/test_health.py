@@ -258,3 +258,25 @@ async def test_full_disk_stops_writing_and_nothing_else(running: Any) -> None:
     assert [result["status"] for result in batch.json()["results"]] == [507]
     assert lists.status_code == 200
     assert accepted.status_code == 201
+
+
+async def test_lost_search_engine_is_degraded_not_unready(
+    run_app: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its engine gone the service finds what it found before, and says everywhere what it does without."""
+    async with run_app(settings) as running:
+        before = (await running.client.get("/recommend/u0")).json()
+
+        def lost(*_: object) -> None:
+            raise RuntimeError("the device is gone")
+
+        monkeypatch.setattr("service.adapters.faiss_engines.HalfEngine.find", lost)
+        await running.client.get("/recommend/u1")
+        after = (await running.client.get("/recommend/u0")).json()
+        ready = (await running.client.get("/readyz")).json()
+        metrics = (await running.client.get("/metrics")).text
+
+    assert (before["degraded"], after["degraded"]) == ([], ["index"])
+    assert after["items"] == before["items"]
+    assert (ready["status"], ready["degraded"]) == ("ready", ["index"])
+    assert 'i3rec_degraded{reason="index"} 1.0' in metrics
