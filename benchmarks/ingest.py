@@ -73,7 +73,7 @@ def _measure(directory: Path, n: int) -> dict[str, Any]:
         **os.environ,
         "I3REC_MODEL_STORE": str(_train(directory)),
         "I3REC_JOURNAL_URL": f"sqlite:///{directory}/journal.sqlite3",
-        "I3REC_PORT": str(_free_port()),
+        "I3REC_PORT": str(free_port()),
         "I3REC_LOG_LEVEL": "WARNING",
     }
     url = f"http://127.0.0.1:{environment['I3REC_PORT']}"
@@ -88,7 +88,7 @@ def _measure(directory: Path, n: int) -> dict[str, Any]:
         started = time.perf_counter()
         service = subprocess.Popen([sys.executable, "-m", "service"], env=environment, stdout=subprocess.DEVNULL)
         try:
-            _wait_ready(url)
+            wait_ready(url)
             start, computing = time.perf_counter() - started, _computing_s(service.pid)
             if load:
                 found[load] = _load(url, service.pid, n)
@@ -104,7 +104,7 @@ def _load(url: str, pid: int, n: int) -> dict[str, Any]:
     reads: list[float] = []
     over = threading.Event()
     reader = threading.Thread(target=_read, args=(url, over, reads))
-    before = _resident_mib(pid)
+    before = resident_mib(pid)
     reader.start()
     started = time.perf_counter()
     headers = {"Content-Type": "application/x-ndjson"}
@@ -122,7 +122,7 @@ def _load(url: str, pid: int, n: int) -> dict[str, Any]:
         "written": written,
         "reads": reads,
         "mib_before": before,
-        "mib_after": _resident_mib(pid),
+        "mib_after": resident_mib(pid),
     }
 
 
@@ -180,7 +180,8 @@ def _train(directory: Path) -> Path:
     return store
 
 
-def _wait_ready(url: str) -> None:
+def wait_ready(url: str) -> None:
+    """Waits until a service has a model, half a minute at most."""
     for _ in range(300):
         try:
             if httpx.get(f"{url}/readyz").is_success:
@@ -191,7 +192,8 @@ def _wait_ready(url: str) -> None:
     raise TimeoutError(url)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -207,7 +209,7 @@ def _computing_s(pid: int) -> float:
     return (user + system) / os.sysconf("SC_CLK_TCK")
 
 
-def _resident_mib(pid: int) -> float:
+def resident_mib(pid: int) -> float:
     """Memory of a process now, MiB; Linux only, elsewhere not a number."""
     try:
         pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])

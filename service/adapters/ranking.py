@@ -41,7 +41,7 @@ def rounding_bound(d: int, longest: float, norms: NDArray[np.float64]) -> NDArra
         longest: the largest Euclidean norm of a row.
         norms: those of the queries, (b,).
     """
-    return (d + 2) * _UNIT * longest * norms
+    return ((d + 2) * _UNIT * longest) * norms
 
 
 def longest_row(vectors: Matrix) -> float:

@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from service.adapters.ranking import exact_scores
+from service.adapters.ranking import exact_scores, rounding_bound
 from service.adapters.segments import Delta, View, without_rows
 from service.domain import Hit, Query
 
 SPARE = 12  # places that are kept beyond those asked for
-_MOST_CHANGES = 256  # writes that are made up for
+_MOST_CHANGES = 4096  # writes that are made up for
 
 NamesOf = Callable[[Sequence[int]], list[str]]
 
@@ -68,8 +68,9 @@ class Recollections:
         found = self._found.get(query.key) if query.key is not None and query.allow is None else None
         if found is None or not _comparable(found, view, query):
             return None
-        lost = {*found.delta.gone[found.gone : view.gone], *query.exclude}
-        hits = [hit for hit in found.hits if hit.item_id not in lost] if lost else found.hits
+        hits = _still_there(found, view, query)
+        if hits is None:
+            return None
         new = _written_since(found, view, query, names)
         if new:
             hits = sorted([*hits, *new], key=lambda hit: (-hit.score, hit.item_id))
@@ -104,12 +105,29 @@ def _comparable(found: _Found, view: View, query: Query) -> bool:
     )
 
 
+def _still_there(found: _Found, view: View, query: Query) -> list[Hit] | None:
+    """What was neither taken away since nor is excluded now; None where a writer is just taking something away."""
+    if view.gone == found.gone and not query.exclude:
+        return found.hits
+    gone_at = [found.delta.gone_at.get(hit.item_id, -1) for hit in found.hits]
+    if max(gone_at, default=-1) >= view.gone:  # that is later than this view, and may have been in between as well
+        return None
+    pairs = zip(found.hits, gone_at, strict=True)
+    return [hit for hit, at in pairs if at < found.gone and hit.item_id not in query.exclude]
+
+
 def _written_since(found: _Found, view: View, query: Query, names: NamesOf) -> list[Hit]:
-    rows = without_rows(np.arange(found.rows, len(view.slots)), view.delta_dead)
-    if not rows.size:
+    """What was written since and may belong into the list."""
+    vectors = view.vectors[found.rows :]
+    if not len(vectors):
         return []
+    least = -np.inf
+    if not found.whole and found.hits:
+        norms = np.linalg.norm(query.vector[None].astype(np.float64), axis=1)
+        least = found.hits[-1].score - float(rounding_bound(len(query.vector), view.longest, norms)[0])
+    rows = without_rows(np.flatnonzero(vectors @ query.vector >= least) + found.rows, view.delta_dead)
     slots = view.slots[rows]
-    if query.exclude_rows is not None:
+    if query.exclude_rows is not None and rows.size:
         seen = np.isin(slots, query.exclude_rows)
         rows, slots = rows[~seen], slots[~seen]
     scores = exact_scores(view.vectors[rows], query.vector) + 0.0

@@ -77,7 +77,7 @@ class SegmentedIndex:
             slots = [self._slot(item_id) for item_id in latest]
             main_dead, delta_dead = self._without(np.array(slots, dtype=np.int64))
             delta = self._view.delta
-            delta.gone.extend(latest)
+            delta.lose(latest)
             delta.append(slots, np.asarray(vectors, dtype=np.float32)[list(latest.values())])
             self._view = View.of(self._view.main, main_dead, delta, delta_dead)
             self._fold_if_overgrown()
@@ -86,7 +86,7 @@ class SegmentedIndex:
         """Removes items; unknown ids are ignored."""
         with self._writing:
             main_dead, delta_dead = self._without(np.unique(self._slots_of(item_ids)))
-            self._view.delta.gone.extend(item_ids)
+            self._view.delta.lose(item_ids)
             self._view = View.of(self._view.main, main_dead, self._view.delta, delta_dead)
             self._fold_if_overgrown()
 

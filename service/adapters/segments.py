@@ -5,7 +5,7 @@ alive. Readers look at a ``View``: arrays that are never written again as far as
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -119,12 +119,19 @@ class Delta:
     longest: float = 0.0
     latest: dict[int, int] = field(default_factory=dict)  # slot → its latest row
     before: list[int] = field(default_factory=list)  # row → the row its slot had before in here, or -1
-    gone: list[str] = field(default_factory=list)  # ids whose row was taken away or replaced, in that order
+    gone: int = 0  # how often the row of an id was taken away or replaced, or its first was written
+    gone_at: dict[str, int] = field(default_factory=dict)  # id → when that was its turn for the last time
 
     @classmethod
     def empty(cls, d: int, capacity: int = 64) -> "Delta":
         """A delta for vectors of d numbers."""
         return cls(np.empty((capacity, d), dtype=np.float32), np.empty(capacity, dtype=np.int64))
+
+    def lose(self, item_ids: Iterable[str]) -> None:
+        """Notes that what was known of the rows of ids holds no longer."""
+        for item_id in item_ids:
+            self.gone_at[item_id] = self.gone
+            self.gone += 1
 
     def append(self, slots: Sequence[int], vectors: Matrix) -> None:
         """Adds rows, each of another slot. What views see stays as it is."""
@@ -171,7 +178,7 @@ class View:
         slots: theirs.
         delta_dead: its rows that are gone, ascending.
         longest: the largest Euclidean norm of a row of the delta.
-        gone: how many ids stand in the delta's list of those.
+        gone: the delta's count of rows that were taken away, replaced or written.
     """
 
     main: Main
@@ -187,9 +194,7 @@ class View:
     def of(cls, main: Main, main_dead: Numbers, delta: Delta, delta_dead: Numbers) -> "View":
         """The view of this very moment; call it where no writer is."""
         n = delta.size
-        return cls(
-            main, main_dead, delta, delta.matrix[:n], delta.slots[:n], delta_dead, delta.longest, len(delta.gone)
-        )
+        return cls(main, main_dead, delta, delta.matrix[:n], delta.slots[:n], delta_dead, delta.longest, delta.gone)
 
     def __len__(self) -> int:
         return len(self.main) - len(self.main_dead) + len(self.slots) - len(self.delta_dead)

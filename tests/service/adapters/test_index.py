@@ -331,7 +331,9 @@ def test_what_is_remembered_ends() -> None:
     assert index.recall(query) is None
 
     index, _, query = remembering()
-    index.upsert([f"n{n}" for n in range(300)], np.ones((300, D), np.float32))
+    index.upsert([f"n{n}" for n in range(4000)], np.zeros((4000, D), np.float32))
+    assert index.recall(query) is not None
+    index.upsert([f"n{n}" for n in range(5000)], np.zeros((5000, D), np.float32))
     assert index.recall(query) is None
 
     index, _, query = remembering()
