@@ -81,7 +81,8 @@ def test_huge_vectors_have_a_length() -> None:
 
 
 async def test_replay_tells_hits_misses_and_batches(run_app: Any, settings: Settings) -> None:
-    """A start with an empty cache looks for each item, finds none, and encodes them together."""
+    """A start with an empty cache and no checkpoint looks for each item, finds none, and encodes them together."""
+    settings = settings.model_copy(update={"checkpoint_every_s": 0})
     async with run_app(settings) as first:
         for name in "abc":
             await first.client.post("/items", json={"item_id": name, "modalities": {"text": TEXT}})
