@@ -73,7 +73,11 @@ class JournalFollower:
 
     async def run(self, poll_s: float) -> None:
         """Looks every ``poll_s`` seconds what others wrote, until cancelled. Trouble is logged and tried again."""
-        await self._load_histories(poll_s)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._load_histories, poll_s)
+            await self._keep_looking(poll_s)
+
+    async def _keep_looking(self, poll_s: float) -> None:
         while True:
             with anyio.move_on_after(poll_s):
                 await self._woken.wait()
@@ -89,7 +93,7 @@ class JournalFollower:
         while self._histories:
             try:
                 await to_thread.run_sync(self._histories.load)
-            except StorageUnavailable:
+            except Exception:  # whatever it is: the journal is asked about everybody until it goes well
                 logger.warning("histories_not_loaded", exc_info=True)
                 await anyio.sleep(poll_s)
             else:
@@ -148,22 +152,28 @@ class JournalFollower:
             UnknownRecord: there is no such record.
             NotReachedYet: that takes longer than ``timeout_s``.
         """
-        if self._handle.current.followed >= seq:
+        if self._reached >= seq:
             return
         last = await to_thread.run_sync(self._journal.last_seq)
         if last < seq:
             raise UnknownRecord(seq, last)
         with anyio.move_on_after(timeout_s):
-            while self._handle.current.followed < seq:
+            while self._reached < seq:
                 try:
                     await self.catch_up()
                 except StorageUnavailable:
                     logger.debug("journal_not_followed", exc_info=True)
-                if self._handle.current.followed < seq:
+                if self._reached < seq:
                     await anyio.sleep(_PAUSE_S)
-        found = self._handle.current.followed
+        found = self._reached
         if found < seq:
             raise NotReachedYet(seq, found)
+
+    @property
+    def _reached(self) -> int:
+        """Up to where all records count here: a version that was built just now knows more than the histories may."""
+        followed = self._handle.current.followed
+        return min(followed, self._noted) if self._histories else followed
 
 
 async def keep_compact(journal: Journal, every_s: float, metrics: Metrics) -> None:

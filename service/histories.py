@@ -33,7 +33,7 @@ class UserFilter:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """The items of a user's latest interactions, oldest first, up to the record ``seq``; 0 = as of a reading."""
+    """The items of a user's latest interactions, oldest first; none of them was written after the record ``seq``."""
 
     items: tuple[str, ...]
     seq: int
@@ -57,6 +57,7 @@ class Histories:
         self._kept: OrderedDict[str, _Known] = OrderedDict()
         self._reading: dict[str, bool] = {}  # user → whether something was noted since the reading began
         self._lock = threading.Lock()
+        self._one_load_at_a_time = threading.Lock()
 
     def known(self, user_id: str) -> Sequence[str] | None:
         """The items of a user's latest interactions, oldest first; None where the journal must be asked."""
@@ -78,21 +79,21 @@ class Histories:
             first = user_id not in self._reading
             if first:
                 self._reading[user_id] = False
+        if not first:  # somebody else reads the same and keeps it
+            return tuple(self._journal.history(user_id, self._most))
+        read: _Known | None = None
         try:
             items = tuple(self._journal.history(user_id, self._most))
-        except BaseException:
-            self._end_reading(user_id, None, first=first)
-            raise
-        self._end_reading(user_id, items, first=first)
+            read = _Known(items, self._journal.last_seq())  # in this order: what is written between may be missing
+        finally:
+            self._end_reading(user_id, read)
         return items
 
-    def _end_reading(self, user_id: str, items: tuple[str, ...] | None, *, first: bool) -> None:
-        if not first:  # somebody else reads the same and keeps it
-            return
+    def _end_reading(self, user_id: str, read: _Known | None) -> None:
         with self._lock:
             changed = self._reading.pop(user_id)
-            if items is not None and not changed:
-                self._keep(user_id, _Known(items, 0))
+            if read is not None and not changed:
+                self._keep(user_id, read)
 
     def note(self, records: Iterable[Record]) -> None:
         """Takes in what was just written here: call it before the writing is acknowledged."""
@@ -101,7 +102,7 @@ class Histories:
                 match record.entry:
                     case Interact(user_id, item_id) if not record.repeated:
                         self._extend(user_id, item_id, record.seq)
-                    case EraseUser(user_id):
+                    case Interact(user_id) | EraseUser(user_id):  # who wrote it first may not have said so yet
                         self._forget(user_id)
 
     def note_others(self, user_ids: Iterable[str]) -> None:
@@ -116,15 +117,21 @@ class Histories:
         Raises:
             StorageUnavailable: the journal cannot be read.
         """
-        with self._lock:
-            self._loading = []
-        found = UserFilter()
-        for user_id in self._journal.users():
-            found.add(user_id)
-        with self._lock:
-            for user_id in self._loading:
+        with self._one_load_at_a_time:
+            came = self._begin_loading()
+            found = UserFilter()
+            for user_id in self._journal.users():
                 found.add(user_id)
-            self._filter, self._loading = found, None
+            with self._lock:
+                for user_id in came:
+                    found.add(user_id)
+                self._filter, self._loading = found, None
+
+    def _begin_loading(self) -> list[str]:
+        with self._lock:
+            came: list[str] = []
+            self._loading = came
+        return came
 
     def _extend(self, user_id: str, item_id: str, seq: int) -> None:
         kept = self._kept.get(user_id)
@@ -136,11 +143,11 @@ class Histories:
 
     def _forget(self, user_id: str) -> None:
         """What is kept of a user holds no longer; neither does what is being read just now."""
+        if self._filter is not None:
+            self._filter.add(user_id)  # first: who asks meanwhile without the lock must not take them for a stranger
         self._kept.pop(user_id, None)
         if user_id in self._reading:
             self._reading[user_id] = True
-        if self._filter is not None:
-            self._filter.add(user_id)
         if self._loading is not None:
             self._loading.append(user_id)
 

@@ -95,7 +95,10 @@ class Searches:
                 (batch if other[0] is job[0] else left).append(other)
             self._search(job[0], batch)
 
-    def _search(self, index: VectorIndex, batch: Sequence[_Job]) -> None:
+    def _search(self, index: VectorIndex, gathered: Sequence[_Job]) -> None:
+        batch = [job for job in gathered if not job[2].done()]  # nobody waits for the others any more
+        if not batch:
+            return
         found: Sequence[list[Hit]] | Exception
         try:
             found = index.search_many([query for _, query, _ in batch])

@@ -23,7 +23,7 @@ from service.settings import Settings
 
 _PREFIX = "/recommend/"
 _K = re.compile(rb"(?:k=([1-9]\d{0,5}))?")
-_SEQ_HEADER = b"x-index-seq"
+_ELSEWHERE = frozenset({b"x-index-seq", b"content-length", b"transfer-encoding"})  # what to wait for, and bodies
 
 
 class QuickLists:
@@ -62,7 +62,7 @@ class QuickLists:
     def _wish(self, scope: Scope, settings: Settings) -> Wish | None:
         """What is asked for; None where it is more than a length, or not within the limits."""
         match = _K.fullmatch(scope["query_string"])
-        if match is None or any(name == _SEQ_HEADER for name, _ in scope["headers"]):
+        if match is None or any(name in _ELSEWHERE for name, _ in scope["headers"]):
             return None
         k = int(match[1]) if match[1] else settings.default_k
         if k > settings.max_k:

@@ -93,6 +93,57 @@ async def test_interactions_count_on_the_other_replica(replicas: Replicas) -> No
     assert "i03" not in {item["item_id"] for item in answer["items"]}
 
 
+@pytest.mark.parametrize("database", ["sqlite", "postgres"])
+@pytest.mark.parametrize("user_id", ["u0", "stranger"])
+async def test_interactions_reach_the_other_replica_by_themselves(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    published_store: ModelStore,
+    run_app: Any,
+    database: str,
+    user_id: str,
+) -> None:
+    """Each soon shows what the other wrote, also of a user whose history it had at hand; and that it was erased."""
+    is_file = database == "sqlite"
+    url = f"sqlite:///{tmp_path}/journal.sqlite3" if is_file else request.getfixturevalue("postgres_url")
+    shared = Settings(model_store=published_store.root, journal_url=url, follow_poll_s=0.02)
+
+    async def lists(client: httpx.AsyncClient, item_id: str) -> bool:
+        answer = await client.get(f"/recommend/{user_id}?k=100")
+        assert answer.status_code == 200
+        return item_id in {item["item_id"] for item in answer.json()["items"]}
+
+    async def until_listed(client: httpx.AsyncClient, item_id: str, *, expected: bool) -> None:
+        with anyio.fail_after(30):
+            while True:
+                if await lists(client, item_id) == expected:
+                    return
+                await anyio.sleep(0.005)
+
+    async with run_app(shared) as one, run_app(shared) as other:
+        for writer, reader, item_id in ((one, other, "i05"), (other, one, "i06"), (one, other, "i07")):
+            assert await lists(reader.client, item_id)  # from now on the history is at hand
+            body = {"user_id": user_id, "item_id": item_id}
+            assert (await writer.client.post("/interactions", json=body)).status_code == 202
+            assert not await lists(writer.client, item_id)
+            await until_listed(reader.client, item_id, expected=False)
+        assert (await other.client.delete(f"/users/{user_id}")).status_code == 204
+        assert await lists(other.client, "i05")
+        await until_listed(one.client, "i05", expected=True)
+
+
+async def test_repetitions_count_where_they_are_answered(replicas: Replicas) -> None:
+    """A client that repeats an event on the other replica finds it in its lists there, without naming a record."""
+    assert (await replicas.other.get("/recommend/u0?k=100")).status_code == 200
+    event = {"user_id": "u0", "item_id": "i07", "event_id": "e"}
+    for client in (replicas.one, replicas.other):
+        assert (await client.post("/interactions", json=event)).status_code == 202
+
+    answer = (await replicas.other.get("/recommend/u0?k=100")).json()
+
+    assert "i07" not in {item["item_id"] for item in answer["items"]}
+
+
 async def test_records_that_were_never_written_are_not_waited_for(replicas: Replicas) -> None:
     """No replica will ever have them: 422, which names the header."""
     answer = await replicas.other.get("/recommend/u", headers={"X-Index-Seq": "7"})
