@@ -8,7 +8,9 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
+from scipy.optimize import isotonic_regression
 
 from benchmarks.search_engines import FLOOR, REFERENCE
 
@@ -83,25 +85,25 @@ def _draw_panel(axes: Axes, measurements: Sequence[Mapping[str, Any]], k: int, b
 
 
 def _label_ends(axes: Axes) -> None:
-    """Each line's name at its right end; names that would meet are moved apart, up from the lowest."""
+    """Each line's name at the right, as near to the height of its end as the other names leave it."""
     low, high = np.log(axes.get_ylim())
-    lines = sorted(axes.get_lines(), key=lambda line: float(np.asarray(line.get_ydata())[-1]))
-    heights = [(float(np.log(np.asarray(line.get_ydata())[-1])) - low) / (high - low) for line in lines]
-    for place in range(1, len(heights)):
-        heights[place] = max(heights[place], heights[place - 1] + _LABEL_APART)
-    most = max(float(np.asarray(line.get_xdata())[-1]) for line in lines)
-    for line, height in zip(lines, heights, strict=True):
-        end = np.asarray(line.get_xdata(), dtype=float)[-1], np.asarray(line.get_ydata(), dtype=float)[-1]
+    lines = sorted(axes.get_lines(), key=lambda line: _end(line)[1])
+    ends = [(np.log(_end(line)[1]) - low) / (high - low) for line in lines]
+    steps = _LABEL_APART * np.arange(len(lines))
+    heights = isotonic_regression(np.array(ends) - steps).x + steps
+    for line, height in zip(lines, heights.tolist(), strict=True):
         axes.annotate(
             str(line.get_label()),
-            xy=end,
+            xy=_end(line),
             xytext=(1.04, height),
             textcoords="axes fraction",
             color=line.get_color(),
             fontsize=9,
             va="center",
             fontweight="bold" if line.get_linewidth() > 2 else "normal",
-            arrowprops={"arrowstyle": "-", "color": line.get_color(), "linewidth": 0.5, "alpha": 0.6}
-            if end[0] <= most
-            else None,
+            arrowprops={"arrowstyle": "-", "color": line.get_color(), "linewidth": 0.5, "alpha": 0.6},
         )
+
+
+def _end(line: Line2D) -> tuple[float, float]:
+    return float(np.asarray(line.get_xdata())[-1]), float(np.asarray(line.get_ydata())[-1])
