@@ -82,7 +82,9 @@ class Settings(BaseSettings):
     write_threads: int = Field(default=4, ge=1, description="Index updates that run at the same time.")
     max_waiting: int = Field(default=200, ge=1, description="Requests that may wait for an encoding, or for a search.")
     remembered_lists: int = Field(
-        default=20_000, ge=0, description="Lists kept in memory for users who ask again, some 5 KiB each; 0 = none."
+        default=10_000,
+        ge=0,
+        description="Lists each version keeps in memory for users who ask again, some 5 KiB each; 0 = none.",
     )
     onnx_threads: int = Field(default=1, ge=1, description="Threads inside one encoding.")
     faiss_threads: int = Field(default=1, ge=1, description="Threads inside one search.")
