@@ -12,6 +12,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # numpy's own threads (OpenBLAS) are worse: on many small systems two of them beside a busy process took 100 s for the
 # 4 s of one. What is large goes through torch.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# ONNX Runtime, by which exported encoders are checked, would tell its makers that it is used.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 from training.commands import main
 
