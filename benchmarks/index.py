@@ -20,10 +20,9 @@ from typing import Any
 
 from rich.console import Console
 
+from benchmarks.processes import with_threads
 from benchmarks.search_plot import draw
 from benchmarks.search_report import show, show_churn, wrong_answers
-
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 progress = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -104,10 +103,9 @@ def _measure(args: argparse.Namespace, items: int, d: int) -> dict[str, Any]:
     if not args.churn:
         options += ["--k", *args.k, "--batch", *args.batch, "--exclude", *args.exclude, "--filter", *args.filter]
         options += ["--graphs-up-to", args.graphs_up_to]
-    threads = dict.fromkeys(_THREAD_VARIABLES, str(args.threads))
     done = subprocess.run(  # noqa: S603 - our own program
         [sys.executable, "-m", module, *map(str, options)],
-        env={"OMP_WAIT_POLICY": "passive", **os.environ, **threads},
+        env=with_threads(args.threads),
         check=False,
         stdout=subprocess.PIPE,
         text=True,

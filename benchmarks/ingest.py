@@ -15,7 +15,6 @@ import argparse
 import base64
 import json
 import os
-import socket
 import sqlite3
 import statistics
 import subprocess
@@ -30,6 +29,8 @@ from typing import Any
 import httpx
 import numpy as np
 from rich.console import Console
+
+from benchmarks.processes import computing_s, free_port, resident_mib, wait_ready
 
 DIM, MODALITIES = 128, ("image", "text")
 _CHUNK = 256
@@ -89,7 +90,7 @@ def _measure(directory: Path, n: int) -> dict[str, Any]:
         service = subprocess.Popen([sys.executable, "-m", "service"], env=environment, stdout=subprocess.DEVNULL)
         try:
             wait_ready(url)
-            start, computing = time.perf_counter() - started, _computing_s(service.pid)
+            start, computing = time.perf_counter() - started, computing_s(service.pid)
             if load:
                 found[load] = _load(url, service.pid, n)
         finally:
@@ -178,44 +179,6 @@ def _train(directory: Path) -> Path:
     command = [sys.executable, "-m", "training", "train", "--data", str(data), "--store", str(store), "--promote"]
     subprocess.run([*command, *_TRAIN], check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - our own trainer
     return store
-
-
-def wait_ready(url: str) -> None:
-    """Waits until a service has a model, half a minute at most."""
-    for _ in range(300):
-        try:
-            if httpx.get(f"{url}/readyz").is_success:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.1)
-    raise TimeoutError(url)
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _computing_s(pid: int) -> float:
-    """Processor time of a process up to now, seconds; Linux only, elsewhere not a number."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    except OSError:
-        return float("nan")
-    user, system = int(fields[11]), int(fields[12])
-    return (user + system) / os.sysconf("SC_CLK_TCK")
-
-
-def resident_mib(pid: int) -> float:
-    """Memory of a process now, MiB; Linux only, elsewhere not a number."""
-    try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
-    except OSError:
-        return float("nan")
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 if __name__ == "__main__":

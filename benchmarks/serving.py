@@ -27,7 +27,7 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.ingest import free_port, resident_mib, wait_ready
+from benchmarks.processes import free_port, resident_mib, wait_ready
 from benchmarks.shop import MODALITIES, Shop, publish_shop
 from model_store import ModelStore
 

@@ -20,13 +20,13 @@ from typing import Any
 
 from rich.console import Console
 
+from benchmarks.processes import with_threads
 from benchmarks.report import PUBLISHED, REFERENCE_NAME, show
 from training.models import DEFAULTS
 
 _SIZES = "1e5,1e6,1e7"
 _GROWTH_EPOCHS = 4  # one to warm up, two to measure, one with a validation
 _LIMIT = 3600.0
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 progress = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -114,12 +114,10 @@ def _measure(
     for flag, value in (("--epochs", epochs), ("--evaluate-every", evaluate_every)):
         options += [flag, str(value)] if value is not None else []
     command = [sys.executable, "-m", "benchmarks.measurement", *options]
-    threads = dict.fromkeys(_THREAD_VARIABLES, str(args.threads))
-    environment = {"OMP_WAIT_POLICY": "passive", **os.environ, **threads}
     facts = {"data": name, "preset": preset}
     try:
         done = subprocess.run(  # noqa: S603 - our own program
-            command, env=environment, check=False, capture_output=True, text=True, timeout=args.limit
+            command, env=with_threads(args.threads), check=False, capture_output=True, text=True, timeout=args.limit
         )
     except subprocess.TimeoutExpired:
         return {**facts, "failed": f"took more than {args.limit:.0f} s"}

@@ -99,15 +99,6 @@ class IdMap:
         ids = self._ids
         return [ids[row] for row in found]
 
-    def rows_of(self, values: Iterable[str]) -> list[int]:
-        """The rows of ids that are all in the map, as a list.
-
-        Raises:
-            KeyError: the id is not in the map.
-        """
-        rows = self._rows
-        return [rows[value] for value in values]
-
     def known_rows(self, values: Iterable[str]) -> list[int]:
         """The rows of those of the ids that are in the map."""
         rows = self._rows

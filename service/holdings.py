@@ -169,7 +169,7 @@ class Holdings:
         column, rows = self._title, self.bundle.item_rows
         if column is None or not self._online.keys().isdisjoint(item_ids):
             return [self.title(item_id) for item_id in item_ids]
-        return [rows[row][column] or None for row in self.bundle.items.rows_of(item_ids)]
+        return [rows[row][column] or None for row in self.bundle.items.rows(item_ids).tolist()]
 
     def all_shown(self, item_ids: Sequence[str], now: datetime) -> bool:
         """Whether items that the index has found may be shown at ``now``: those never spoken of online may."""

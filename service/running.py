@@ -113,7 +113,6 @@ def _wire(
         max_history=settings.max_history,
     )
     peers = Peers(others.catch_up, others.spread)
-    _watch(metrics, handle, others)
     watch(metrics, handle, cache, follower, others, limits)
     return Services(
         settings,
@@ -128,11 +127,3 @@ def _wire(
         cache,
         metrics,
     )
-
-
-def _watch(metrics: Metrics, handle: ServableHandle, others: JournalFollower) -> None:
-    """Gauges that read their value when they are scraped."""
-    metrics.index_size.set_function(lambda: len(handle.peek.index) if handle.peek else 0)
-    metrics.online_items.set_function(lambda: handle.peek.online_items if handle.peek else 0)
-    metrics.index_seq.set_function(lambda: handle.peek.index_seq if handle.peek else 0)
-    metrics.behind_s.set_function(lambda: others.behind_s)

@@ -20,6 +20,10 @@ def watch(
     limits: WriteLimits,
 ) -> None:
     """Ties the gauges to what they tell of."""
+    metrics.index_size.set_function(lambda: len(handle.peek.index) if handle.peek else 0)
+    metrics.online_items.set_function(lambda: handle.peek.online_items if handle.peek else 0)
+    metrics.index_seq.set_function(lambda: handle.peek.index_seq if handle.peek else 0)
+    metrics.behind_s.set_function(lambda: others.behind_s)
     metrics.cache.healthy.set_function(lambda: cache.healthy)
     metrics.encoding.waiting.set_function(lambda: limits.encode.statistics().tasks_waiting)
     metrics.new_items.set_function(lambda: len(handle.peek.newcomers) if handle.peek else 0)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from service.adapters.ranking import rounding_bound
 from service.domain import Matrix
 
 Numbers = NDArray[np.int64]
@@ -27,7 +28,8 @@ class Batch:
     Attributes:
         queries: (b, d) float32.
         k: how many rows each wants.
-        slack: (b,) by how much a float32 score may be off the exact one.
+        norms: (b,) Euclidean norms of the queries.
+        longest: the largest Euclidean norm of a row.
         hidden: rows that no query may find, ascending.
         excluded: rows that single queries may not find, ascending ...
         excluded_by: ... and the number of that query, for each.
@@ -35,10 +37,16 @@ class Batch:
 
     queries: Matrix
     k: int
-    slack: NDArray[np.float64]
+    norms: NDArray[np.float64]
+    longest: float
     hidden: Numbers
     excluded: Numbers
     excluded_by: Numbers
+
+    @property
+    def slack(self) -> NDArray[np.float64]:
+        """(b,) by how much a float32 score may be off the exact one."""
+        return rounding_bound(self.queries.shape[1], self.longest, self.norms)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.adapters.exact_scan import Batch, Found, Numbers, scan
-from service.adapters.ranking import longest_row
 from service.domain import Matrix
 
 _engine: Any = faiss  # its stubs are SWIG's C++ signatures, not those of the Python wrapper
@@ -40,7 +39,6 @@ class HalfEngine:
         self._threads = threads
         self._d = matrix.shape[1]
         self._half = self._copy()
-        self._longest = longest_row(matrix)
         self._hidden: tuple[Numbers, Any] | None = None  # the last ones, and what tells FAISS so
 
     def find(self, batch: Batch) -> Found:
@@ -54,7 +52,7 @@ class HalfEngine:
         kept = rows >= 0
         if most_excluded:
             kept &= ~np.isin(rows * b + np.arange(b)[:, None], batch.excluded * b + batch.excluded_by)
-        slack = 2 * (batch.slack + self._slack(batch.queries))
+        slack = 2 * (batch.slack + self._slack(batch))
         enough = np.cumsum(kept, axis=1) >= batch.k
         kth = scores[np.arange(b), np.argmax(enough, axis=1)]
         least = np.where(enough[:, -1], kth - slack, -np.inf)
@@ -69,7 +67,8 @@ class HalfEngine:
         one, mine = slice(number, number + 1), batch.excluded_by == number
         excluded = batch.excluded[mine]
         by = np.zeros(len(excluded), dtype=np.int64)
-        rows = scan(self._matrix, Batch(batch.queries[one], batch.k, batch.slack[one], batch.hidden, excluded, by)).rows
+        norms, longest, hidden = batch.norms[one], batch.longest, batch.hidden
+        rows = scan(self._matrix, Batch(batch.queries[one], batch.k, norms, longest, hidden, excluded, by)).rows
         return Found(np.full(len(rows), number, dtype=np.int64), rows)
 
     def _copy(self) -> Any:
@@ -100,7 +99,5 @@ class HalfEngine:
             self._hidden = last = (hidden, _engine.SearchParameters(sel=selector))
         return last[1]
 
-    def _slack(self, queries: Matrix) -> NDArray[np.float64]:
-        norms = np.linalg.norm(queries.astype(np.float64), axis=1)
-        slack: NDArray[np.float64] = (_HALF * self._longest + _TINY * np.sqrt(self._d)) * norms
-        return slack
+    def _slack(self, batch: Batch) -> NDArray[np.float64]:
+        return (_HALF * batch.longest + _TINY * float(np.sqrt(self._d))) * batch.norms

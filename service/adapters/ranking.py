@@ -44,6 +44,12 @@ def rounding_bound(d: int, longest: float, norms: NDArray[np.float64]) -> NDArra
     return ((d + 2) * _UNIT * longest) * norms
 
 
+def norms_of(vectors: Matrix) -> NDArray[np.float64]:
+    """The Euclidean norms of rows, (n,)."""
+    norms: NDArray[np.float64] = np.linalg.norm(vectors.astype(np.float64), axis=1)
+    return norms
+
+
 def longest_row(vectors: Matrix) -> float:
     """The largest Euclidean norm of a row; 0 where there is none."""
     if not len(vectors):

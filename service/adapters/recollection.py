@@ -8,19 +8,17 @@ nothing is said and the index is searched.
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from service.adapters.ranking import exact_scores, rounding_bound
-from service.adapters.segments import Delta, View, without_rows
+from service.adapters.ranking import exact_scores, norms_of, rounding_bound
+from service.adapters.segments import Delta, NamesOf, View, without_rows
 from service.domain import Hit, Query
 
 SPARE = 12  # places that are kept beyond those asked for
 _MOST_CHANGES = 4096  # writes that are made up for
-
-NamesOf = Callable[[Sequence[int]], list[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +63,9 @@ class Recollections:
 
     def recall(self, view: View, query: Query, names: NamesOf) -> list[Hit] | None:
         """The list for a query, as a search would give it now; None where that cannot be told."""
-        found = self._found.get(query.key) if query.key is not None and query.allow is None else None
+        if query.key is None or query.allow is not None:
+            return None
+        found = self._found.get(query.key)
         if found is None or not _comparable(found, view, query):
             return None
         hits = _still_there(found, view, query)
@@ -80,8 +80,13 @@ class Recollections:
             kept = hits if found.whole else [hit for hit in hits if _surpasses(hit, found.hits)]
             exclude = frozenset(query.exclude)
             later = replace(found, rows=len(view.slots), gone=view.gone, exclude=exclude, hits=kept)
-            self._keep(query.key or "", later)
+            self._keep(query.key, later)
         return hits[: query.k]
+
+    def forget(self) -> None:
+        """Lets go of everything: once the segments are folded nothing of it holds, and it would hold the old ones."""
+        with self._lock:
+            self._found.clear()
 
     def _keep(self, key: str, found: _Found) -> None:
         with self._lock:
@@ -123,7 +128,7 @@ def _written_since(found: _Found, view: View, query: Query, names: NamesOf) -> l
         return []
     least = -np.inf
     if not found.whole and found.hits:
-        norms = np.linalg.norm(query.vector[None].astype(np.float64), axis=1)
+        norms = norms_of(query.vector[None])
         least = found.hits[-1].score - float(rounding_bound(len(query.vector), view.longest, norms)[0])
     rows = without_rows(np.flatnonzero(vectors @ query.vector >= least) + found.rows, view.delta_dead)
     slots = view.slots[rows]

@@ -1,16 +1,14 @@
 """Answering queries from one view of an index: candidates of each segment, exact scores, exact order."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from service.adapters.exact_scan import Batch, Found, Numbers, scan
-from service.adapters.ranking import best, exact_scores, rounding_bound
-from service.adapters.segments import NONE, View, without_rows
+from service.adapters.ranking import best, exact_scores, norms_of
+from service.adapters.segments import NONE, NamesOf, View, without_rows
 from service.domain import Hit, Matrix, Vector
-
-NamesOf = Callable[[Sequence[int]], list[str]]
 
 _FEW = 8  # of so many rows or more one is allowed: then it is quicker to look at these alone
 
@@ -44,15 +42,13 @@ class _Part:
 def best_of_all(view: View, asks: Sequence[Ask], names: NamesOf) -> list[list[Hit]]:
     """The lists for queries without ``allow``, in their order."""
     vectors = np.stack([ask.vector for ask in asks])
-    norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
-    k = max(ask.k for ask in asks)
+    norms, k = norms_of(vectors), max(ask.k for ask in asks)
 
     def batch(hidden: Numbers, longest: float, rows: Sequence[Numbers]) -> Batch:
         by = np.repeat(np.arange(len(rows)), [len(each) for each in rows])
         flat = np.concatenate(rows) if len(rows) > 1 else rows[0]
         order = np.argsort(flat, kind="stable")
-        slack = rounding_bound(vectors.shape[1], longest, norms)
-        return Batch(vectors, k, slack, hidden, flat[order], by[order])
+        return Batch(vectors, k, norms, longest, hidden, flat[order], by[order])
 
     rows = [view.main.rows_of(ask.exclude) for ask in asks]
     found = view.main.engine.find(batch(view.main_dead, view.main.longest, rows))
@@ -67,12 +63,10 @@ def best_within(view: View, ask: Ask, names: NamesOf) -> list[Hit]:
     """The list for a query with ``allow``."""
     allow = np.setdiff1d(NONE if ask.allow is None else ask.allow, ask.exclude)
     vectors = ask.vector[None]
-    norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
-    parts = []
+    norms, parts = norms_of(vectors), []
     for segment in (_allowed_of_main, _allowed_of_delta):
         rows, matrix, longest = segment(view, allow)
-        slack = rounding_bound(len(ask.vector), longest, norms)
-        found = _find_among(view, rows, matrix, Batch(vectors, ask.k, slack, NONE, NONE, NONE))
+        found = _find_among(view, rows, matrix, Batch(vectors, ask.k, norms, longest, NONE, NONE, NONE))
         parts.append((_of_main if matrix is view.main.matrix else _of_delta)(view, found))
     return _ranked([ask], vectors, parts, names)[0]
 
@@ -93,9 +87,7 @@ def _find_among(view: View, rows: Numbers, matrix: Matrix, batch: Batch) -> Foun
         return Found(found.queries, rows[found.rows])
     hidden = np.ones(len(matrix), dtype=bool)
     hidden[rows] = False
-    return view.main.engine.find(
-        Batch(batch.queries, batch.k, batch.slack, np.flatnonzero(hidden), batch.excluded, batch.excluded_by)
-    )
+    return view.main.engine.find(replace(batch, hidden=np.flatnonzero(hidden)))
 
 
 def _of_main(view: View, found: Found) -> _Part:

@@ -199,6 +199,7 @@ class SegmentedIndex:
             delta.append(now.slots[start:].tolist(), now.vectors[start:])
             delta_dead = now.delta_dead[np.searchsorted(now.delta_dead, start) :] - start
             self._view = View.of(main, np.concatenate(dead), delta, delta_dead)
+            self._recollections.forget()
             self._folding = None
             self._fold_if_overgrown()
 

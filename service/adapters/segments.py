@@ -5,7 +5,7 @@ alive. Readers look at a ``View``: arrays that are never written again as far as
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -19,6 +19,7 @@ from service.domain import Matrix
 logger = logging.getLogger(__name__)
 
 NONE: Numbers = np.empty(0, dtype=np.int64)
+NamesOf = Callable[[Sequence[int]], list[str]]  # the ids of slots
 
 
 class Engine(Protocol):

@@ -423,3 +423,16 @@ def test_engine_that_cannot_be_made_is_done_without() -> None:
     index = SegmentedIndex(["a"], vectors([1, 0, 0]), make_engine=no_device)
 
     assert (found(index, QUERY, 5), index.healthy) == ([("a", 1.0)], False)
+
+
+def test_segments_that_were_folded_are_let_go() -> None:
+    """What was remembered of them does not keep them in memory (white box), and what comes after is remembered."""
+    index, _, query = remembering()
+    assert index._recollections._found
+    index.upsert([f"n{n}" for n in range(5000)], np.zeros((5000, D), np.float32))
+    index.settle()
+
+    assert not index._recollections._found
+    assert index.recall(query) is None
+    index.search_many([query])
+    assert index.recall(query) is not None
