@@ -134,3 +134,20 @@ def test_alignment_asks_items_with_both(make_board: MakeBoard) -> None:
         codes = together._encoder.extract(*together._content)[:, rows]
     expected = ((codes[0] - codes[1]) ** 2).mean().item()
     assert together.loss(batch, 0.0)["alignment"].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_features_may_be_learned(make_board: MakeBoard) -> None:
+    """A step moves the features of known items, which places them anew; as new items all stay as they are."""
+    board = make_board(12, 10, missing=0.0)
+    model = make(board, Settings(learn_features=1))
+    measured, placed = model.as_new(), model.embeddings().items
+    optimiser = torch.optim.SGD(model.network.features.parameters(), lr=10.0)
+
+    sum(model.loss(first_batch(model), 0.0).values()).backward()
+    optimiser.step()
+
+    moved = (model.embeddings().items != placed).any(axis=1)
+    assert moved[np.unique(first_batch(model).positives)].all()
+    assert np.array_equal(model.as_new(), measured)
+    assert np.array_equal(placed, measured)
+    assert not list(make(board).network.features.parameters())

@@ -12,7 +12,7 @@ of modalities works (the release's forward has two), alignment being summed over
 and alignment are idle.
 
 Ports of MILK that let the feature tables themselves be learned (the one beside DGMRec does) give every item an ID
-embedding in disguise; their numbers on warm items are not comparable. It is not done here: no new item has one.
+embedding in disguise, which no new item has; their numbers on warm items are those of ``learn_features=1``.
 
 Warm and new items are treated alike, so that new items need no special scale. An item without any modality is made of
 means alone: all such items tie.
@@ -51,12 +51,15 @@ class Settings:
         variance: λ_inv, weight of the variance of the risks; published 1000 (Baby), 50 (Clothing, TikTok).
         alignment: λ_al, weight of the alignment; published 0.05 (Baby, Clothing), 0.5 (TikTok).
         norm: λ_reg, weight of the squared norms.
+        learn_features: 1 = the features that known items have are parameters, which begin as what was measured; new
+            items come with theirs as they are.
     """
 
     concentration: float = 0.1
     variance: float = 50.0
     alignment: float = 0.05
     norm: float = 1e-4
+    learn_features: int = 0
 
 
 class ContentEncoder(nn.Module):
@@ -86,10 +89,11 @@ class ContentEncoder(nn.Module):
 class _Network(nn.Module):
     """All that is learned."""
 
-    def __init__(self, content: ContentEncoder, n_users: int, d: int) -> None:
+    def __init__(self, content: ContentEncoder, n_users: int, d: int, learned: list[Tensor]) -> None:
         super().__init__()
         self.content = content
         self.users = nn.Parameter(_USER_SCALE * torch.randn(n_users, d))
+        self.features = nn.ParameterList([nn.Parameter(table.clone()) for table in learned])
 
 
 class Milk:
@@ -107,8 +111,11 @@ class Milk:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             encoder = ContentEncoder(data.features, self._warm, config.d)
-            self._network = _Network(encoder, data.n_users, config.d).to(device)
+            learned = self._content.features if self._settings.learn_features else []
+            self._network = _Network(encoder, data.n_users, config.d, learned).to(device)
         self._encoder = encoder
+        if learned:
+            self._content = self._content._replace(features=list(self._network.features))
 
     @property
     def network(self) -> nn.Module:
@@ -162,7 +169,7 @@ class Milk:
 
     def as_new(self) -> NDArray[np.float32]:
         """Every item as the encoder places it, (n_items, d)."""
-        return encode(self._encoder, self._content)
+        return encode(self._encoder, content_of(self._data.features, self._device))
 
     def calibrate(self, gain: float) -> None:
         """Sets the factor by which new items are pushed; 1 is right, as warm items are placed in the same way."""
