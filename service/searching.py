@@ -54,10 +54,22 @@ class Searches:
             Overloaded: so many wait already.
             TimeoutError: it took too long.
         """
+        known = self.recall(index, query)
+        return await self.search(index, query) if known is None else known
+
+    def recall(self, index: VectorIndex, query: Query) -> list[Hit] | None:
+        """What the index knows without a search; None where it must be searched."""
         known = index.recall(query)
         self._metrics.recalled(known=known is not None)
-        if known is not None:
-            return known
+        return known
+
+    async def search(self, index: VectorIndex, query: Query) -> list[Hit]:
+        """What the index finds when it is searched.
+
+        Raises:
+            Overloaded: so many wait already.
+            TimeoutError: it took too long.
+        """
         waiting = self._waiting.qsize()
         if waiting >= self._most_waiting:
             raise Overloaded(waiting)

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import anyio
@@ -200,6 +201,90 @@ async def test_changes_of_items_count_by_the_short_way(short: httpx.AsyncClient)
     listed = {item["item_id"] for item in found[2]["items"]}
     assert not {first, second} & listed
     assert "new" in listed
+
+
+async def change(client: httpx.AsyncClient, what: str, listed: list[str]) -> None:
+    """Writes something that a list of these items may have to know of."""
+    match what:
+        case "title":
+            answer = await client.patch(f"/items/{listed[0]}", json={"title": 'A "new" one'})
+        case "hidden":
+            answer = await client.patch(f"/items/{listed[1]}", json={"hidden": True})
+        case "shown again":
+            await client.patch(f"/items/{listed[1]}", json={"hidden": True})
+            answer = await client.patch(f"/items/{listed[1]}", json={"hidden": False})
+        case "deleted":
+            answer = await client.delete(f"/items/{listed[2]}")
+        case "features":
+            answer = await client.patch(f"/items/{listed[0]}", json={"modalities": {"text": [9.0, -2.0, 3.0, 1.0]}})
+        case "new":
+            answer = await client.post("/items", json={"item_id": "new", "modalities": {"text": [1.0, 2.0, 3.0, 4.0]}})
+        case "elsewhere":
+            answer = await client.patch(f"/items/{listed[-1]}", json={"title": "Not on this page"})
+        case "seen":
+            answer = await client.post("/interactions", json={"user_id": "u0", "item_id": listed[0]})
+        case _:
+            answer = await client.post("/interactions", json={"user_id": "u1", "item_id": listed[0]})
+    assert answer.is_success
+
+
+@pytest.mark.parametrize(
+    "what",
+    ["title", "hidden", "shown again", "deleted", "features", "new", "elsewhere", "seen", "seen by others"],
+)
+async def test_lists_that_are_given_again_are_those_that_would_be_made(
+    short: httpx.AsyncClient, ordinary: list[str], what: str
+) -> None:
+    """Byte for byte but for the request's id, however often they were given before and after something is written."""
+    mine = {"X-Request-Id": 'my "own"'}
+    listed = [item["item_id"] for item in (await short.get("/recommend/u0?k=100")).json()["items"]]
+    for _ in range(2):
+        for _ in range(3):
+            ordinary.clear()
+            found = await short.get("/recommend/u0?k=4", headers=mine)
+            assert ordinary == []
+            expected = await short.get("/recommend/u0?k=4&min_score=-1e30", headers=mine)
+            assert found.content == expected.content
+        await change(short, what, listed)
+    expected = await short.get("/recommend/u0?k=4&min_score=-1e30", headers=mine)
+    assert (await short.get("/recommend/u0?k=4", headers=mine)).content == expected.content
+    longer = await short.get("/recommend/u0?k=6", headers=mine)
+    assert longer.content == (await short.get("/recommend/u0?k=6&min_score=-1e30", headers=mine)).content
+
+
+async def test_what_expires_is_not_given_again(short: httpx.AsyncClient, ordinary: list[str]) -> None:
+    """Time passes without anything being written."""
+    first = (await short.get("/recommend/u0?k=3")).json()["items"][0]["item_id"]
+    expiry = datetime.now(UTC) + timedelta(seconds=1)
+    assert (await short.patch(f"/items/{first}", json={"expires_at": expiry.isoformat()})).is_success
+    ordinary.clear()
+    while True:
+        begun = datetime.now(UTC)
+        found = (await short.get("/recommend/u0?k=3")).json()["items"]
+        if begun >= expiry:
+            break
+
+    assert ordinary == []
+    assert first not in {item["item_id"] for item in found}
+
+
+async def test_lists_given_again_count_as_shown(running: Any, short: httpx.AsyncClient) -> None:
+    """New items on them as well, for whom it decides whose turn it is."""
+    await short.post("/items", json={"item_id": "new", "modalities": {"text": [1.0, 2.0, 3.0, 4.0]}})
+    registry = running.services.metrics.registry
+
+    def counted() -> list[float]:
+        shown = [registry.get_sample_value("i3rec_impressions_total", {"item": item}) for item in ("new", "trained")]
+        known = registry.get_sample_value("i3rec_search_recalls_total", {"known": "yes"})
+        return [*shown, known, registry.get_sample_value("i3rec_recommendations_total", {"strategy": "personal"})]
+
+    places = len((await short.get("/recommend/u0?k=100")).json()["items"])
+    await short.get("/recommend/u0?k=100")
+    before = counted()
+    for _ in range(3):
+        await short.get("/recommend/u0?k=100")
+
+    assert [now - then for now, then in zip(counted(), before, strict=True)] == [3, 3 * (places - 1), 3, 3]
 
 
 async def test_metrics_and_timing_tell_of_both_ways_alike(running: Any, short: httpx.AsyncClient) -> None:
