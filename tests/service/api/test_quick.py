@@ -203,53 +203,35 @@ async def test_changes_of_items_count_by_the_short_way(short: httpx.AsyncClient)
     assert "new" in listed
 
 
-async def change(client: httpx.AsyncClient, what: str, listed: list[str]) -> None:
-    """Writes something that a list of these items may have to know of."""
-    match what:
-        case "title":
-            answer = await client.patch(f"/items/{listed[0]}", json={"title": 'A "new" one'})
-        case "hidden":
-            answer = await client.patch(f"/items/{listed[1]}", json={"hidden": True})
-        case "shown again":
-            await client.patch(f"/items/{listed[1]}", json={"hidden": True})
-            answer = await client.patch(f"/items/{listed[1]}", json={"hidden": False})
-        case "deleted":
-            answer = await client.delete(f"/items/{listed[2]}")
-        case "features":
-            answer = await client.patch(f"/items/{listed[0]}", json={"modalities": {"text": [9.0, -2.0, 3.0, 1.0]}})
-        case "new":
-            answer = await client.post("/items", json={"item_id": "new", "modalities": {"text": [1.0, 2.0, 3.0, 4.0]}})
-        case "elsewhere":
-            answer = await client.patch(f"/items/{listed[-1]}", json={"title": "Not on this page"})
-        case "seen":
-            answer = await client.post("/interactions", json={"user_id": "u0", "item_id": listed[0]})
-        case _:
-            answer = await client.post("/interactions", json={"user_id": "u1", "item_id": listed[0]})
-    assert answer.is_success
+CHANGES: dict[str, list[tuple[str, str, Any]]] = {  # in which the numbers are places of a list
+    "title": [("PATCH", "/items/{0}", {"title": 'A "new" one'})],
+    "hidden": [("PATCH", "/items/{1}", {"hidden": True})],
+    "shown again": [("PATCH", "/items/{1}", {"hidden": True}), ("PATCH", "/items/{1}", {"hidden": False})],
+    "deleted": [("DELETE", "/items/{2}", None)],
+    "features": [("PATCH", "/items/{0}", {"modalities": {"text": [9.0, -2.0, 3.0, 1.0]}})],
+    "new": [("POST", "/items", {"item_id": "new", "modalities": {"text": [1.0, 2.0, 3.0, 4.0]}})],
+    "elsewhere": [("PATCH", "/items/{6}", {"title": "Not on this page"})],
+    "seen": [("POST", "/interactions", {"user_id": "u0", "item_id": "i07"})],
+    "seen by others": [("POST", "/interactions", {"user_id": "u1", "item_id": "i07"})],
+}
 
 
-@pytest.mark.parametrize(
-    "what",
-    ["title", "hidden", "shown again", "deleted", "features", "new", "elsewhere", "seen", "seen by others"],
-)
+@pytest.mark.parametrize("change", CHANGES)
 async def test_lists_that_are_given_again_are_those_that_would_be_made(
-    short: httpx.AsyncClient, ordinary: list[str], what: str
+    short: httpx.AsyncClient, ordinary: list[str], change: str
 ) -> None:
     """Byte for byte but for the request's id, however often they were given before and after something is written."""
     mine = {"X-Request-Id": 'my "own"'}
     listed = [item["item_id"] for item in (await short.get("/recommend/u0?k=100")).json()["items"]]
-    for _ in range(2):
-        for _ in range(3):
+    written = [(method, path.format(*listed), body) for method, path, body in CHANGES[change]]
+    for requests in ([], written, written[::-1], []):
+        for method, path, body in requests:
+            await short.request(method, path, json=body)
+        for k in (4, 4, 4, 6):
             ordinary.clear()
-            found = await short.get("/recommend/u0?k=4", headers=mine)
+            found = await short.get(f"/recommend/u0?k={k}", headers=mine)
             assert ordinary == []
-            expected = await short.get("/recommend/u0?k=4&min_score=-1e30", headers=mine)
-            assert found.content == expected.content
-        await change(short, what, listed)
-    expected = await short.get("/recommend/u0?k=4&min_score=-1e30", headers=mine)
-    assert (await short.get("/recommend/u0?k=4", headers=mine)).content == expected.content
-    longer = await short.get("/recommend/u0?k=6", headers=mine)
-    assert longer.content == (await short.get("/recommend/u0?k=6&min_score=-1e30", headers=mine)).content
+            assert found.content == (await short.get(f"/recommend/u0?k={k}&min_score=-1e30", headers=mine)).content
 
 
 async def test_what_expires_is_not_given_again(short: httpx.AsyncClient, ordinary: list[str]) -> None:
