@@ -6,7 +6,8 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from service.adapters.exact_scan import Batch, Found, Numbers, scan
+from service.adapters.exact_scan import Batch, scan
+from service.adapters.selection import Found, Numbers
 from service.domain import Matrix
 
 _engine: Any = faiss  # its stubs are SWIG's C++ signatures, not those of the Python wrapper

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from service.domain import Hit, Matrix, Vector
 
 _UNIT = float(np.finfo(np.float32).eps)
+_SMALLEST = float(np.finfo(np.float32).smallest_normal)
 
 
 def exact_scores(vectors: Matrix, query: Vector | Matrix) -> NDArray[np.float64]:
@@ -34,14 +35,15 @@ def rounding_bound(d: int, longest: float, norms: NDArray[np.float64]) -> NDArra
     """How far float32 dot products of length d can be from the exact ones, in any order of summation.
 
     ``|fl(v·q) - v·q| ≤ γ_d · ‖v‖·‖q‖`` with ``γ_d = d·u/(1 - d·u)`` (Higham, Accuracy and Stability of Numerical
-    Algorithms, 3.1); eps = 2u leaves room for the denominator and for the rounding of the bound itself.
+    Algorithms, 3.1); eps = 2u leaves room for the denominator and for the rounding of the bound itself. Products that
+    are too small for float32 are off by less than its smallest normal number each.
 
     Args:
         d: numbers in a vector.
         longest: the largest Euclidean norm of a row.
         norms: those of the queries, (b,).
     """
-    return ((d + 2) * _UNIT * longest) * norms
+    return ((d + 2) * _UNIT * longest) * norms + d * _SMALLEST
 
 
 def norms_of(vectors: Matrix) -> NDArray[np.float64]:

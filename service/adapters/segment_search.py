@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from service.adapters.exact_scan import Batch, Found, Numbers, scan
+from service.adapters.exact_scan import Batch, scan
 from service.adapters.ranking import best, exact_scores, norms_of
 from service.adapters.segments import NONE, NamesOf, View, without_rows
+from service.adapters.selection import Found, Numbers
 from service.domain import Hit, Matrix, Vector
 
 _FEW = 8  # of so many rows or more one is allowed: then it is quicker to look at these alone

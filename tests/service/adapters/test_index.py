@@ -9,12 +9,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from service.adapters.exact_scan import Batch, Found
+from service.adapters.exact_scan import Batch
 from service.adapters.faiss_engines import HalfEngine
+from service.adapters.integer_engine import IntegerEngine
 from service.adapters.memory import MemoryIndex
 from service.adapters.ranking import exact_scores
 from service.adapters.segmented_index import SegmentedIndex
 from service.adapters.segments import ExactEngine
+from service.adapters.selection import Found
 from service.domain import Matrix, Query, Vector
 from service.ports import VectorIndex
 
@@ -55,7 +57,12 @@ def half(item_ids: list[str], rows: Matrix) -> SegmentedIndex:
     return SegmentedIndex(item_ids, rows, make_engine=HalfEngine, min_delta=2)
 
 
-@pytest.fixture(params=[MemoryIndex, SegmentedIndex, folding, half], ids=["memory", "segmented", "folding", "half"])
+def integer(item_ids: list[str], rows: Matrix) -> SegmentedIndex:
+    """An index that looks at eight bits of each number first."""
+    return SegmentedIndex(item_ids, rows, make_engine=IntegerEngine, min_delta=2)
+
+
+@pytest.fixture(params=[MemoryIndex, SegmentedIndex, folding, half, integer], ids=lambda make: make.__name__)
 def make_index(request: pytest.FixtureRequest) -> MakeIndex:
     """Each implementation in turn."""
     return request.param
