@@ -31,13 +31,7 @@ class Pace:
             self._each_s[other] = max(found, least)
 
     def expected_s(self, searches: int) -> float:
-        """What a pass of so many should take at most, seconds; without end where none was seen."""
+        """What a pass of so many should take, seconds, but for a factor of two; without end where none was seen."""
         # Fewer take no longer than more, and more can be carried out as several passes.
         bounds = (each * max(searches, 1 << place) for place, each in self._each_s.items())
         return min(bounds, default=float("inf"))
-
-    def fitting(self, searches: int, seconds: float) -> int:
-        """How many of the searches should together take no longer; one at least."""
-        while searches > 1 and self.expected_s(searches) > seconds:
-            searches = (searches + 1) // 2
-        return searches

@@ -18,6 +18,7 @@ from service.exploration import Exploration
 from service.filters import Filter, make_filter
 from service.handle import ServableHandle
 from service.histories import Histories
+from service.labels import Labels
 from service.lists import Page, Wish, make_page
 from service.observability import Metrics
 from service.ports import FeatureCache, Journal
@@ -81,6 +82,7 @@ class Recommender:
         self._metrics = metrics
         self._reading = reading
         self._answers = Answers(reading.answers)
+        self._labels = Labels()
         self.shadow = Shadow(handle, self._for_user, metrics)
 
     async def for_user(self, user_id: str, wish: Wish, *, strict: bool = False) -> Recommendation:
@@ -286,15 +288,15 @@ class Recommender:
     ) -> Recommendation:
         more = page.more and len(wish.shown) + len(page.hits) < self._reading.max_shown
         ids = [hit.item_id for hit in page.hits]
-        titles = servable.titles(ids)
+        titles, hashes = self._labels.of(servable, ids)
         return Recommendation(
             user_id,
             _strategy(user, user_id),
             servable.version,
             index_seq,
-            [Suggestion(*place) for place in zip(ids, [hit.score for hit in page.hits], titles, strict=True)],
+            list(map(Suggestion, ids, [hit.score for hit in page.hits], titles)),
             degraded + without(self._cache, servable),
-            wish.shown.and_these(ids).cursor() if more else None,
+            wish.shown.and_hashes(hashes).cursor() if more else None,
         )
 
 

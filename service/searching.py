@@ -92,17 +92,10 @@ class Searches:
             raise Overloaded(waiting)
         loop = asyncio.get_running_loop()
         answer: _Answer = loop.create_future()
-        if self._at_once_s and self._pace(index).expected_s(1) <= self._at_once_s:
-            if not self._gathered:
-                loop.call_soon(self._search_gathered)
-            self._gathered.append((index, query, answer))
-            return await answer
-        limit = loop.call_later(self._deadline_s, _give_up, answer)
-        self._waiting.put((index, query, answer))
-        try:
-            return await answer
-        finally:
-            limit.cancel()
+        self._gathered.append((index, query, answer))
+        if len(self._gathered) == 1:
+            loop.call_soon(self._begin)
+        return await answer
 
     def _pace(self, index: VectorIndex) -> Pace:
         pace = self._paces.get(index)
@@ -110,20 +103,29 @@ class Searches:
             pace = self._paces[index] = Pace()
         return pace
 
-    def _search_gathered(self) -> None:
-        """Searches for the first of those that are gathered, as many as may be at once; then it is others' turn."""
-        index, pace = self._gathered[0][0], self._pace(self._gathered[0][0])
-        most = pace.fitting(min(len(self._gathered), _MOST_TOGETHER), self._at_once_s)
-        batch = [job for job in self._gathered[:most] if job[0] is index]
-        left = [job for job in self._gathered[:most] if job[0] is not index]
-        self._gathered = left + self._gathered[most:]
+    def _begin(self) -> None:
+        """Searches for some of those that are gathered, if that takes no time; then it is others' turn."""
+        gathered, index = self._gathered, self._gathered[0][0]
+        same = [job for job in gathered if job[0] is index]
+        batch = same[:_MOST_TOGETHER]
+        if not self._at_once_s or self._pace(index).expected_s(len(batch)) > self._at_once_s:
+            self._gathered = []
+            for job in gathered:
+                self._hand_over(job)
+            return
+        self._gathered = same[_MOST_TOGETHER:] + [job for job in gathered if job[0] is not index]
         if self._gathered:
-            asyncio.get_running_loop().call_soon(self._search_gathered)
-        batch = [job for job in batch if not job[2].done()]
-        if batch:
+            asyncio.get_running_loop().call_soon(self._begin)
+        if batch := [job for job in batch if not job[2].done()]:
             started = time.perf_counter()
             found = _found(index, batch)
             self._deliver(index, batch, found, time.perf_counter() - started)
+
+    def _hand_over(self, job: _Job) -> None:
+        answer = job[2]
+        limit = answer.get_loop().call_later(self._deadline_s, _give_up, answer)
+        answer.add_done_callback(lambda _: limit.cancel())
+        self._waiting.put(job)
 
     def close(self) -> None:
         """Ends the threads; what waits is not answered any more."""

@@ -405,7 +405,9 @@ async def test_too_many_are_told_to_come_again(
     run_app: Any, settings: Settings, ordinary: list[str], gate: Gate
 ) -> None:
     """503 with Retry-After while one search runs and one waits; those two are answered."""
-    async with run_app(settings.model_copy(update={"max_waiting": 1, "search_threads": 1})) as running:
+    async with run_app(
+        settings.model_copy(update={"max_waiting": 1, "search_threads": 1, "search_at_once_ms": 0})
+    ) as running:
         await until_short(running.client, ordinary)
         gate.close()
         found: list[httpx.Response] = []
@@ -430,7 +432,7 @@ async def test_too_many_are_told_to_come_again(
 
 async def test_late_answers_are_refused(run_app: Any, settings: Settings, ordinary: list[str], gate: Gate) -> None:
     """504 after the deadline, as by the ordinary way; once searches are quick again, lists come again."""
-    async with run_app(settings.model_copy(update={"deadline_s": 0.3})) as running:
+    async with run_app(settings.model_copy(update={"deadline_s": 0.3, "search_at_once_ms": 0})) as running:
         await until_short(running.client, ordinary)
         gate.close()
         found = said(await running.client.get("/recommend/u0?k=3"))
