@@ -21,6 +21,8 @@ from service.domain import Hit, Matrix, Query, Vector
 
 logger = logging.getLogger(__name__)
 
+_TOGETHER = 32  # queries that share a pass: more are no quicker, and their scores would leave the processor's cache
+
 MakeEngine = Callable[[Matrix], Engine]
 
 
@@ -102,9 +104,11 @@ class SegmentedIndex:
         asks = {number: self._ask(query) for number, query in enumerate(queries) if query.k > 0}
         answers: list[list[Hit]] = [[] for _ in queries]
         together = {number: ask for number, ask in asks.items() if ask.allow is None}
-        if together:
-            found = best_of_all(view, list(together.values()), self._ids_of)
-            for (number, ask), hits in zip(together.items(), found, strict=True):
+        numbers = list(together)
+        for start in range(0, len(numbers), _TOGETHER):
+            some = {number: together[number] for number in numbers[start : start + _TOGETHER]}
+            found = best_of_all(view, list(some.values()), self._ids_of)
+            for (number, ask), hits in zip(some.items(), found, strict=True):
                 self._recollections.remember(view, queries[number], ask.k, hits)
                 answers[number] = hits[: queries[number].k]
         for number in asks.keys() - together.keys():
@@ -145,16 +149,17 @@ class SegmentedIndex:
 
     def _ids_of(self, slots: Sequence[int]) -> list[str]:
         n = len(self._first)
-        if not self._later:
+        if not self._later or max(slots, default=-1) < n:
             return self._first.ids(slots)
-        return [self._first.id(slot) if slot < n else self._later_ids[slot - n] for slot in slots]
+        first = iter(self._first.ids([slot for slot in slots if slot < n]))
+        return [next(first) if slot < n else self._later_ids[slot - n] for slot in slots]
 
     def _ask(self, query: Query) -> Ask:
         vector = np.ascontiguousarray(query.vector, dtype=np.float32)
         allow = None if query.allow is None else self._slots_of(query.allow)
         exclude = self._slots_of(query.exclude) if query.exclude else NONE
         if query.exclude_rows is not None:
-            rows = query.exclude_rows.astype(np.int64)
+            rows = query.exclude_rows.astype(np.int64, copy=False)
             exclude = np.concatenate([exclude, rows]) if exclude.size else rows
         k = query.k if query.key is None or query.allow is not None else query.k + self._spare
         return Ask(vector, k, exclude, allow)
@@ -164,7 +169,7 @@ class SegmentedIndex:
         view, latest = self._view, self._view.delta.latest
         in_delta = [latest[slot] for slot in slots.tolist() if slot in latest]
         return (
-            with_rows(view.main_dead, view.main.rows_of(slots)),
+            with_rows(view.main_dead, view.main.rows_of(slots)[0]),
             with_rows(view.delta_dead, np.array(in_delta, dtype=np.int64)),
         )
 
