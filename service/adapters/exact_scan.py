@@ -66,10 +66,10 @@ def scan(matrix: Matrix, batch: Batch) -> Found:
 
 def hide(scores: Scores, start: int, batch: Batch) -> None:
     """Gives the lowest score to what a query may not find, in the scores (b, n) of the rows from ``start`` on."""
-    end = start + scores.shape[1]
+    end, low = start + scores.shape[1], lowest(scores.dtype)
     if batch.hidden.size:
-        first, last = np.searchsorted(batch.hidden, (start, end))
-        scores[:, batch.hidden[first:last] - start] = lowest(scores.dtype)
+        first, last = batch.hidden.searchsorted((start, end))
+        scores[:, batch.hidden[first:last] - start] = low
     if batch.excluded.size:
-        first, last = np.searchsorted(batch.excluded, (start, end))
-        scores[batch.excluded_by[first:last], batch.excluded[first:last] - start] = lowest(scores.dtype)
+        first, last = batch.excluded.searchsorted((start, end))
+        scores[batch.excluded_by[first:last], batch.excluded[first:last] - start] = low

@@ -97,9 +97,10 @@ def rounding_bound(d: int, longest: float, norms: NDArray[np.float64]) -> NDArra
     return ((d + 2) * _UNIT * longest) * norms + d * _SMALLEST
 
 
-def norms_of(vectors: Matrix) -> NDArray[np.float64]:
+def norms_of(vectors: Matrix | NDArray[np.float64]) -> NDArray[np.float64]:
     """The Euclidean norms of rows, (n,)."""
-    norms: NDArray[np.float64] = np.linalg.norm(vectors.astype(np.float64), axis=1)
+    exact = vectors.astype(np.float64, copy=False)
+    norms: NDArray[np.float64] = np.sqrt(np.einsum("ij,ij->i", exact, exact))
     return norms
 
 

@@ -50,7 +50,7 @@ class Selection:
         self._k = k
         self._slack = slack
         self._dtype = np.dtype(dtype)
-        self._least = np.iinfo(dtype).min + 1 if self._dtype.kind == "i" else np.finfo(dtype).min
+        self._least = np.iinfo(dtype).min + 1 if self._dtype.kind == "i" else np.finfo(dtype).min / 2
         self._bound: Scores = np.full((len(slack), 1), self._least, dtype=dtype)
         self._best: Scores | None = None  # (b, up to k) scores that different rows reach
         self._found: list[tuple[Numbers, Numbers, Scores]] = []
@@ -71,9 +71,9 @@ class Selection:
         )  # group g has the rows g, g + n // size, ...: those passes are quick
         maxima = np.ascontiguousarray(groups.max(axis=1) if size > 1 else scores)
         self._raise(maxima)
-        queries, reaching = np.divmod(np.flatnonzero(maxima >= self._bound), n // size)
+        queries, reaching = np.divmod((maxima >= self._bound).ravel().nonzero()[0], n // size)
         members = groups[queries, :, reaching]
-        places = np.flatnonzero(members >= self._bound[queries])
+        places = (members >= self._bound[queries]).ravel().nonzero()[0]
         which, member = np.divmod(places, size)
         rows = member * (n // size) + reaching[which] + start
         self._found.append((queries[which], rows, members.reshape(-1)[places]))
@@ -109,9 +109,8 @@ class Selection:
 
     def _lowered(self, kth: Scores) -> Scores:
         """At most the score less the slack, whatever is rounded."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            low = np.fmax(kth.astype(np.float64) - self._slack[:, None], float(self._least))
-            if self._dtype.kind == "i":
-                return np.floor(low).astype(self._dtype)
-            lowered: Scores = np.nextafter(low.astype(self._dtype), self._dtype.type(-np.inf))
-            return lowered
+        low = np.fmax(kth.astype(np.float64) - self._slack[:, None], float(self._least))
+        if self._dtype.kind == "i":
+            return np.floor(low).astype(self._dtype)
+        lowered: Scores = np.nextafter(low.astype(self._dtype), self._dtype.type(-np.inf))
+        return lowered
