@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.adapters.exact_scan import Batch, hide, scan
+from service.adapters.exact_scan import Batch, Found, hide, scan
 from service.adapters.onnx_graph import PRODUCTS, QUERIES, ROWS, integer_product
 from service.adapters.onnx_session import open_made
 from service.adapters.ranking import norms_of
-from service.adapters.selection import Found, Selection, padded
+from service.adapters.selection import Selection, padded
 from service.domain import Matrix
 
 _BLOCK = 1 << 16  # rows of one product
@@ -75,7 +75,7 @@ class IntegerEngine:
             products[:, len(self._matrix) - start :] = np.iinfo(np.int32).min  # what fills the last group
             hide(products, start, batch)
             selection.take(products, start)
-        found = selection.found()
+        found = Found(*selection.found())
         most = len(batch.queries) * (len(self._matrix) // _UNSETTLED + _UNSETTLED * batch.k)
         return found if len(found.rows) <= most else scan(self._matrix, batch)
 

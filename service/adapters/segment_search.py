@@ -7,10 +7,9 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from service.adapters.exact_scan import Batch, scan
+from service.adapters.exact_scan import Batch, Found, Numbers, scan
 from service.adapters.ranking import exact_scores_of, in_order, norms_of
 from service.adapters.segments import NONE, Main, NamesOf, View
-from service.adapters.selection import Found, Numbers
 from service.domain import Hit, Matrix, Vector
 
 _hit = partial(tuple.__new__, Hit)  # what ``Hit`` does with an id and a score, in a third of the time

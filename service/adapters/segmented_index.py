@@ -13,10 +13,10 @@ from collections.abc import Callable, Collection, Sequence
 import numpy as np
 
 from model_store import IdMap
+from service.adapters.exact_scan import Numbers
 from service.adapters.recollection import SPARE, Recollections
 from service.adapters.segment_search import Ask, best_of_all, best_within
 from service.adapters.segments import NONE, Delta, Engine, ExactEngine, Main, View, with_rows, without_rows
-from service.adapters.selection import Numbers
 from service.domain import Hit, Matrix, Query, Vector
 
 logger = logging.getLogger(__name__)

@@ -12,9 +12,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from service.adapters.exact_scan import Batch, scan
+from service.adapters.exact_scan import Batch, Found, Numbers, scan
 from service.adapters.ranking import longest_row
-from service.adapters.selection import Found, Numbers
 from service.domain import Matrix
 
 logger = logging.getLogger(__name__)

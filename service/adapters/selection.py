@@ -6,7 +6,6 @@ also few times that a thread has to wait for Python's lock: each large operation
 again.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,14 +16,6 @@ Scores = NDArray[Any]  # float32, float64 or int32
 
 GROUP = 16  # rows whose largest score stands for all of them
 _MOST_WAITING = 1 << 17  # pairs after which those that no longer reach the bound are let go
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """Pairs of a query (its number in the batch) and a row, among which are all the exact k best of every query."""
-
-    queries: Numbers
-    rows: Numbers
 
 
 def padded(n: int) -> int:
@@ -81,12 +72,12 @@ class Selection:
         if self._waiting > _MOST_WAITING:
             self._let_go()
 
-    def found(self) -> Found:
-        """What may be among the best, after all blocks."""
+    def found(self) -> tuple[Numbers, Numbers]:
+        """Pairs of a query and a row, among which are all the best of every query, after all blocks."""
         if len(self._found) != 1:
             self._let_go()
         queries, rows, _ = self._found[0]
-        return Found(queries, rows)
+        return queries, rows
 
     def _let_go(self) -> None:
         """Of what reaches the bound no longer, as it has risen meanwhile."""

@@ -9,14 +9,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from service.adapters.exact_scan import Batch
-from service.adapters.faiss_engines import HalfEngine
+from service.adapters.exact_scan import Batch, Found
 from service.adapters.integer_engine import IntegerEngine
 from service.adapters.memory import MemoryIndex
 from service.adapters.ranking import exact_scores
 from service.adapters.segmented_index import SegmentedIndex
 from service.adapters.segments import ExactEngine
-from service.adapters.selection import Found
 from service.domain import Matrix, Query, Vector
 from service.ports import VectorIndex
 
@@ -52,17 +50,12 @@ def folding(item_ids: list[str], rows: Matrix) -> SegmentedIndex:
     return SegmentedIndex(item_ids, rows, min_delta=2)
 
 
-def half(item_ids: list[str], rows: Matrix) -> SegmentedIndex:
-    """An index that looks at half precision first."""
-    return SegmentedIndex(item_ids, rows, make_engine=HalfEngine, min_delta=2)
-
-
 def integer(item_ids: list[str], rows: Matrix) -> SegmentedIndex:
     """An index that looks at eight bits of each number first."""
     return SegmentedIndex(item_ids, rows, make_engine=IntegerEngine, min_delta=2)
 
 
-@pytest.fixture(params=[MemoryIndex, SegmentedIndex, folding, half, integer], ids=lambda make: make.__name__)
+@pytest.fixture(params=[MemoryIndex, SegmentedIndex, folding, integer], ids=lambda make: make.__name__)
 def make_index(request: pytest.FixtureRequest) -> MakeIndex:
     """Each implementation in turn."""
     return request.param
@@ -212,7 +205,7 @@ class IndexMachine(RuleBasedStateMachine):
         self.items = dict(first)
         self.tastes: dict[str, Vector] = {}
         self.index = SegmentedIndex(
-            list(first), vectors(*first.values()), make_engine=HalfEngine, min_delta=3, remembered=4
+            list(first), vectors(*first.values()), make_engine=IntegerEngine, min_delta=3, remembered=4
         )
 
     @rule(changes=st.dictionaries(IDS, ROW, max_size=4))
@@ -355,7 +348,7 @@ def test_folding_keeps_what_is_written_meanwhile() -> None:
     rng = np.random.default_rng(8)
     ids = [f"i{n:03}" for n in range(60)]
     items: dict[str, Vector] = {}
-    index = SegmentedIndex([], np.zeros((0, D), np.float32), make_engine=HalfEngine, min_delta=4)
+    index = SegmentedIndex([], np.zeros((0, D), np.float32), make_engine=IntegerEngine, min_delta=4)
     for _ in range(400):
         item_id = str(rng.choice(ids))
         if rng.random() < 0.3:
