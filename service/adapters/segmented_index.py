@@ -9,8 +9,10 @@ a new main segment on a thread of its own.
 import logging
 import threading
 from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from model_store import IdMap
 from service.adapters.exact_scan import Numbers
@@ -117,7 +119,9 @@ class SegmentedIndex:
 
     def recall(self, query: Query) -> list[Hit] | None:
         """The list for a query with a key, from what was found before; None where the index must be searched."""
-        return self._recollections.recall(self._view, query, self._ids_of) if query.k > 0 else None
+        if query.k < 1 or query.restricted:
+            return None
+        return self._recollections.recall(self._view, query, self._ids_of)
 
     def settle(self) -> None:
         """Waits until nothing is being folded."""
@@ -141,11 +145,16 @@ class SegmentedIndex:
             self._later[item_id] = slot
         return slot
 
-    def _slots_of(self, item_ids: Collection[str]) -> Numbers:
-        slots = self._first.known_rows(item_ids)
+    def _slots_of(self, item_ids: Collection[str], rows: NDArray[np.integer[Any]] | None = None) -> Numbers:
+        """The slots of those ids that have one, and of rows among the first items, which are their slots."""
+        found = self._first.known_rows(item_ids) if item_ids else []
         if self._later:
-            slots += [slot for item_id in item_ids if (slot := self._later.get(item_id)) is not None]
-        return np.array(slots, dtype=np.int64)
+            found += [slot for item_id in item_ids if (slot := self._later.get(item_id)) is not None]
+        slots = np.array(found, dtype=np.int64) if found else NONE
+        if rows is None:
+            return slots
+        more: Numbers = rows.astype(np.int64, copy=False)
+        return np.concatenate([slots, more]) if found else more
 
     def _ids_of(self, slots: Sequence[int]) -> list[str]:
         n = len(self._first)
@@ -156,13 +165,10 @@ class SegmentedIndex:
 
     def _ask(self, query: Query) -> Ask:
         vector = np.ascontiguousarray(query.vector, dtype=np.float32)
-        allow = None if query.allow is None else self._slots_of(query.allow)
-        exclude = self._slots_of(query.exclude) if query.exclude else NONE
-        if query.exclude_rows is not None:
-            rows = query.exclude_rows.astype(np.int64, copy=False)
-            exclude = np.concatenate([exclude, rows]) if exclude.size else rows
-        k = query.k if query.key is None or query.allow is not None else query.k + self._spare
-        return Ask(vector, k, exclude, allow)
+        exclude = self._slots_of(query.exclude, query.exclude_rows)
+        if query.restricted:
+            return Ask(vector, query.k, exclude, self._slots_of(query.allow or (), query.allow_rows))
+        return Ask(vector, query.k if query.key is None else query.k + self._spare, exclude)
 
     def _without(self, slots: Numbers) -> tuple[Numbers, Numbers]:
         """The dead rows of both segments, once these slots have none that is alive."""

@@ -179,6 +179,41 @@ def test_search_equals_brute_force(
     assert len(index) == len(first | later)
 
 
+@given(
+    first=st.dictionaries(IDS, ROW),
+    later=st.dictionaries(IDS, ROW),
+    query=ROW,
+    exclude=st.frozensets(st.integers(0, 11)),
+    allow=st.none() | st.frozensets(IDS),
+    allow_rows=st.none() | st.frozensets(st.integers(0, 11)),
+)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_rows_restrict_as_ids_do(
+    make_index: MakeIndex,
+    first: dict[str, Vector],
+    later: dict[str, Vector],
+    query: Vector,
+    exclude: frozenset[int],
+    allow: frozenset[str] | None,
+    allow_rows: frozenset[int] | None,
+) -> None:
+    """Places among the first items stand for their ids, beside other ids, and whatever was written since."""
+    index, ids = make_index(list(first), vectors(*first.values())), list(first)
+    index.upsert(list(later), vectors(*later.values()))
+    exclude, allow_rows = (rows and frozenset(row for row in rows if row < len(ids)) for rows in (exclude, allow_rows))
+    allowed = allow
+    if allow_rows is not None:
+        allowed = frozenset(ids[row] for row in allow_rows) | (allow or frozenset())
+
+    as_array = None if allow_rows is None else np.array(sorted(allow_rows), dtype=np.int32)
+    excluded_rows = np.array(sorted(exclude), dtype=np.int32)
+    asked = Query(query, 4, (), allow, excluded_rows, allow_rows=as_array)
+    (hits,) = index.search_many([asked])
+
+    excluded = frozenset(ids[row] for row in exclude)
+    assert [tuple(hit) for hit in hits] == expected(first | later, query, 4, excluded, allowed)
+
+
 def test_search_equals_brute_force_at_size() -> None:
     """With thousands of near-equal scores, far apart in the two segments, the order is still exact."""
     rng = np.random.default_rng(3)
@@ -313,6 +348,7 @@ def test_who_asks_again_is_answered_without_a_search() -> None:
         {"key": "v"},
         {"key": None},
         {"allow": ["i0001"]},
+        {"allow_rows": np.array([1])},
         {"k": 100},
     ],
     ids=lambda other: next(iter(other)),
