@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.adapters.ranking import rounding_bound
-from service.adapters.selection import Found, Numbers, Scores, Selection, lowest, padded
+from service.adapters.selection import Scores, Selection, lowest, padded
 from service.domain import Matrix
+
+Numbers = NDArray[np.int64]
 
 _BLOCK = 1 << 19  # scores of a block: 2 MiB
 _LEAST_ROWS = 1024
@@ -45,6 +47,14 @@ class Batch:
         return rounding_bound(self.queries.shape[1], self.longest, self.norms)
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Pairs of a query (its number in the batch) and a row, among which are all the exact k best of every query."""
+
+    queries: Numbers
+    rows: Numbers
+
+
 def scan(matrix: Matrix, batch: Batch) -> Found:
     """Looks at every row of (n, d) float32; what is hidden or excluded is not found."""
     n, b = len(matrix), len(batch.queries)
@@ -61,15 +71,15 @@ def scan(matrix: Matrix, batch: Batch) -> Found:
         reached[len(block) :] = -np.inf
         hide(reached.T, start, batch)
         selection.take(reached.T, start)
-    return selection.found()
+    return Found(*selection.found())
 
 
 def hide(scores: Scores, start: int, batch: Batch) -> None:
     """Gives the lowest score to what a query may not find, in the scores (b, n) of the rows from ``start`` on."""
-    end = start + scores.shape[1]
+    end, low = start + scores.shape[1], lowest(scores.dtype)
     if batch.hidden.size:
-        first, last = np.searchsorted(batch.hidden, (start, end))
-        scores[:, batch.hidden[first:last] - start] = lowest(scores.dtype)
+        first, last = batch.hidden.searchsorted((start, end))
+        scores[:, batch.hidden[first:last] - start] = low
     if batch.excluded.size:
-        first, last = np.searchsorted(batch.excluded, (start, end))
-        scores[batch.excluded_by[first:last], batch.excluded[first:last] - start] = lowest(scores.dtype)
+        first, last = batch.excluded.searchsorted((start, end))
+        scores[batch.excluded_by[first:last], batch.excluded[first:last] - start] = low

@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.adapters.exact_scan import Batch, hide, scan
+from service.adapters.exact_scan import Batch, Found, hide, scan
 from service.adapters.onnx_graph import PRODUCTS, QUERIES, ROWS, integer_product
 from service.adapters.onnx_session import open_made
-from service.adapters.selection import Found, Selection, padded
+from service.adapters.ranking import norms_of
+from service.adapters.selection import Selection, padded
 from service.domain import Matrix
 
 _BLOCK = 1 << 16  # rows of one product
@@ -74,7 +75,7 @@ class IntegerEngine:
             products[:, len(self._matrix) - start :] = np.iinfo(np.int32).min  # what fills the last group
             hide(products, start, batch)
             selection.take(products, start)
-        found = selection.found()
+        found = Found(*selection.found())
         most = len(batch.queries) * (len(self._matrix) // _UNSETTLED + _UNSETTLED * batch.k)
         return found if len(found.rows) <= most else scan(self._matrix, batch)
 
@@ -83,8 +84,8 @@ class IntegerEngine:
         rows = self._matrix[start : start + _BLOCK]
         exact = rows / self._scales
         rounded = np.rint(exact)
-        self._longest = max(self._longest, float(np.linalg.norm(rounded, axis=1).max()))
-        self._most_off = max(self._most_off, float(np.linalg.norm(exact - rounded, axis=1).max()))
+        self._longest = max(self._longest, float(norms_of(rounded).max()))
+        self._most_off = max(self._most_off, float(norms_of(exact - rounded).max()))
         columns = np.zeros((rows.shape[1], padded(len(rows))), dtype=np.int8)
         columns[:, : len(rows)] = rounded.T
         model = integer_product(columns.shape[1], columns.shape[0], _ZERO_POINT)
@@ -92,12 +93,11 @@ class IntegerEngine:
 
     def _rounded(self, batch: Batch) -> _Queries:
         scaled = batch.queries * self._scales
-        unit = np.abs(scaled).max(axis=1) / _QUERY_STEPS
+        unit = np.maximum(scaled.max(axis=1), -scaled.min(axis=1)) / _QUERY_STEPS
         unit[unit == 0] = 1.0
         steps = np.rint(scaled / unit[:, None])
-        off = np.linalg.norm(scaled - steps * unit[:, None], axis=1) * self._longest
-        length = np.linalg.norm(scaled, axis=1)
-        off += length * (self._most_off + _ROUNDING * (self._longest + self._most_off))
+        off = norms_of(scaled - steps * unit[:, None]) * self._longest
+        off += norms_of(scaled) * (self._most_off + _ROUNDING * (self._longest + self._most_off))
         return _Queries((steps + _ZERO_POINT).astype(np.uint8), 2 * (1 + _ROUNDING) * off / unit)
 
 

@@ -18,7 +18,15 @@ def open_session(path: Path, threads: int) -> Session:
     Raises:
         ModelUnavailable: the engine cannot load the file.
     """
-    return _open(str(path), _options(threads), str(path))
+    onnxruntime.disable_telemetry_events()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as exc:  # the engine's errors share no base class of their own
+        raise ModelUnavailable(f"{path}: ONNX Runtime cannot load it: {exc}") from exc
 
 
 def open_made(model: bytes, initializers: Mapping[str, NDArray[Any]], threads: int) -> Session:
@@ -32,24 +40,15 @@ def open_made(model: bytes, initializers: Mapping[str, NDArray[Any]], threads: i
     Raises:
         ModelUnavailable: the engine cannot load the model.
     """
-    options = _options(threads)
-    options.enable_cpu_mem_arena = False  # it would hold on to the largest results there ever were
-    values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in initializers.values()]
-    options.add_external_initializers(list(initializers), values)
-    return _open(model, options, "a model of our own")
-
-
-def _options(threads: int) -> Any:
+    onnxruntime.disable_telemetry_events()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    return options
-
-
-def _open(model: str | bytes, options: Any, name: str) -> Session:
-    onnxruntime.disable_telemetry_events()
+    options.enable_cpu_mem_arena = False  # it would hold on to the largest results there ever were
+    values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in initializers.values()]
+    options.add_external_initializers(list(initializers), values)
     try:
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as exc:  # the engine's errors share no base class of their own
-        raise ModelUnavailable(f"{name}: ONNX Runtime cannot load it: {exc}") from exc
+        raise ModelUnavailable(f"a model of our own: ONNX Runtime cannot load it: {exc}") from exc

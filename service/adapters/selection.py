@@ -6,7 +6,6 @@ also few times that a thread has to wait for Python's lock: each large operation
 again.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,14 +16,6 @@ Scores = NDArray[Any]  # float32, float64 or int32
 
 GROUP = 16  # rows whose largest score stands for all of them
 _MOST_WAITING = 1 << 17  # pairs after which those that no longer reach the bound are let go
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """Pairs of a query (its number in the batch) and a row, among which are all the exact k best of every query."""
-
-    queries: Numbers
-    rows: Numbers
 
 
 def padded(n: int) -> int:
@@ -50,7 +41,7 @@ class Selection:
         self._k = k
         self._slack = slack
         self._dtype = np.dtype(dtype)
-        self._least = np.iinfo(dtype).min + 1 if self._dtype.kind == "i" else np.finfo(dtype).min
+        self._least = np.iinfo(dtype).min + 1 if self._dtype.kind == "i" else np.finfo(dtype).min / 2
         self._bound: Scores = np.full((len(slack), 1), self._least, dtype=dtype)
         self._best: Scores | None = None  # (b, up to k) scores that different rows reach
         self._found: list[tuple[Numbers, Numbers, Scores]] = []
@@ -71,9 +62,9 @@ class Selection:
         )  # group g has the rows g, g + n // size, ...: those passes are quick
         maxima = np.ascontiguousarray(groups.max(axis=1) if size > 1 else scores)
         self._raise(maxima)
-        queries, reaching = np.divmod(np.flatnonzero(maxima >= self._bound), n // size)
+        queries, reaching = np.divmod((maxima >= self._bound).ravel().nonzero()[0], n // size)
         members = groups[queries, :, reaching]
-        places = np.flatnonzero(members >= self._bound[queries])
+        places = (members >= self._bound[queries]).ravel().nonzero()[0]
         which, member = np.divmod(places, size)
         rows = member * (n // size) + reaching[which] + start
         self._found.append((queries[which], rows, members.reshape(-1)[places]))
@@ -81,12 +72,12 @@ class Selection:
         if self._waiting > _MOST_WAITING:
             self._let_go()
 
-    def found(self) -> Found:
-        """What may be among the best, after all blocks."""
+    def found(self) -> tuple[Numbers, Numbers]:
+        """Pairs of a query and a row, among which are all the best of every query, after all blocks."""
         if len(self._found) != 1:
             self._let_go()
         queries, rows, _ = self._found[0]
-        return Found(queries, rows)
+        return queries, rows
 
     def _let_go(self) -> None:
         """Of what reaches the bound no longer, as it has risen meanwhile."""
@@ -109,9 +100,8 @@ class Selection:
 
     def _lowered(self, kth: Scores) -> Scores:
         """At most the score less the slack, whatever is rounded."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            low = np.fmax(kth.astype(np.float64) - self._slack[:, None], float(self._least))
-            if self._dtype.kind == "i":
-                return np.floor(low).astype(self._dtype)
-            lowered: Scores = np.nextafter(low.astype(self._dtype), self._dtype.type(-np.inf))
-            return lowered
+        low = np.fmax(kth.astype(np.float64) - self._slack[:, None], float(self._least))
+        if self._dtype.kind == "i":
+            return np.floor(low).astype(self._dtype)
+        lowered: Scores = np.nextafter(low.astype(self._dtype), self._dtype.type(-np.inf))
+        return lowered
