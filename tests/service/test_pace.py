@@ -13,7 +13,7 @@ def test_nothing_is_expected_before_anything_was_seen() -> None:
 
 @given(st.floats(1e-6, 1), st.floats(0, 1e-3), st.permutations(list(range(1, 17)) * 4), st.integers(1, 16))
 def test_what_passes_take_is_learnt(begin_s: float, each_s: float, sizes: list[int], searches: int) -> None:
-    """Where a pass takes some time to begin and some for each search, what is expected is right but for a factor of two."""
+    """Where a pass takes time to begin and time for each search, what is expected is right but for a factor of two."""
     pace = Pace()
     for size in sizes:
         pace.note(size, begin_s + size * each_s)
