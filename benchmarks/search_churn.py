@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import faiss
 import numpy as np
 
-from benchmarks.search_engines import half
+from benchmarks.search_engines import int8
 from benchmarks.search_questions import Matrix, make_names, make_vectors
 from service.adapters.segmented_index import SegmentedIndex
 
@@ -47,7 +47,7 @@ class Ours:
     """A SegmentedIndex with the service's engine."""
 
     def __init__(self, matrix: Matrix, threads: int) -> None:
-        self._index = SegmentedIndex(make_names(len(matrix)), matrix, make_engine=half(threads))
+        self._index = SegmentedIndex(make_names(len(matrix)), matrix, make_engine=int8(threads))
 
     def upsert(self, rows: Sequence[int], vectors: Matrix) -> None:
         """Adds or replaces rows."""
@@ -99,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=4.0, help="each part takes about so long")
     args = parser.parse_args(argv)
     matrix = make_vectors(args.items, args.d, np.random.default_rng(0))
-    made: Mapping[str, Callable[[Matrix, int], Changing]] = {"ours, half": Ours, "FAISS flat": FaissFlat}
+    made: Mapping[str, Callable[[Matrix, int], Changing]] = {"ours, int8": Ours, "FAISS flat": FaissFlat}
     churn = [{"engine": name, **_measure(make(matrix, args.threads), matrix, args)} for name, make in made.items()]
     print(json.dumps({"items": args.items, "d": args.d, "churn": churn}))
     return int(any(row["not_found"] for row in churn))

@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.search_peers import Hnswlib, Usearch, faiss_flat, faiss_graph, faiss_lists
 from benchmarks.search_questions import Matrix, Numbers, Question
-from service.adapters.faiss_engines import HalfEngine
+from service.adapters.integer_engine import IntegerEngine
 from service.adapters.segmented_index import SegmentedIndex
 from service.adapters.segments import Engine, ExactEngine
 from service.domain import Query
@@ -124,9 +124,9 @@ class ReadingOnce:
         return []
 
 
-def half(threads: int) -> Callable[[Matrix], Engine]:
+def int8(threads: int) -> Callable[[Matrix], Engine]:
     """Makes the engine that the service uses."""
-    return lambda matrix: HalfEngine(matrix, threads=threads)
+    return lambda matrix: IntegerEngine(matrix, threads=threads)
 
 
 def churned(matrix: Matrix, names: Sequence[str], make_engine: Callable[[Matrix], Engine]) -> SegmentedIndex:
@@ -158,15 +158,15 @@ def kinds() -> Mapping[str, Kind]:
     """Those that can be made here, by name."""
     found = {
         REFERENCE: Kind(lambda m, _, t: faiss_flat(m, t), "scores"),
-        "ours, half": Kind(lambda m, names, t: Ours(SegmentedIndex(names, m, make_engine=half(t))), "ids", keeps=True),
+        "ours, int8": Kind(lambda m, names, t: Ours(SegmentedIndex(names, m, make_engine=int8(t))), "ids", keeps=True),
         "ours, exact": Kind(lambda m, names, _: Ours(SegmentedIndex(names, m)), "ids", keeps=True),
-        "ours, half, by row": Kind(
-            lambda m, names, t: Ours(SegmentedIndex(names, m, make_engine=half(t)), by_row=True),
+        "ours, int8, by row": Kind(
+            lambda m, names, t: Ours(SegmentedIndex(names, m, make_engine=int8(t)), by_row=True),
             "ids",
             _excluding,
             keeps=True,
         ),
-        "ours, half, churned": Kind(lambda m, names, t: Ours(churned(m, names, half(t))), "ids"),
+        "ours, int8, churned": Kind(lambda m, names, t: Ours(churned(m, names, int8(t))), "ids"),
         "ours, exact, churned": Kind(lambda m, names, _: Ours(churned(m, names, ExactEngine)), "ids"),
         "numpy": Kind(lambda m, *_: Numpy(m), "scores", keeps=True),
         FLOOR: Kind(lambda m, *_: ReadingOnce(m), "nothing", _single, keeps=True),

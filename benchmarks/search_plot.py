@@ -16,9 +16,9 @@ from benchmarks.search_engines import FLOOR, REFERENCE
 
 # Okabe and Ito's colours, which nearly everyone tells apart. Ours are strong, approximate engines dashed.
 _LOOKS: Mapping[str, Mapping[str, Any]] = {
-    "ours, half": {"color": "#D55E00", "linewidth": 2.6, "marker": "o", "zorder": 4},
+    "ours, int8": {"color": "#D55E00", "linewidth": 2.6, "marker": "o", "zorder": 4},
     "ours, exact": {"color": "#E69F00", "linewidth": 2.6, "marker": "s", "zorder": 3},
-    "ours, half, churned": {"color": "#D55E00", "linewidth": 1.2, "marker": "o", "markerfacecolor": "white"},
+    "ours, int8, churned": {"color": "#D55E00", "linewidth": 1.2, "marker": "o", "markerfacecolor": "white"},
     "ours, exact, churned": {"color": "#E69F00", "linewidth": 1.2, "marker": "s", "markerfacecolor": "white"},
     REFERENCE: {"color": "#000000", "linewidth": 1.8, "marker": "D"},
     "numpy": {"color": "#777777", "linewidth": 1.4, "marker": "v"},

@@ -14,7 +14,7 @@ from starlette.middleware import Middleware
 
 from model_store import Bundle
 from service.adapters.checkpoint_files import CheckpointFiles
-from service.adapters.faiss_engines import HalfEngine
+from service.adapters.integer_engine import IntegerEngine
 from service.adapters.memory import MemoryCache
 from service.adapters.onnx_encoder import OnnxEncoder
 from service.adapters.onnx_featurizer import OnnxFeaturizer
@@ -102,7 +102,7 @@ def _cache(settings: Settings, namespace: str, metrics: CacheMetrics) -> Feature
 
 
 def engines(settings: Settings) -> Engines:
-    """ONNX Runtime and FAISS, with the threads the settings give them."""
+    """ONNX Runtime and the index, with the threads the settings give them."""
 
     def open_encoder(bundle: Bundle) -> Encoder:
         manifest = bundle.manifest
@@ -123,7 +123,7 @@ def engines(settings: Settings) -> Engines:
         lambda item_ids, vectors: SegmentedIndex(
             item_ids,
             vectors,
-            make_engine=partial(HalfEngine, threads=settings.faiss_threads),
+            make_engine=partial(IntegerEngine, threads=settings.faiss_threads),
             remembered=settings.remembered_lists,
         ),
         open_featurizer,

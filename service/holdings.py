@@ -171,6 +171,10 @@ class Holdings:
             return [self.title(item_id) for item_id in item_ids]
         return [rows[row][column] or None for row in self.bundle.items.rows(item_ids).tolist()]
 
+    def only_trained(self, item_ids: Sequence[str]) -> bool:
+        """Whether all that is known of items of the bundle is what the bundle says: no record speaks of any."""
+        return self._online.keys().isdisjoint(item_ids)
+
     def all_shown(self, item_ids: Sequence[str], now: datetime) -> bool:
         """Whether items that the index has found may be shown at ``now``: those never spoken of online may."""
         online = self._online

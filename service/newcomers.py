@@ -46,6 +46,8 @@ class Newcomers:
     def note_shown(self, item_ids: Iterable[str]) -> int:
         """Counts that items were shown; returns how many of them are new."""
         new = 0
+        if not self._seqs:
+            return new
         with self._lock:
             for item_id in item_ids:
                 if item_id in self._seqs:

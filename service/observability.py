@@ -113,6 +113,13 @@ class Metrics:
         """Times one stage, for the metrics and for this request's own answer: ``with metrics.stage("encode"): ...``."""
         return _Stage(self, name)
 
+    def spent(self, name: str, seconds: float) -> None:
+        """Notes the time of one stage, for the metrics and for this request's own answer."""
+        labelled(self.stage_seconds, name).observe(seconds)
+        spent = stages.get()
+        if spent is not None:
+            spent[name] = spent.get(name, 0.0) + seconds
+
     def count_item(self, present: Sequence[str], missing: Sequence[str]) -> None:
         """Counts a written item under its pattern; a model of many modalities is counted by their number alone."""
         total = len(present) + len(missing)
@@ -149,11 +156,7 @@ class _Stage:
         self._started = time.perf_counter()
 
     def __exit__(self, *_: object) -> None:
-        seconds = time.perf_counter() - self._started
-        labelled(self._metrics.stage_seconds, self._name).observe(seconds)
-        spent = stages.get()
-        if spent is not None:
-            spent[self._name] = spent.get(self._name, 0.0) + seconds
+        self._metrics.spent(self._name, time.perf_counter() - self._started)
 
 
 class RequestContext:

@@ -24,14 +24,18 @@ class Shown:
     hashes: frozenset[bytes] = frozenset()
 
     def __contains__(self, item_id: str) -> bool:
-        return _hash(item_id) in self.hashes
+        return hash_of(item_id) in self.hashes
 
     def __len__(self) -> int:
         return len(self.hashes)
 
     def and_these(self, item_ids: Iterable[str]) -> "Shown":
         """What was shown after one page more."""
-        return Shown(self.hashes | {_hash(item_id) for item_id in item_ids})
+        return self.and_hashes(map(hash_of, item_ids))
+
+    def and_hashes(self, hashes: Iterable[bytes]) -> "Shown":
+        """The same, of items that are told by their hashes."""
+        return Shown(self.hashes.union(hashes))
 
     def cursor(self) -> str:
         """The cursor that says so."""
@@ -57,5 +61,6 @@ def read_cursor(text: str, most: int) -> Shown:
 
 
 @lru_cache(maxsize=1 << 16)
-def _hash(item_id: str) -> bytes:
+def hash_of(item_id: str) -> bytes:
+    """What stands for an item in cursors."""
     return hashlib.blake2b(item_id.encode(), digest_size=_BYTES).digest()

@@ -4,9 +4,12 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from time import perf_counter
+from weakref import ref
 
 from anyio import CapacityLimiter
 
+from service.answers import Answers, Given
 from service.degradation import without
 from service.domain import Recommendation, Strategy, Suggestion
 from service.errors import StorageUnavailable, UnknownItem, UnknownUser
@@ -15,6 +18,7 @@ from service.exploration import Exploration
 from service.filters import Filter, make_filter
 from service.handle import ServableHandle
 from service.histories import Histories
+from service.labels import Labels
 from service.lists import Page, Wish, make_page
 from service.observability import Metrics
 from service.ports import FeatureCache, Journal
@@ -44,6 +48,7 @@ class Reading:
         max_waiting: how many may wait for that.
         max_shown: how many items a cursor may lead past.
         max_history: latest online interactions of a user that are looked at.
+        answers: lists that are kept whole for users who ask again.
         clock: tells the time.
     """
 
@@ -52,6 +57,7 @@ class Reading:
     max_waiting: int = 200
     max_shown: int = 1000
     max_history: int = 1000
+    answers: int = 5000
     clock: Callable[[], datetime] = utc_now
 
 
@@ -75,6 +81,8 @@ class Recommender:
         self._cache = cache
         self._metrics = metrics
         self._reading = reading
+        self._answers = Answers(reading.answers)
+        self._labels = Labels()
         self.shadow = Shadow(handle, self._for_user, metrics)
 
     async def for_user(self, user_id: str, wish: Wish, *, strict: bool = False) -> Recommendation:
@@ -87,9 +95,33 @@ class Recommender:
             StorageUnavailable: ``strict``, and only the journal, which cannot be read now, may know the user.
         """
         quick = await self.quickly(user_id, wish)
-        return quick or (await self.for_users([user_id], wish, strict=strict))[0]
+        return quick.answer if quick else (await self.for_users([user_id], wish, strict=strict))[0]
 
-    async def quickly(self, user_id: str, wish: Wish) -> Recommendation | None:
+    def again(self, user_id: str, wish: Wish) -> Given | None:
+        """The list that was given to a user for this very wish, where it would be the same now; takes no time.
+
+        Raises:
+            ModelUnavailable: nothing serves.
+        """
+        given = self._answers.get(user_id)
+        if given is None:
+            return None
+        started = perf_counter()
+        servable = self._handle.serving(None, user_id)
+        servable.expire(self._reading.clock())
+        index_seq = servable.index_seq
+        if not given.holds(wish, servable, self._histories.known(user_id)):
+            return None
+        answer = given.told(index_seq, without(self._cache, servable))
+        self._metrics.spent("search", perf_counter() - started)
+        self._metrics.search.recalled(known=True)
+        if given.new:
+            _shown(servable, answer)
+        self._count(answer, given.new)
+        self._count_arm(user_id, wish, answer)
+        return given
+
+    async def quickly(self, user_id: str, wish: Wish) -> Given | None:
         """The list for one user, where everything but the search is at hand and takes no time; else None.
 
         Raises:
@@ -104,21 +136,30 @@ class Recommender:
         if self._reading.exploration.places(wish.k):
             return None
         servable = self._handle.serving(wish.model, user_id)
+        changes, index_seq = servable.changes, servable.index_seq
         user = find_user(servable, user_id, interactions)
         if user is None or user.vector is None:
             return None
-        index_seq = servable.index_seq
         allowed = self._filter(servable, user, wish)
-        key = f"all:{user_id}" if wish.include_seen else user_id
+        query = allowed.query(user.vector, wish.k + 1, f"all:{user_id}" if wish.include_seen else user_id)
         with self._metrics.stage("search"):
-            hits = await self._searches.find(servable.index, allowed.query(user.vector, wish.k + 1, key))
-        if not servable.all_shown([hit.item_id for hit in hits], allowed.now):
+            known = self._searches.recall(servable.index, query)
+            hits = await self._searches.search(servable.index, query) if known is None else known
+        before = None if known is None else self._answers.get(user_id)
+        if before and before.tells_of(wish, servable, hits):
+            before.told(index_seq, without(self._cache, servable))
+            given = replace(before, interactions=interactions, changes=changes)
+        elif servable.all_shown([hit.item_id for hit in hits], allowed.now):
+            page = Page(hits[: wish.k], more=len(hits) > wish.k)
+            answer = self._recommendation(servable, user, user_id, page, wish, index_seq)
+            given = Given(wish, ref(servable), interactions, changes, hits, _shown(servable, answer), answer)
+        else:
             return None  # a writer is between its two steps
-        page = Page(hits[: wish.k], more=len(hits) > wish.k)
-        answer = self._recommendation(servable, user, user_id, page, wish, index_seq)
-        self._count([(servable, answer)])
-        self._count_arm(user_id, wish, answer)
-        return answer
+        if known is not None:
+            self._answers.keep(user_id, given)
+        self._count(given.answer, given.new)
+        self._count_arm(user_id, wish, given.answer)
+        return given
 
     async def for_users(self, user_ids: Sequence[str], wish: Wish, *, strict: bool = False) -> list[Recommendation]:
         """The lists for several users, all from the same model version but for those in the other arm of a split test.
@@ -185,16 +226,16 @@ class Recommender:
         """Makes lists that are shown, and counts what is shown in them."""
 
         def answer() -> list[Recommendation]:
-            return self._count(make())
+            made = make()
+            for servable, each in made:
+                self._count(each, _shown(servable, each))
+            return [each for _, each in made]
 
         return await in_thread(answer, self._reading.searches, self._reading.max_waiting)
 
-    def _count(self, made: Sequence[_Made]) -> list[Recommendation]:
-        for servable, each in made:
-            new = servable.newcomers.note_shown(item.item_id for item in each.items)
-            self._metrics.count_shown(new, len(each.items) - new)
-            self._metrics.count_list(each.strategy)
-        return [each for _, each in made]
+    def _count(self, answer: Recommendation, new: int) -> None:
+        self._metrics.count_shown(new, len(answer.items) - new)
+        self._metrics.count_list(answer.strategy)
 
     def _for_user(self, servable: Servable, user_id: str, wish: Wish, *, strict: bool = False) -> Recommendation:
         degraded: tuple[str, ...] = ()
@@ -247,16 +288,21 @@ class Recommender:
     ) -> Recommendation:
         more = page.more and len(wish.shown) + len(page.hits) < self._reading.max_shown
         ids = [hit.item_id for hit in page.hits]
-        titles = servable.titles(ids)
+        titles, hashes = self._labels.of(servable, ids)
         return Recommendation(
             user_id,
             _strategy(user, user_id),
             servable.version,
             index_seq,
-            [Suggestion(*place) for place in zip(ids, [hit.score for hit in page.hits], titles, strict=True)],
+            list(map(Suggestion, ids, [hit.score for hit in page.hits], titles)),
             degraded + without(self._cache, servable),
-            wish.shown.and_these(ids).cursor() if more else None,
+            wish.shown.and_hashes(hashes).cursor() if more else None,
         )
+
+
+def _shown(servable: Servable, answer: Recommendation) -> int:
+    """Notes that a list's items are shown; returns how many of them are new."""
+    return servable.newcomers.note_shown(item.item_id for item in answer.items)
 
 
 def _strategy(user: User, user_id: str | None) -> Strategy:

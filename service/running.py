@@ -62,6 +62,7 @@ async def serving(
         threads=settings.search_threads,
         most_waiting=settings.max_waiting,
         deadline_s=settings.deadline_s,
+        at_once_s=settings.search_at_once_ms / 1000,
     )
     services = _wire(settings, handle, used, metrics, models_follower, others, histories, searches)
     async with anyio.create_task_group() as tasks:

@@ -2,18 +2,24 @@
 
 A search that comes alone begins at once; while it runs, others gather and make the next batch. So nobody waits for a
 batch to fill, and the busier it is, the larger the batches.
+
+Batches run on threads of their own. Where one is expected to take less time than handing it over and fighting for
+Python's lock would cost, it runs on the event loop itself, once everything that has come by then is gathered.
 """
 
 import asyncio
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from queue import Empty, SimpleQueue
+from weakref import WeakKeyDictionary
 
 from service.domain import Hit, Query
 from service.errors import Overloaded
 from service.instruments import SearchMetrics
+from service.pace import Pace
 from service.ports import VectorIndex
 
 logger = logging.getLogger(__name__)
@@ -22,24 +28,35 @@ _MOST_TOGETHER = 16
 
 _Answer = asyncio.Future[list[Hit]]
 _Job = tuple[VectorIndex, Query, _Answer]
+_Results = Sequence[list[Hit]] | Exception
 
 
 class Searches:
-    """Runs searches on threads of its own; used on one event loop.
+    """Runs searches, on threads of its own where they take long; used on one event loop.
 
     Args:
         metrics: of searches.
         threads: how many batches run at the same time.
         most_waiting: how many searches may wait.
         deadline_s: how long a search may take, waiting included.
+        at_once_s: what is expected to take no longer is carried out on the event loop; 0 = nothing is.
     """
 
     def __init__(
-        self, metrics: SearchMetrics, *, threads: int = 1, most_waiting: int = 200, deadline_s: float = 30.0
+        self,
+        metrics: SearchMetrics,
+        *,
+        threads: int = 1,
+        most_waiting: int = 200,
+        deadline_s: float = 30.0,
+        at_once_s: float = 0.0,
     ) -> None:
         self._metrics = metrics
         self._most_waiting = most_waiting
         self._deadline_s = deadline_s
+        self._at_once_s = at_once_s
+        self._paces: WeakKeyDictionary[VectorIndex, Pace] = WeakKeyDictionary()
+        self._gathered: list[_Job] = []  # to be searched on the event loop
         self._waiting: SimpleQueue[_Job | None] = SimpleQueue()
         self._threads = [
             threading.Thread(target=self._work, name=f"search-{number}", daemon=True) for number in range(threads)
@@ -54,21 +71,61 @@ class Searches:
             Overloaded: so many wait already.
             TimeoutError: it took too long.
         """
+        known = self.recall(index, query)
+        return await self.search(index, query) if known is None else known
+
+    def recall(self, index: VectorIndex, query: Query) -> list[Hit] | None:
+        """What the index knows without a search; None where it must be searched."""
         known = index.recall(query)
         self._metrics.recalled(known=known is not None)
-        if known is not None:
-            return known
-        waiting = self._waiting.qsize()
+        return known
+
+    async def search(self, index: VectorIndex, query: Query) -> list[Hit]:
+        """What the index finds when it is searched.
+
+        Raises:
+            Overloaded: so many wait already.
+            TimeoutError: it took too long.
+        """
+        waiting = self._waiting.qsize() + len(self._gathered)
         if waiting >= self._most_waiting:
             raise Overloaded(waiting)
         loop = asyncio.get_running_loop()
         answer: _Answer = loop.create_future()
-        limit = loop.call_later(self._deadline_s, _give_up, answer)
-        self._waiting.put((index, query, answer))
-        try:
-            return await answer
-        finally:
-            limit.cancel()
+        self._gathered.append((index, query, answer))
+        if len(self._gathered) == 1:
+            loop.call_soon(self._begin)
+        return await answer
+
+    def _pace(self, index: VectorIndex) -> Pace:
+        pace = self._paces.get(index)
+        if pace is None:
+            pace = self._paces[index] = Pace()
+        return pace
+
+    def _begin(self) -> None:
+        """Searches for some of those that are gathered, if that takes no time; then it is others' turn."""
+        gathered, index = self._gathered, self._gathered[0][0]
+        same = [job for job in gathered if job[0] is index]
+        batch = same[:_MOST_TOGETHER]
+        if not self._at_once_s or self._pace(index).expected_s(len(batch)) > self._at_once_s:
+            self._gathered = []
+            for job in gathered:
+                self._hand_over(job)
+            return
+        self._gathered = same[_MOST_TOGETHER:] + [job for job in gathered if job[0] is not index]
+        if self._gathered:
+            asyncio.get_running_loop().call_soon(self._begin)
+        if batch := [job for job in batch if not job[2].done()]:
+            started = time.perf_counter()
+            found = _found(index, batch)
+            self._deliver(index, batch, found, time.perf_counter() - started)
+
+    def _hand_over(self, job: _Job) -> None:
+        answer = job[2]
+        limit = answer.get_loop().call_later(self._deadline_s, _give_up, answer)
+        answer.add_done_callback(lambda _: limit.cancel())
+        self._waiting.put(job)
 
     def close(self) -> None:
         """Ends the threads; what waits is not answered any more."""
@@ -99,29 +156,34 @@ class Searches:
         batch = [job for job in gathered if not job[2].done()]  # nobody waits for the others any more
         if not batch:
             return
-        found: Sequence[list[Hit]] | Exception
+        started = time.thread_time()  # as long as it waits for Python's lock it does not work
+        found = _found(index, batch)
+        seconds = time.thread_time() - started
         try:
-            found = index.search_many([query for _, query, _ in batch])
-        except Exception as exc:  # noqa: BLE001 - whatever it is, it belongs to those who asked
-            found = exc
-        answers = [answer for _, _, answer in batch]
-        self._metrics.batch.observe(len(batch))
-        try:
-            answers[0].get_loop().call_soon_threadsafe(_deliver, answers, found)
+            batch[0][2].get_loop().call_soon_threadsafe(self._deliver, index, batch, found, seconds)
         except RuntimeError:
             logger.debug("search_answer_late", exc_info=True)  # the loop has ended meanwhile
+
+    def _deliver(self, index: VectorIndex, batch: Sequence[_Job], found: _Results, seconds: float) -> None:
+        self._metrics.batch.observe(len(batch))
+        if not isinstance(found, Exception):
+            self._pace(index).note(len(batch), seconds)
+        for number, (_, _, answer) in enumerate(batch):
+            if answer.done():  # whoever asked is gone
+                continue
+            if isinstance(found, Exception):
+                answer.set_exception(found)
+            else:
+                answer.set_result(found[number])
+
+
+def _found(index: VectorIndex, batch: Sequence[_Job]) -> _Results:
+    try:
+        return index.search_many([query for _, query, _ in batch])
+    except Exception as exc:  # noqa: BLE001 - whatever it is, it belongs to those who asked
+        return exc
 
 
 def _give_up(answer: _Answer) -> None:
     if not answer.done():
         answer.set_exception(TimeoutError())
-
-
-def _deliver(answers: Sequence[_Answer], found: Sequence[list[Hit]] | Exception) -> None:
-    for number, answer in enumerate(answers):
-        if answer.done():  # whoever asked is gone
-            continue
-        if isinstance(found, Exception):
-            answer.set_exception(found)
-        else:
-            answer.set_result(found[number])

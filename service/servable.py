@@ -47,6 +47,7 @@ class Servable(Holdings):
         self.index = index
         self.followed = 0  # everything up to this seq is applied, whoever wrote it
         self.checkpointed = 0  # everything up to this seq is part of a checkpoint
+        self.changes = 0  # grows with every change of an item, once lists know of it
         self._index_seq = 0
         self._displaced: set[str] = set()  # items of the bundle whose own vector is not in the index now
         self._expiries: list[tuple[datetime, int, str]] = []  # heap
@@ -78,15 +79,16 @@ class Servable(Holdings):
         Records about users change nothing here but the ``seq`` that is known.
         """
         with self.lock:
-            existed, touched = [], set()
+            existed, touched, latest = [], set(), self._index_seq
             for record, encoding in changes:
                 item_id = item_of(record.entry)
                 existed.append(item_id is not None and item_id in self)
                 if item_id is not None and self.note(item_id, record, encoding):
                     touched.add(item_id)
                     self._note_expiry(item_id, record.seq)
-                self._index_seq = max(self._index_seq, record.seq)
+                latest = max(latest, record.seq)
             self._update_index(sorted(touched))
+            self._index_seq = latest  # only now: a list must know of what it says it knows
         return existed
 
     def restore(self, known: Mapping[str, Online]) -> None:
@@ -96,8 +98,8 @@ class Servable(Holdings):
             for item_id, state in sorted(known.items(), key=lambda pair: pair[1].seq, reverse=True):
                 self._hold(item_id, state)
                 self._note_expiry(item_id, state.seq)
-                self._index_seq = max(self._index_seq, state.seq)
             self._update_index(sorted(known))
+            self._index_seq = max([self._index_seq, *(state.seq for state in known.values())])
 
     def _note_expiry(self, item_id: str, seq: int) -> None:
         item = self._online[item_id].item
@@ -122,6 +124,7 @@ class Servable(Holdings):
                 vectors.append(self.bundle.item_embeddings[self.bundle.items.row(item_id)])
         if ids:
             self.index.upsert(ids, np.stack(vectors))
+        self.changes += bool(touched)
 
     def _remove(self, item_ids: Sequence[str]) -> None:
         if item_ids:
@@ -143,6 +146,7 @@ class Servable(Holdings):
                     gone.append(item_id)
             self._next_expiry = self._expiries[0][0] if self._expiries else _NEVER
             self._remove(gone)
+            self.changes += bool(gone)
 
     def own_rows(self) -> Rows:
         """The rows of the bundle whose items are found by their trained vectors, ascending."""

@@ -79,6 +79,11 @@ class Settings(BaseSettings):
 
     encode_threads: int = Field(default=2, ge=1, description="Items encoded at the same time.")
     search_threads: int = Field(default=2, ge=1, description="Searches that run at the same time.")
+    search_at_once_ms: float = Field(
+        default=5.0,
+        ge=0,
+        description="Searches that should take no longer together are made between requests, not on threads; 0 = none.",
+    )
     write_threads: int = Field(default=4, ge=1, description="Index updates that run at the same time.")
     max_waiting: int = Field(default=200, ge=1, description="Requests that may wait for an encoding, or for a search.")
     remembered_lists: int = Field(

@@ -72,7 +72,7 @@ class MemoryIndex:
                 query.vector,
                 query.k,
                 exclude=self._excluded(query),
-                allow=query.allow,
+                allow=self._allowed(query),
             )
             for query in queries
         ]
@@ -88,6 +88,12 @@ class MemoryIndex:
     def _excluded(self, query: Query) -> set[str]:
         rows = [] if query.exclude_rows is None else query.exclude_rows.tolist()
         return {*query.exclude, *(self._first[row] for row in rows)}
+
+    def _allowed(self, query: Query) -> set[str] | None:
+        if not query.restricted:
+            return None
+        rows = [] if query.allow_rows is None else query.allow_rows.tolist()
+        return {*(query.allow or ()), *(self._first[row] for row in rows)}
 
     def __len__(self) -> int:
         return len(self._vectors)

@@ -12,7 +12,11 @@ from numpy.typing import NDArray
 
 from service.domain import Hit, Matrix, Vector
 
+Numbers = NDArray[np.int64]
+
+_TOGETHER = 1 << 17  # numbers in double precision at once: 1 MiB
 _UNIT = float(np.finfo(np.float32).eps)
+_SMALLEST = float(np.finfo(np.float32).smallest_normal)
 
 
 def exact_scores(vectors: Matrix, query: Vector | Matrix) -> NDArray[np.float64]:
@@ -20,6 +24,54 @@ def exact_scores(vectors: Matrix, query: Vector | Matrix) -> NDArray[np.float64]
     products: NDArray[np.float64] = np.multiply(vectors, query, dtype=np.float64)
     total: NDArray[np.float64] = np.ascontiguousarray(products).sum(axis=1)
     return total
+
+
+def exact_scores_of(matrix: Matrix, rows: Numbers, queries: Matrix, numbers: Numbers) -> NDArray[np.float64]:
+    """``exact_scores`` of pairs, without ever holding the vectors of many of them.
+
+    Args:
+        matrix: (n, d).
+        rows: (pairs,) of the matrix.
+        queries: (b, d).
+        numbers: (pairs,) which query goes with each row.
+    """
+    total = np.empty(len(rows))
+    exact = queries.astype(np.float64)
+    size = max(1, _TOGETHER // matrix.shape[1])
+    for start in range(0, len(rows), size):
+        some = slice(start, start + size)
+        products = exact.take(numbers[some], axis=0)
+        products *= matrix.take(rows[some], axis=0)
+        np.add.reduce(products, axis=1, out=total[some])
+    return total
+
+
+def in_order(numbers: Numbers, scores: NDArray[np.float64], k: int, b: int) -> Numbers:
+    """Places of the pairs that are among the k best of their query, by query and then best first.
+
+    Of scores that equal the last of those, all are there. The order of equal scores is not defined.
+
+    Args:
+        numbers: (pairs,) the query of each, ascending.
+        scores: (pairs,).
+        k: at least 1.
+        b: how many queries there are.
+    """
+    if b == 1:
+        least = np.partition(scores, -k)[-k] if len(scores) > k else -np.inf
+        kept = np.flatnonzero(scores >= least)
+        best: Numbers = kept[np.argsort(-scores[kept])]
+        return best
+    starts = np.searchsorted(numbers, np.arange(b))
+    places = np.arange(len(numbers)) - starts[numbers]  # within the query
+    width = int(places.max(initial=-1)) + 1
+    kept = np.arange(len(numbers))
+    if width > k:
+        table = np.full((b, width), -np.inf)
+        table[numbers, places] = scores
+        kept = np.flatnonzero(scores >= np.partition(table, width - k, axis=1)[numbers, width - k])
+    order: Numbers = kept[np.lexsort((-scores[kept], numbers[kept]))]
+    return order
 
 
 def best(item_ids: Sequence[str], scores: NDArray[np.float64], k: int) -> list[Hit]:
@@ -34,19 +86,21 @@ def rounding_bound(d: int, longest: float, norms: NDArray[np.float64]) -> NDArra
     """How far float32 dot products of length d can be from the exact ones, in any order of summation.
 
     ``|fl(v·q) - v·q| ≤ γ_d · ‖v‖·‖q‖`` with ``γ_d = d·u/(1 - d·u)`` (Higham, Accuracy and Stability of Numerical
-    Algorithms, 3.1); eps = 2u leaves room for the denominator and for the rounding of the bound itself.
+    Algorithms, 3.1); eps = 2u leaves room for the denominator and for the rounding of the bound itself. Products that
+    are too small for float32 are off by less than its smallest normal number each.
 
     Args:
         d: numbers in a vector.
         longest: the largest Euclidean norm of a row.
         norms: those of the queries, (b,).
     """
-    return ((d + 2) * _UNIT * longest) * norms
+    return ((d + 2) * _UNIT * longest) * norms + d * _SMALLEST
 
 
-def norms_of(vectors: Matrix) -> NDArray[np.float64]:
+def norms_of(vectors: Matrix | NDArray[np.float64]) -> NDArray[np.float64]:
     """The Euclidean norms of rows, (n,)."""
-    norms: NDArray[np.float64] = np.linalg.norm(vectors.astype(np.float64), axis=1)
+    exact = vectors.astype(np.float64, copy=False)
+    norms: NDArray[np.float64] = np.sqrt(np.einsum("ij,ij->i", exact, exact))
     return norms
 
 

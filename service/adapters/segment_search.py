@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service.adapters.exact_scan import Batch, Found, Numbers, scan
-from service.adapters.ranking import best, exact_scores, norms_of
-from service.adapters.segments import NONE, NamesOf, View, without_rows
+from service.adapters.ranking import exact_scores_of, in_order, norms_of
+from service.adapters.segments import NONE, Main, NamesOf, View
 from service.domain import Hit, Matrix, Vector
 
+_hit = partial(tuple.__new__, Hit)  # what ``Hit`` does with an id and a score, in a third of the time
 _FEW = 8  # of so many rows or more one is allowed: then it is quicker to look at these alone
 
 
@@ -32,87 +35,110 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """Candidates from one segment: the number of the query, slot, and vector (n, d) of each."""
+    """Candidates from one segment: the number of the query, slot and exact score of each."""
 
     queries: Numbers
     slots: Numbers
-    vectors: Matrix
+    scores: NDArray[np.float64]
 
 
 def best_of_all(view: View, asks: Sequence[Ask], names: NamesOf) -> list[list[Hit]]:
     """The lists for queries without ``allow``, in their order."""
     vectors = np.stack([ask.vector for ask in asks])
     norms, k = norms_of(vectors), max(ask.k for ask in asks)
+    slots = np.concatenate([ask.exclude for ask in asks])
+    by = np.repeat(np.arange(len(asks)), [len(ask.exclude) for ask in asks])
 
-    def batch(hidden: Numbers, longest: float, rows: Sequence[Numbers]) -> Batch:
-        by = np.repeat(np.arange(len(rows)), [len(each) for each in rows])
-        flat = np.concatenate(rows) if len(rows) > 1 else rows[0]
-        order = np.argsort(flat, kind="stable")
-        return Batch(vectors, k, norms, longest, hidden, flat[order], by[order])
+    def batch(hidden: Numbers, longest: float, rows: Numbers, by: Numbers) -> Batch:
+        order = np.argsort(rows)
+        return Batch(vectors, k, norms, longest, hidden, rows[order], by[order])
 
-    rows = [view.main.rows_of(ask.exclude) for ask in asks]
-    found = view.main.engine.find(batch(view.main_dead, view.main.longest, rows))
-    parts = [_of_main(view, found)]
+    rows, places = view.main.rows_of(slots)
+    found = view.main.engine.find(batch(view.main_dead, view.main.longest, rows, by[places]))
+    parts = [_of_main(view, vectors, found)]
     if len(view.slots):
-        rows = [np.array(view.delta.rows_of(ask.exclude, len(view.slots)), dtype=np.int64) for ask in asks]
-        parts.append(_of_delta(view, scan(view.vectors, batch(view.delta_dead, view.longest, rows))))
-    return _ranked(asks, vectors, parts, names)
+        rows, places = view.delta.rows_of(slots, len(view.slots))
+        found = scan(view.vectors, batch(view.delta_dead, view.longest, rows, by[places]))
+        parts.append(_of_delta(view, vectors, found))
+    return _lists(asks, parts, names)
 
 
 def best_within(view: View, ask: Ask, names: NamesOf) -> list[Hit]:
     """The list for a query with ``allow``."""
-    allow = np.setdiff1d(NONE if ask.allow is None else ask.allow, ask.exclude)
-    vectors = ask.vector[None]
-    norms, parts = norms_of(vectors), []
-    for segment in (_allowed_of_main, _allowed_of_delta):
-        rows, matrix, longest = segment(view, allow)
-        found = _find_among(view, rows, matrix, Batch(vectors, ask.k, norms, longest, NONE, NONE, NONE))
-        parts.append((_of_main if matrix is view.main.matrix else _of_delta)(view, found))
-    return _ranked([ask], vectors, parts, names)[0]
+    allow, vectors = NONE if ask.allow is None else ask.allow, ask.vector[None]
+    all_of_main = Batch(vectors, ask.k, norms_of(vectors), view.main.longest, NONE, NONE, NONE)
+    rows = _among(len(view.main), view.main.rows_of(allow)[0], view.main.rows_of(ask.exclude)[0], view.main_dead)
+    parts = [_of_main(view, vectors, _find_among(rows, view.main, all_of_main))]
+    if n := len(view.slots):
+        rows = _among(n, view.delta.rows_of(allow, n)[0], view.delta.rows_of(ask.exclude, n)[0], view.delta_dead)
+        found = _scan_some(rows, view.vectors, replace(all_of_main, longest=view.longest))
+        parts.append(_of_delta(view, vectors, found))
+    return _lists([ask], parts, names)[0]
 
 
-def _allowed_of_main(view: View, slots: Numbers) -> tuple[Numbers, Matrix, float]:
-    return without_rows(np.sort(view.main.rows_of(slots)), view.main_dead), view.main.matrix, view.main.longest
+def _among(n: int, allow: Numbers, *hidden: Numbers) -> NDArray[np.bool_]:
+    """(n,) which rows are allowed, and not hidden by any of these."""
+    among = np.zeros(n, dtype=bool)
+    among[allow] = True
+    for rows in hidden:
+        among[rows] = False
+    return among
 
 
-def _allowed_of_delta(view: View, slots: Numbers) -> tuple[Numbers, Matrix, float]:
-    rows = np.sort(np.array(view.delta.rows_of(slots, len(view.slots)), dtype=np.int64))
-    return without_rows(rows, view.delta_dead), view.vectors, view.longest
+def _find_among(among: NDArray[np.bool_], main: Main, batch: Batch) -> Found:
+    """The best of some rows of the main segment; the others are not looked at, or hidden."""
+    if np.count_nonzero(among) * _FEW <= len(main):
+        return _scan_some(among, main.matrix, batch)
+    return main.engine.find(replace(batch, hidden=np.flatnonzero(~among)))
 
 
-def _find_among(view: View, rows: Numbers, matrix: Matrix, batch: Batch) -> Found:
-    """The best of some rows, ascending; the others are not looked at, or hidden."""
-    if matrix is not view.main.matrix or len(rows) * _FEW <= len(matrix):
-        found = scan(matrix[rows], batch)
-        return Found(found.queries, rows[found.rows])
-    hidden = np.ones(len(matrix), dtype=bool)
-    hidden[rows] = False
-    return view.main.engine.find(replace(batch, hidden=np.flatnonzero(hidden)))
+def _scan_some(among: NDArray[np.bool_], matrix: Matrix, batch: Batch) -> Found:
+    rows = np.flatnonzero(among)
+    found = scan(matrix[rows], batch)
+    return Found(found.queries, rows[found.rows])
 
 
-def _of_main(view: View, found: Found) -> _Part:
-    return _Part(found.queries, view.main.slots_of(found.rows), view.main.matrix[found.rows])
+def _of_main(view: View, vectors: Matrix, found: Found) -> _Part:
+    scores = exact_scores_of(view.main.matrix, found.rows, vectors, found.queries)
+    return _Part(found.queries, view.main.slots_of(found.rows), scores)
 
 
-def _of_delta(view: View, found: Found) -> _Part:
-    return _Part(found.queries, view.slots[found.rows], view.vectors[found.rows])
+def _of_delta(view: View, vectors: Matrix, found: Found) -> _Part:
+    scores = exact_scores_of(view.vectors, found.rows, vectors, found.queries)
+    return _Part(found.queries, view.slots[found.rows], scores)
 
 
-def _ranked(asks: Sequence[Ask], vectors: Matrix, parts: Sequence[_Part], names: NamesOf) -> list[list[Hit]]:
+def _lists(asks: Sequence[Ask], parts: Sequence[_Part], names: NamesOf) -> list[list[Hit]]:
     """The candidates of all segments by exact score, best first, ties by id."""
-    queries = np.concatenate([part.queries for part in parts])
-    slots = np.concatenate([part.slots for part in parts])
-    scores = exact_scores(np.concatenate([part.vectors for part in parts]), vectors[queries]) + 0.0  # no -0.0
-    order = np.lexsort((-scores, queries))
-    queries, slots, scores = queries[order], slots[order], scores[order]
-    ties = set(queries[1:][(scores[1:] == scores[:-1]) & (queries[1:] == queries[:-1])].tolist())
+    all_queries, all_slots, all_scores = _joined(parts, len(asks))
+    order = in_order(all_queries, all_scores, max(ask.k for ask in asks), len(asks))
+    queries, slots, scores = all_queries[order], all_slots[order], all_scores[order] + 0.0  # no -0.0
+    ids = names(slots.tolist())
+    _sort_ties(ids, np.flatnonzero((scores[1:] == scores[:-1]) & (queries[1:] == queries[:-1])))
+    hits = list(map(_hit, zip(ids, scores.tolist(), strict=True)))
     ends = np.searchsorted(queries, np.arange(len(asks) + 1)).tolist()
-    lists = []
-    for number, ask in enumerate(asks):
-        first, last = ends[number], ends[number + 1]
-        if number in ties:
-            lists.append(best(names(slots[first:last].tolist()), scores[first:last], ask.k))
-        else:
-            last = min(last, first + ask.k)
-            lists.append(list(map(Hit, names(slots[first:last].tolist()), scores[first:last].tolist())))
-    return lists
+    return [hits[first : min(last, first + ask.k)] for ask, first, last in zip(asks, ends, ends[1:], strict=False)]
+
+
+def _joined(parts: Sequence[_Part], b: int) -> tuple[Numbers, Numbers, NDArray[np.float64]]:
+    """Queries, ascending, slots and scores of all candidates."""
+    queries, slots, scores = parts[0].queries, parts[0].slots, parts[0].scores
+    if len(parts) > 1:
+        queries = np.concatenate([part.queries for part in parts])
+        slots = np.concatenate([part.slots for part in parts])
+        scores = np.concatenate([part.scores for part in parts])
+    if b == 1:
+        return queries, slots, scores
+    order = np.argsort(queries, kind="stable")
+    return queries[order], slots[order], scores[order]
+
+
+def _sort_ties(ids: list[str], equal: Numbers) -> None:
+    """Orders ids where neighbours have equal scores, given the first place of each such pair."""
+    if not equal.size:
+        return
+    gaps = np.flatnonzero(np.diff(equal) > 1)
+    firsts = equal[np.concatenate([[0], gaps + 1])]
+    lasts = equal[np.concatenate([gaps, [-1]])]
+    for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True):
+        ids[first : last + 2] = sorted(ids[first : last + 2])

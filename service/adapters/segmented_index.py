@@ -9,8 +9,10 @@ a new main segment on a thread of its own.
 import logging
 import threading
 from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from model_store import IdMap
 from service.adapters.exact_scan import Numbers
@@ -20,6 +22,8 @@ from service.adapters.segments import NONE, Delta, Engine, ExactEngine, Main, Vi
 from service.domain import Hit, Matrix, Query, Vector
 
 logger = logging.getLogger(__name__)
+
+_TOGETHER = 32  # queries that share a pass: more are no quicker, and their scores would leave the processor's cache
 
 MakeEngine = Callable[[Matrix], Engine]
 
@@ -102,9 +106,11 @@ class SegmentedIndex:
         asks = {number: self._ask(query) for number, query in enumerate(queries) if query.k > 0}
         answers: list[list[Hit]] = [[] for _ in queries]
         together = {number: ask for number, ask in asks.items() if ask.allow is None}
-        if together:
-            found = best_of_all(view, list(together.values()), self._ids_of)
-            for (number, ask), hits in zip(together.items(), found, strict=True):
+        numbers = list(together)
+        for start in range(0, len(numbers), _TOGETHER):
+            some = {number: together[number] for number in numbers[start : start + _TOGETHER]}
+            found = best_of_all(view, list(some.values()), self._ids_of)
+            for (number, ask), hits in zip(some.items(), found, strict=True):
                 self._recollections.remember(view, queries[number], ask.k, hits)
                 answers[number] = hits[: queries[number].k]
         for number in asks.keys() - together.keys():
@@ -113,7 +119,9 @@ class SegmentedIndex:
 
     def recall(self, query: Query) -> list[Hit] | None:
         """The list for a query with a key, from what was found before; None where the index must be searched."""
-        return self._recollections.recall(self._view, query, self._ids_of) if query.k > 0 else None
+        if query.k < 1 or query.restricted:
+            return None
+        return self._recollections.recall(self._view, query, self._ids_of)
 
     def settle(self) -> None:
         """Waits until nothing is being folded."""
@@ -137,34 +145,37 @@ class SegmentedIndex:
             self._later[item_id] = slot
         return slot
 
-    def _slots_of(self, item_ids: Collection[str]) -> Numbers:
-        slots = self._first.known_rows(item_ids)
+    def _slots_of(self, item_ids: Collection[str], rows: NDArray[np.integer[Any]] | None = None) -> Numbers:
+        """The slots of those ids that have one, and of rows among the first items, which are their slots."""
+        found = self._first.known_rows(item_ids) if item_ids else []
         if self._later:
-            slots += [slot for item_id in item_ids if (slot := self._later.get(item_id)) is not None]
-        return np.array(slots, dtype=np.int64)
+            found += [slot for item_id in item_ids if (slot := self._later.get(item_id)) is not None]
+        slots = np.array(found, dtype=np.int64) if found else NONE
+        if rows is None:
+            return slots
+        more: Numbers = rows.astype(np.int64, copy=False)
+        return np.concatenate([slots, more]) if found else more
 
     def _ids_of(self, slots: Sequence[int]) -> list[str]:
         n = len(self._first)
-        if not self._later:
+        if not self._later or max(slots, default=-1) < n:
             return self._first.ids(slots)
-        return [self._first.id(slot) if slot < n else self._later_ids[slot - n] for slot in slots]
+        first = iter(self._first.ids([slot for slot in slots if slot < n]))
+        return [next(first) if slot < n else self._later_ids[slot - n] for slot in slots]
 
     def _ask(self, query: Query) -> Ask:
         vector = np.ascontiguousarray(query.vector, dtype=np.float32)
-        allow = None if query.allow is None else self._slots_of(query.allow)
-        exclude = self._slots_of(query.exclude) if query.exclude else NONE
-        if query.exclude_rows is not None:
-            rows = query.exclude_rows.astype(np.int64)
-            exclude = np.concatenate([exclude, rows]) if exclude.size else rows
-        k = query.k if query.key is None or query.allow is not None else query.k + self._spare
-        return Ask(vector, k, exclude, allow)
+        exclude = self._slots_of(query.exclude, query.exclude_rows)
+        if query.restricted:
+            return Ask(vector, query.k, exclude, self._slots_of(query.allow or (), query.allow_rows))
+        return Ask(vector, query.k if query.key is None else query.k + self._spare, exclude)
 
     def _without(self, slots: Numbers) -> tuple[Numbers, Numbers]:
         """The dead rows of both segments, once these slots have none that is alive."""
         view, latest = self._view, self._view.delta.latest
         in_delta = [latest[slot] for slot in slots.tolist() if slot in latest]
         return (
-            with_rows(view.main_dead, view.main.rows_of(slots)),
+            with_rows(view.main_dead, view.main.rows_of(slots)[0]),
             with_rows(view.delta_dead, np.array(in_delta, dtype=np.int64)),
         )
 

@@ -98,12 +98,14 @@ class Main:
     def __len__(self) -> int:
         return len(self.matrix)
 
-    def rows_of(self, slots: Numbers) -> Numbers:
-        """The rows of those slots that have one here; their places are not kept."""
+    def rows_of(self, slots: Numbers) -> tuple[Numbers, Numbers]:
+        """The rows of those slots that have one here, and the places of these among the slots."""
         if self._rows is None:
-            return slots[slots < len(self.matrix)]
-        rows: Numbers = self._rows[slots[slots < len(self._rows)]]
-        return rows[rows >= 0]
+            places = np.flatnonzero(slots < len(self.matrix))
+            return slots[places], places
+        rows = self._rows[np.minimum(slots, len(self._rows) - 1)] if self._rows.size else np.full(len(slots), -1)
+        places = np.flatnonzero((slots < len(self._rows)) & (rows >= 0))
+        return rows[places], places
 
     def slots_of(self, rows: Numbers) -> Numbers:
         """The slots of rows."""
@@ -120,6 +122,8 @@ class Delta:
     longest: float = 0.0
     latest: dict[int, int] = field(default_factory=dict)  # slot → its latest row
     before: list[int] = field(default_factory=list)  # row → the row its slot had before in here, or -1
+    known: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(1, dtype=bool))  # which slots have rows; its last
+    # place stands for all slots beyond it, and is never set
     gone: int = 0  # how often the row of an id was taken away or replaced, or its first was written
     gone_at: dict[str, int] = field(default_factory=dict)  # id → when that was its turn for the last time
 
@@ -142,10 +146,20 @@ class Delta:
         self.matrix[start:end] = vectors
         self.slots[start:end] = slots
         self.longest = max(self.longest, longest_row(vectors))
+        self._know(np.array(slots, dtype=np.int64))
         for row, slot in enumerate(slots, start):
             self.before.append(self.latest.get(slot, -1))
             self.latest[slot] = row
         self.size = end
+
+    def _know(self, slots: Numbers) -> None:
+        most = int(slots.max(initial=0)) + 2
+        known = self.known
+        if most > len(known):
+            known = np.zeros(max(most, 2 * len(known)), dtype=bool)
+            known[: len(self.known)] = self.known
+        known[slots] = True
+        self.known = known
 
     def _grow(self, capacity: int) -> None:
         matrix = np.empty((capacity, self.matrix.shape[1]), dtype=np.float32)
@@ -153,18 +167,22 @@ class Delta:
         matrix[: self.size], slots[: self.size] = self.matrix[: self.size], self.slots[: self.size]
         self.matrix, self.slots = matrix, slots
 
-    def rows_of(self, slots: Numbers, size: int) -> list[int]:
-        """All rows below ``size`` that these slots ever had; may be asked while a writer appends."""
-        if not size:
-            return []
-        rows = []
-        for slot in slots.tolist():
+    def rows_of(self, slots: Numbers, size: int) -> tuple[Numbers, Numbers]:
+        """All rows below ``size`` that these slots ever had, and the place of its slot for each.
+
+        May be asked while a writer appends.
+        """
+        known = self.known
+        here = np.flatnonzero(known[np.minimum(slots, len(known) - 1)]) if size else NONE
+        rows, places = [], []
+        for place, slot in zip(here.tolist(), slots[here].tolist(), strict=True):
             row = self.latest.get(slot, -1)
             while row >= 0:
                 if row < size:
                     rows.append(row)
+                    places.append(place)
                 row = self.before[row]
-        return rows
+        return np.array(rows, dtype=np.int64), np.array(places, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,16 +7,15 @@ ordinary way, which also declares and documents the route.
 
 import re
 
-import orjson
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from model_store.ids import MAX_ID_LENGTH
+from service.answers import Given
 from service.api.guard import refuse_late
 from service.api.problems import refuse_recommender_error
-from service.api.reading import answer_content
+from service.api.reading import answer_bytes, lasting_parts
 from service.api.state import Services
-from service.domain import Recommendation
 from service.errors import RecommenderError
 from service.lists import Wish
 from service.settings import Settings
@@ -47,15 +46,16 @@ class QuickLists:
             if wish and _is_plain(user_id):
                 scope["route"] = self._route
                 try:
-                    answer = await services.recommender.quickly(user_id, wish)
+                    recommender = services.recommender
+                    given = recommender.again(user_id, wish) or await recommender.quickly(user_id, wish)
                 except RecommenderError as exc:
                     await (await refuse_recommender_error(Request(scope), exc))(scope, receive, send)
                     return
                 except TimeoutError:
                     await refuse_late(scope, receive, send, services.settings.deadline_s)
                     return
-                if answer:
-                    await _send(answer, send)
+                if given:
+                    await _send(given, send)
                     return
         await self._app(scope, receive, send)
 
@@ -77,10 +77,12 @@ def _is_plain(user_id: str) -> bool:
     return 0 < len(user_id) <= MAX_ID_LENGTH and user_id.isascii() and user_id.isprintable()
 
 
-async def _send(answer: Recommendation, send: Send) -> None:
-    body = orjson.dumps(answer_content(answer))
+async def _send(given: Given, send: Send) -> None:
+    if given.sent is None:
+        given.sent = lasting_parts(given.answer)
+    body = answer_bytes(given.answer, given.sent)
     headers = [
-        (b"x-model-version", answer.model_version.encode("latin-1")),
+        (b"x-model-version", given.answer.model_version.encode("latin-1")),
         (b"content-length", b"%d" % len(body)),
         (b"content-type", b"application/json"),
     ]

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, Any
 
+import orjson
 from fastapi import Header
 from fastapi.exceptions import RequestValidationError
 from starlette.requests import Request
@@ -157,6 +158,26 @@ def _place(rank: int, item: Suggestion) -> dict[str, Any]:
             "modalities": item.reasons.modalities,
         }
     return place
+
+
+def lasting_parts(answer: Recommendation) -> tuple[bytes, bytes]:
+    """What of ``answer_content`` is the same whenever a list is sent, as JSON: before and after what is not."""
+    content = list_content(answer)
+    first = orjson.dumps({name: content[name] for name in ("user_id", "strategy", "model_version")})
+    last = orjson.dumps({name: content[name] for name in ("items", "next_cursor")})
+    return first[1:-1], last[1:]
+
+
+def answer_bytes(answer: Recommendation, parts: tuple[bytes, bytes]) -> bytes:
+    """``answer_content`` as JSON, put together of its ``lasting_parts``."""
+    degraded = orjson.dumps(answer.degraded) if answer.degraded else b"[]"
+    return b'{"request_id":%b,%b,"index_seq":%d,"degraded":%b,%b' % (
+        orjson.dumps(request_id.get()),
+        parts[0],
+        answer.index_seq,
+        degraded,
+        parts[1],
+    )
 
 
 def answer_content(answer: Recommendation) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def test_index_benchmark_compares_engines(tmp_path: Path) -> None:
         for case in measured["cases"]:
             rows = {row["engine"]: row for row in case["measured"]}
             assert rows[REFERENCE]["to_reference"] == 1
-            assert {rows[name]["recall"] for name in ("ours, half", "ours, exact, churned", "numpy")} == {1}
+            assert {rows[name]["recall"] for name in ("ours, int8", "ours, exact, churned", "numpy")} == {1}
             assert all(0 < row["us_median"] <= row["us_p99"] and not row["wrong"] for row in rows.values())
     assert "batch of 3, 50 excluded" in done.stdout
     assert (tmp_path / "deep" / "bench.png").read_bytes().startswith(b"\x89PNG")
@@ -73,7 +73,7 @@ def test_index_benchmark_measures_changes(tmp_path: Path) -> None:
 
     assert done.returncode == 0, done.stdout + done.stderr
     (measured,) = json.loads((tmp_path / "bench.json").read_text(encoding="utf-8"))["measurements"]
-    assert [row["engine"] for row in measured["churn"]] == ["ours, half", REFERENCE]
+    assert [row["engine"] for row in measured["churn"]] == ["ours, int8", REFERENCE]
     for row in measured["churn"]:
         assert not row["not_found"]
         assert min(row[name] for name in ("upserts_per_s", "removals_per_s", "us_meanwhile_median")) > 0
@@ -103,7 +103,7 @@ def test_check_accepts_what_exact_engines_find(case: Case) -> None:
             assert (found.recall, found.wrong) == (1, "")
 
 
-@pytest.mark.parametrize("name", ["ours, half", REFERENCE])
+@pytest.mark.parametrize("name", ["ours, int8", REFERENCE])
 def test_check_tells_a_wrong_answer(name: str) -> None:
     """An engine that misses the best item is wrong by either promise, and its recall says so."""
     matrix, names = make_vectors(900, 8, np.random.default_rng(3)), make_names(900)

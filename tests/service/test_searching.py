@@ -28,10 +28,12 @@ class GatedIndex:
         self.gate.set()
         self.failure: Exception | None = None
         self.known: dict[str, list[Hit]] = {}
+        self.threads: set[int] = set()
 
     def search_many(self, queries: Sequence[Query]) -> list[list[Hit]]:
         """Notes the batch, then waits at the gate."""
         self.batches.append([query.k for query in queries])
+        self.threads.add(threading.get_ident())
         assert self.gate.wait(WAIT_S)
         if self.failure:
             raise self.failure
@@ -237,6 +239,76 @@ async def test_what_is_remembered_waits_for_nobody(index: GatedIndex) -> None:
     assert found == answer_of("remembered", 9)
     recalls = [metrics.registry.get_sample_value("i3rec_search_recalls_total", {"known": k}) for k in ("yes", "no")]
     assert recalls == [1, 2]
+
+
+async def quick(searches: Searches, index: GatedIndex) -> None:
+    """Makes it known that the index is quick."""
+    for k in range(3):
+        assert await searches.find(index, ask_for(k)) == answer_of(index.name, k)
+    index.batches.clear()
+    index.threads.clear()
+
+
+async def test_quick_searches_are_made_on_the_loop(index: GatedIndex) -> None:
+    """All that have come are made together, sixteen at most, once it is known that they take no time."""
+    metrics = Metrics()
+    with opened(metrics, at_once_s=10) as searches:
+        await quick(searches, index)
+        found = [await each for each in start(searches, index, *range(40))]
+
+    assert found == [answer_of("one", k) for k in range(40)]
+    assert [len(batch) for batch in index.batches] == [16, 16, 8]
+    assert index.threads == {threading.get_ident()}
+    assert metrics.registry.get_sample_value("i3rec_search_batch_queries_sum") == 43
+
+
+async def test_slow_searches_are_made_on_threads(index: GatedIndex) -> None:
+    """The first, of which nothing is known, and all of an index that takes longer than is wanted on the loop."""
+    with opened(at_once_s=1e-9) as searches:
+        found = [await each for each in start(searches, index, *range(5))]
+        found += [await each for each in start(searches, index, *range(5))]
+
+    assert found == [answer_of("one", k) for k in range(5)] * 2
+    assert threading.get_ident() not in index.threads
+
+
+async def test_quick_and_slow_indexes_are_searched_beside_each_other(index: GatedIndex) -> None:
+    """While a thread is held by one index, searches of another one are made on the loop; each gets its own answer."""
+    other = GatedIndex("other")
+    with opened(at_once_s=10) as searches:
+        await quick(searches, other)
+        first = await hold(searches, index)
+        asked = [(each, k) for k, each in enumerate([other, other, index, other])]
+        tasks = [start(searches, each, k)[0] for each, k in asked]
+        assert [await tasks[place] for place in (0, 1, 3)] == [answer_of("other", k) for k in (0, 1, 3)]
+        index.gate.set()
+        assert await tasks[2] == answer_of("one", 2)
+        await first
+
+
+async def test_failure_on_the_loop_reaches_all_who_asked(index: GatedIndex) -> None:
+    """And nobody else: the next search is answered. Those who have gone are not sought for."""
+    with opened(at_once_s=10) as searches:
+        await quick(searches, index)
+        index.failure = RuntimeError("broken index")
+        found = await asyncio.gather(*start(searches, index, 1, 2, 3), return_exceptions=True)
+        index.failure = None
+        gone, kept = start(searches, index, 4, 5)
+        asyncio.get_running_loop().call_soon(gone.cancel)
+
+        assert [str(each) for each in found] == ["broken index"] * 3
+        assert await kept == answer_of("one", 5)
+    assert index.batches == [[1, 2, 3], [5]]
+
+
+async def test_too_many_may_not_wait_for_the_loop(index: GatedIndex) -> None:
+    """Of those that come at once some are told to come again."""
+    with opened(at_once_s=10, most_waiting=3) as searches:
+        await quick(searches, index)
+        found = await asyncio.gather(*start(searches, index, *range(5)), return_exceptions=True)
+
+    assert found[:3] == [answer_of("one", k) for k in range(3)]
+    assert [type(each) for each in found[3:]] == [Overloaded] * 2
 
 
 @pytest.mark.parametrize("threads", [1, 3])

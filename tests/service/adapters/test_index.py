@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from service.adapters.exact_scan import Batch, Found
-from service.adapters.faiss_engines import HalfEngine
+from service.adapters.integer_engine import IntegerEngine
 from service.adapters.memory import MemoryIndex
 from service.adapters.ranking import exact_scores
 from service.adapters.segmented_index import SegmentedIndex
@@ -50,12 +50,12 @@ def folding(item_ids: list[str], rows: Matrix) -> SegmentedIndex:
     return SegmentedIndex(item_ids, rows, min_delta=2)
 
 
-def half(item_ids: list[str], rows: Matrix) -> SegmentedIndex:
-    """An index that looks at half precision first."""
-    return SegmentedIndex(item_ids, rows, make_engine=HalfEngine, min_delta=2)
+def integer(item_ids: list[str], rows: Matrix) -> SegmentedIndex:
+    """An index that looks at eight bits of each number first."""
+    return SegmentedIndex(item_ids, rows, make_engine=IntegerEngine, min_delta=2)
 
 
-@pytest.fixture(params=[MemoryIndex, SegmentedIndex, folding, half], ids=["memory", "segmented", "folding", "half"])
+@pytest.fixture(params=[MemoryIndex, SegmentedIndex, folding, integer], ids=lambda make: make.__name__)
 def make_index(request: pytest.FixtureRequest) -> MakeIndex:
     """Each implementation in turn."""
     return request.param
@@ -179,6 +179,41 @@ def test_search_equals_brute_force(
     assert len(index) == len(first | later)
 
 
+@given(
+    first=st.dictionaries(IDS, ROW),
+    later=st.dictionaries(IDS, ROW),
+    query=ROW,
+    exclude=st.frozensets(st.integers(0, 11)),
+    allow=st.none() | st.frozensets(IDS),
+    allow_rows=st.none() | st.frozensets(st.integers(0, 11)),
+)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_rows_restrict_as_ids_do(
+    make_index: MakeIndex,
+    first: dict[str, Vector],
+    later: dict[str, Vector],
+    query: Vector,
+    exclude: frozenset[int],
+    allow: frozenset[str] | None,
+    allow_rows: frozenset[int] | None,
+) -> None:
+    """Places among the first items stand for their ids, beside other ids, and whatever was written since."""
+    index, ids = make_index(list(first), vectors(*first.values())), list(first)
+    index.upsert(list(later), vectors(*later.values()))
+    exclude, allow_rows = (rows and frozenset(row for row in rows if row < len(ids)) for rows in (exclude, allow_rows))
+    allowed = allow
+    if allow_rows is not None:
+        allowed = frozenset(ids[row] for row in allow_rows) | (allow or frozenset())
+
+    as_array = None if allow_rows is None else np.array(sorted(allow_rows), dtype=np.int32)
+    excluded_rows = np.array(sorted(exclude), dtype=np.int32)
+    asked = Query(query, 4, (), allow, excluded_rows, allow_rows=as_array)
+    (hits,) = index.search_many([asked])
+
+    excluded = frozenset(ids[row] for row in exclude)
+    assert [tuple(hit) for hit in hits] == expected(first | later, query, 4, excluded, allowed)
+
+
 def test_search_equals_brute_force_at_size() -> None:
     """With thousands of near-equal scores, far apart in the two segments, the order is still exact."""
     rng = np.random.default_rng(3)
@@ -205,7 +240,7 @@ class IndexMachine(RuleBasedStateMachine):
         self.items = dict(first)
         self.tastes: dict[str, Vector] = {}
         self.index = SegmentedIndex(
-            list(first), vectors(*first.values()), make_engine=HalfEngine, min_delta=3, remembered=4
+            list(first), vectors(*first.values()), make_engine=IntegerEngine, min_delta=3, remembered=4
         )
 
     @rule(changes=st.dictionaries(IDS, ROW, max_size=4))
@@ -313,6 +348,7 @@ def test_who_asks_again_is_answered_without_a_search() -> None:
         {"key": "v"},
         {"key": None},
         {"allow": ["i0001"]},
+        {"allow_rows": np.array([1])},
         {"k": 100},
     ],
     ids=lambda other: next(iter(other)),
@@ -348,7 +384,7 @@ def test_folding_keeps_what_is_written_meanwhile() -> None:
     rng = np.random.default_rng(8)
     ids = [f"i{n:03}" for n in range(60)]
     items: dict[str, Vector] = {}
-    index = SegmentedIndex([], np.zeros((0, D), np.float32), make_engine=HalfEngine, min_delta=4)
+    index = SegmentedIndex([], np.zeros((0, D), np.float32), make_engine=IntegerEngine, min_delta=4)
     for _ in range(400):
         item_id = str(rng.choice(ids))
         if rng.random() < 0.3:

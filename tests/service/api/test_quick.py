@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import anyio
@@ -202,6 +203,72 @@ async def test_changes_of_items_count_by_the_short_way(short: httpx.AsyncClient)
     assert "new" in listed
 
 
+CHANGES: dict[str, list[tuple[str, str, Any]]] = {  # in which the numbers are places of a list
+    "title": [("PATCH", "/items/{0}", {"title": 'A "new" one'})],
+    "hidden": [("PATCH", "/items/{1}", {"hidden": True})],
+    "shown again": [("PATCH", "/items/{1}", {"hidden": True}), ("PATCH", "/items/{1}", {"hidden": False})],
+    "deleted": [("DELETE", "/items/{2}", None)],
+    "features": [("PATCH", "/items/{0}", {"modalities": {"text": [9.0, -2.0, 3.0, 1.0]}})],
+    "new": [("POST", "/items", {"item_id": "new", "modalities": {"text": [1.0, 2.0, 3.0, 4.0]}})],
+    "elsewhere": [("PATCH", "/items/{6}", {"title": "Not on this page"})],
+    "seen": [("POST", "/interactions", {"user_id": "u0", "item_id": "i07"})],
+    "seen by others": [("POST", "/interactions", {"user_id": "u1", "item_id": "i07"})],
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+async def test_lists_that_are_given_again_are_those_that_would_be_made(
+    short: httpx.AsyncClient, ordinary: list[str], change: str
+) -> None:
+    """Byte for byte but for the request's id, however often they were given before and after something is written."""
+    mine = {"X-Request-Id": 'my "own"'}
+    listed = [item["item_id"] for item in (await short.get("/recommend/u0?k=100")).json()["items"]]
+    written = [(method, path.format(*listed), body) for method, path, body in CHANGES[change]]
+    for requests in ([], written, written[::-1], []):
+        for method, path, body in requests:
+            await short.request(method, path, json=body)
+        for k in (4, 4, 4, 6):
+            ordinary.clear()
+            found = await short.get(f"/recommend/u0?k={k}", headers=mine)
+            assert ordinary == []
+            assert found.content == (await short.get(f"/recommend/u0?k={k}&min_score=-1e30", headers=mine)).content
+
+
+async def test_what_expires_is_not_given_again(short: httpx.AsyncClient, ordinary: list[str]) -> None:
+    """Time passes without anything being written."""
+    first = (await short.get("/recommend/u0?k=3")).json()["items"][0]["item_id"]
+    expiry = datetime.now(UTC) + timedelta(seconds=1)
+    assert (await short.patch(f"/items/{first}", json={"expires_at": expiry.isoformat()})).is_success
+    ordinary.clear()
+    while True:
+        begun = datetime.now(UTC)
+        found = (await short.get("/recommend/u0?k=3")).json()["items"]
+        if begun >= expiry:
+            break
+
+    assert ordinary == []
+    assert first not in {item["item_id"] for item in found}
+
+
+async def test_lists_given_again_count_as_shown(running: Any, short: httpx.AsyncClient) -> None:
+    """New items on them as well, for whom it decides whose turn it is."""
+    await short.post("/items", json={"item_id": "new", "modalities": {"text": [1.0, 2.0, 3.0, 4.0]}})
+    registry = running.services.metrics.registry
+
+    def counted() -> list[float]:
+        shown = [registry.get_sample_value("i3rec_impressions_total", {"item": item}) for item in ("new", "trained")]
+        known = registry.get_sample_value("i3rec_search_recalls_total", {"known": "yes"})
+        return [*shown, known, registry.get_sample_value("i3rec_recommendations_total", {"strategy": "personal"})]
+
+    places = len((await short.get("/recommend/u0?k=100")).json()["items"])
+    await short.get("/recommend/u0?k=100")
+    before = counted()
+    for _ in range(3):
+        await short.get("/recommend/u0?k=100")
+
+    assert [now - then for now, then in zip(counted(), before, strict=True)] == [3, 3 * (places - 1), 3, 3]
+
+
 async def test_metrics_and_timing_tell_of_both_ways_alike(running: Any, short: httpx.AsyncClient) -> None:
     """Under the route's template, with the time of the search; request ids of callers are taken over."""
     labels = {"method": "GET", "route": ROUTE, "status": "200"}
@@ -338,7 +405,9 @@ async def test_too_many_are_told_to_come_again(
     run_app: Any, settings: Settings, ordinary: list[str], gate: Gate
 ) -> None:
     """503 with Retry-After while one search runs and one waits; those two are answered."""
-    async with run_app(settings.model_copy(update={"max_waiting": 1, "search_threads": 1})) as running:
+    async with run_app(
+        settings.model_copy(update={"max_waiting": 1, "search_threads": 1, "search_at_once_ms": 0})
+    ) as running:
         await until_short(running.client, ordinary)
         gate.close()
         found: list[httpx.Response] = []
@@ -363,7 +432,7 @@ async def test_too_many_are_told_to_come_again(
 
 async def test_late_answers_are_refused(run_app: Any, settings: Settings, ordinary: list[str], gate: Gate) -> None:
     """504 after the deadline, as by the ordinary way; once searches are quick again, lists come again."""
-    async with run_app(settings.model_copy(update={"deadline_s": 0.3})) as running:
+    async with run_app(settings.model_copy(update={"deadline_s": 0.3, "search_at_once_ms": 0})) as running:
         await until_short(running.client, ordinary)
         gate.close()
         found = said(await running.client.get("/recommend/u0?k=3"))

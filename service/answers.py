@@ -1,0 +1,78 @@
+"""Lists that were given, whole, for users who ask again before anything was written.
+
+What the index remembers still has to become a list: titles, a cursor, JSON. Where neither the user nor any item has
+changed since, all of that is the same again. Whoever asks once leaves nothing here, only who has come a second time.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from weakref import ref
+
+from service.domain import Hit, Recommendation
+from service.lists import Wish
+from service.servable import Servable
+
+
+@dataclass(slots=True)
+class Given:
+    """A list as it was given.
+
+    Attributes:
+        wish: what was asked for.
+        servable: the model version that gave it; weakly, so that a version that serves no more can go.
+        interactions: what was known of the user's, the very object.
+        changes: of the Servable, before the list was made.
+        hits: what the index had found.
+        new: how many of its items the model was not trained on.
+        answer: the list.
+        sent: what is the same whenever it is sent, as whoever sends it has made it; None = it was never sent.
+    """
+
+    wish: Wish
+    servable: ref[Servable]
+    interactions: Sequence[str]
+    changes: int
+    hits: list[Hit]
+    new: int
+    answer: Recommendation
+    sent: tuple[bytes, bytes] | None = None
+
+    def holds(self, wish: Wish, servable: Servable, interactions: Sequence[str] | None) -> bool:
+        """Whether the list would be the same now."""
+        return (
+            self.changes == servable.changes
+            and self.wish is wish
+            and self.interactions is interactions
+            and self.servable() is servable
+        )
+
+    def tells_of(self, wish: Wish, servable: Servable, hits: list[Hit]) -> bool:
+        """Whether the list is made of these hits, and nobody has spoken of any of these items since the training."""
+        same = self.wish is wish and self.servable() is servable and self.hits == hits
+        return same and servable.only_trained([hit.item_id for hit in hits])
+
+    def told(self, index_seq: int, degraded: tuple[str, ...]) -> Recommendation:
+        """The list, with what is known by now."""
+        if self.answer.index_seq != index_seq or self.answer.degraded != degraded:
+            self.answer = replace(self.answer, index_seq=index_seq, degraded=degraded)
+        return self.answer
+
+
+class Answers:
+    """The latest ``most`` lists by user; used on the event loop."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._given: OrderedDict[str, Given] = OrderedDict()
+
+    def get(self, user_id: str) -> Given | None:
+        """What was given to a user last; it may hold no longer."""
+        return self._given.get(user_id)
+
+    def keep(self, user_id: str, given: Given) -> None:
+        """Keeps what was given to a user."""
+        self._given[user_id] = given
+        self._given.move_to_end(user_id)
+        while len(self._given) > self._most:
+            self._given.popitem(last=False)
