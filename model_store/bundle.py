@@ -9,19 +9,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model_store.checks import check_contents
+from model_store.checks import check_cells, check_contents
 from model_store.contents import BundleContents
 from model_store.errors import CorruptBundle, InvalidId
 from model_store.featurizers import featurizer_file
-from model_store.files import fsync, read_lines, sha256_of, write_lines
+from model_store.files import fsync, let_go, read_lines, sha256_of, write_lines
 from model_store.ids import IdMap
+from model_store.item_table import ItemTable, read_item_table
 from model_store.manifest import MANIFEST_NAME, Manifest, read_manifest, write_manifest
+from model_store.texts import Texts
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bundle(BundleContents):
     """A checked bundle read from disk; its arrays are memory-mapped and read-only."""
 
+    item_rows: ItemTable = field(kw_only=True)
     manifest: Manifest = field(kw_only=True)
     directory: Path = field(kw_only=True)
 
@@ -48,6 +51,16 @@ class Bundle(BundleContents):
     def seen(self, user_row: int) -> NDArray[np.int32]:
         """Item rows a user has interacted with in the training data, oldest first."""
         return self.seen_indices[self.seen_indptr[user_row] : self.seen_indptr[user_row + 1]]
+
+    def column(self, name: str) -> Texts | None:
+        """A metadata column by item row, '' where an item has no value; None where there is no such column."""
+        return self.item_rows.columns[self.item_columns.index(name)] if name in self.item_columns else None
+
+    def let_go(self) -> None:
+        """Takes all that was read of the files out of memory; what is needed again comes back from the disk's cache."""
+        for array in self.arrays().values():
+            let_go(array.base)
+        self.item_rows.let_go()
 
     def metadata(self, item_row: int) -> dict[str, str]:
         """Metadata of one item: column → value, empty values left out."""
@@ -78,6 +91,7 @@ def write_bundle(
         )
     manifest = replace(manifest, n_users=len(contents.users), n_items=len(contents.items))
     check_contents(directory, contents, manifest)
+    check_cells(directory, contents)
     for name, array in contents.arrays().items():
         with (directory / f"{name}.npy").open("wb") as file:
             np.save(file, np.ascontiguousarray(array), allow_pickle=False)
@@ -114,7 +128,8 @@ def load_bundle(directory: Path, *, verify: bool = True) -> Bundle:
     """
     manifest = read_manifest(directory / MANIFEST_NAME)
     _check_files(directory, manifest, verify=verify)
-    columns, rows, items = _read_items(directory)
+    items = _read_ids(directory / "item_ids.txt")
+    table = read_item_table(directory / "items.tsv", items)
     bundle = Bundle(
         users=_read_ids(directory / "user_ids.txt"),
         items=items,
@@ -125,12 +140,13 @@ def load_bundle(directory: Path, *, verify: bool = True) -> Bundle:
         seen_indptr=_load(directory, "seen_indptr"),
         seen_indices=_load(directory, "seen_indices"),
         popularity=_load(directory, "popularity"),
-        item_columns=columns,
-        item_rows=rows,
+        item_columns=table.names,
+        item_rows=table,
         manifest=manifest,
         directory=directory,
     )
     check_contents(directory, bundle, manifest)
+    bundle.let_go()
     return bundle
 
 
@@ -158,17 +174,6 @@ def _load(directory: Path, name: str) -> NDArray[Any]:
 
 def _read_ids(path: Path) -> IdMap:
     try:
-        return IdMap(read_lines(path))
+        return IdMap.of_lines(read_lines(path))
     except InvalidId as exc:
         raise CorruptBundle(path, str(exc)) from exc
-
-
-def _read_items(directory: Path) -> tuple[tuple[str, ...], list[tuple[str, ...]], IdMap]:
-    path = directory / "items.tsv"
-    items = _read_ids(directory / "item_ids.txt")
-    header, *rows = [tuple(line.split("\t")) for line in read_lines(path)] or [()]
-    if not header or header[0] != "item" or any(len(row) != len(header) for row in rows):
-        raise CorruptBundle(path, "expected a header that begins with 'item' and rows of its width")
-    if [row[0] for row in rows] != list(items):
-        raise CorruptBundle(path, "expected the items of item_ids.txt in the same order")
-    return header[1:], [row[1:] for row in rows], items

@@ -78,13 +78,18 @@ def _check_ids(directory: Path, contents: BundleContents, manifest: Manifest) ->
         )
     if contents.item_rows and len(contents.item_rows) != manifest.n_items:
         raise CorruptBundle(directory, f"items.tsv: expected {manifest.n_items} rows, found {len(contents.item_rows)}")
-    _check_metadata(directory, contents)
-
-
-def _check_metadata(directory: Path, contents: BundleContents) -> None:
-    columns, rows = contents.item_columns, contents.item_rows
+    columns = contents.item_columns
     if len({"", "item", *columns}) != len(columns) + 2:
         raise CorruptBundle(directory, f"items.tsv: expected distinct names of metadata columns, found {columns}")
+
+
+def check_cells(directory: Path, contents: BundleContents) -> None:
+    """Checks that the metadata can be written as a table of text; what was read from one is of that kind already.
+
+    Raises:
+        CorruptBundle: with the first contradiction found.
+    """
+    columns, rows = contents.item_columns, contents.item_rows
     if any(len(row) != len(columns) for row in rows) or (columns and len(rows) != len(contents.items)):
         raise CorruptBundle(directory, f"items.tsv: expected {len(columns)} metadata values for every item")
     for cell in (*columns, *(cell for row in rows for cell in row)):

@@ -1,30 +1,66 @@
 """Small file operations: lines as our formats mean them, checksums, durable writes."""
 
+import codecs
 import hashlib
+import mmap
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from model_store.errors import CorruptBundle
+from model_store.texts import NEWLINE, Buffer
 
 _CHUNK = 1 << 20
 
 
-def read_lines(path: Path) -> list[str]:
-    """The lines of a UTF-8 text whose every line ends in a newline.
+def read_lines(path: Path) -> bytes:
+    """A text whose every line ends in a newline.
 
     Raises:
         CorruptBundle: the file is unreadable, no UTF-8, or breaks off in the middle of a line.
     """
     try:
-        text = path.read_bytes().decode()
-    except (OSError, UnicodeDecodeError) as exc:
+        text = path.read_bytes()
+    except OSError as exc:
         raise CorruptBundle(path, f"unreadable text: {exc}") from exc
-    # Not splitlines(): ids may hold characters (U+2028, say) that it takes for line ends.
-    *lines, rest = text.split("\n")
-    if rest:
+    _check_lines(path, text)
+    return text
+
+
+def map_lines(path: Path) -> Buffer:
+    """The same, mapped from the disk in place of being read into memory.
+
+    Raises:
+        CorruptBundle: the file is unreadable, no UTF-8, or breaks off in the middle of a line.
+    """
+    try:
+        with path.open("rb") as file:  # what is empty cannot be mapped
+            text = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if path.stat().st_size else b""
+    except OSError as exc:
+        raise CorruptBundle(path, f"unreadable text: {exc}") from exc
+    _check_lines(path, text)
+    return text
+
+
+def _check_lines(path: Path, text: Buffer) -> None:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        for start in range(0, len(text), _CHUNK):
+            decoder.decode(text[start : start + _CHUNK])
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError as exc:
+        raise CorruptBundle(path, f"unreadable text: {exc}") from exc
+    if text[-1:] not in {b"", NEWLINE}:
         raise CorruptBundle(path, "expected a newline at the end of the last line")
-    return lines
+
+
+def let_go(mapped: object) -> None:
+    """Takes what is mapped of a file out of this process's memory; it comes back, from the file, when it is read.
+
+    Where the system cannot, or this is no memory map, nothing happens.
+    """
+    if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:

@@ -71,6 +71,7 @@ class Builder:
         servable.followed = max(last, found)  # whatever comes after the last item's record is about users
         await self.catch_up(servable)
         await to_thread.run_sync(verify, servable, limiter=self._limiter)
+        servable.bundle.let_go()  # every vector was looked at; searches mostly look at the engine's own copy
         return servable
 
     async def catch_up(self, servable: Servable) -> None:

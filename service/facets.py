@@ -4,15 +4,19 @@ import re
 import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial, reduce
 from itertools import islice
 
+import numpy as np
+
 from service.domain import Item
+from service.postings import ItemRows, Key, Postings
+from service.trained import TrainedFacets
 
 _MOST_NAMES = 64  # attributes that are kept looked up; the one that was asked for first gives way
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?")
 
-Key = str | int | float
-_Postings = dict[Key, set[str]]
+_Written = dict[Key, set[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,14 @@ def key_of(value: str | float | bool) -> Key:
     return value
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Some items: those that were written, and rows of those that stand as the bundle has them, ascending."""
+
+    ids: set[str]
+    rows: ItemRows
+
+
 class Facets:
     """Categories and attributes turned round: from them to items.
 
@@ -79,8 +91,9 @@ class Facets:
 
     Args:
         lock: the writer's.
-        values: all items with their values of one attribute; read under the lock.
+        values: the items that were written with their values of one attribute; read under the lock.
         names: of the attributes that items have at the start.
+        trained: the items that were never written.
     """
 
     def __init__(
@@ -88,12 +101,14 @@ class Facets:
         lock: threading.Lock,
         values: Callable[[str], Iterable[tuple[str, str | int | float | bool]]],
         names: Iterable[str] = (),
+        trained: TrainedFacets | None = None,
     ) -> None:
         self._lock = lock
         self._values = values
-        self._categories: dict[str, set[str]] = {}
+        self._trained = trained
+        self._categories: _Written = {}
         self._names = set(names)
-        self._attributes: dict[str, _Postings] = {}
+        self._attributes: dict[str, tuple[_Written, Postings]] = {}
 
     def file(self, item_id: str, categories: Sequence[str]) -> None:
         """Enters the categories of an item that had none."""
@@ -108,46 +123,46 @@ class Facets:
         if after:
             self.file(after.item_id, after.categories)
             self._names.update(after.attributes)
-        for name, postings in self._attributes.items():
+        for name, (written, _) in self._attributes.items():
             if before and name in before.attributes:
-                postings.get(key_of(before.attributes[name]), set()).discard(before.item_id)
+                written.get(key_of(before.attributes[name]), set()).discard(before.item_id)
             if after and name in after.attributes:
-                postings.setdefault(key_of(after.attributes[name]), set()).add(after.item_id)
+                written.setdefault(key_of(after.attributes[name]), set()).add(after.item_id)
 
     def matching(self, categories: Collection[str], attributes: Collection[AttributeIs]) -> frozenset[str] | None:
         """Items of one of the categories that fulfil all conditions, shown or not; None where nothing is asked."""
         parts = [self._with_attribute(condition) for condition in attributes]
         if categories:
-            # Each set is copied in one atomic step: searches must not wait for a writer here.
-            parts.append(_union([self._categories.get(category, set()).copy() for category in categories]))
+            trained = self._trained.categories if self._trained else Postings()
+            parts.append(_part(self._categories, trained, categories))
         if not parts:
             return None
-        return frozenset(parts[0]).intersection(*parts[1:])
+        ids = parts[0].ids.intersection(*(part.ids for part in parts[1:]))
+        rows = reduce(partial(np.intersect1d, assume_unique=True), (part.rows for part in parts))
+        return frozenset(ids.union(self._trained.standing(rows)) if self._trained else ids)
 
-    def _with_attribute(self, condition: AttributeIs) -> set[str]:
-        postings = self._attributes.get(condition.name)
-        if postings is None:
-            postings = self._look_up(condition.name)
-        if condition.any_of is not None:
-            found = {key: postings.get(key, set()) for key in condition.any_of if condition.holds(key)}
-        else:
-            found = {key: ids for key, ids in postings.copy().items() if condition.holds(key)}
-        return _union([ids.copy() for ids in found.values()])
+    def _with_attribute(self, condition: AttributeIs) -> _Part:
+        written, trained = self._attributes.get(condition.name) or self._look_up(condition.name)
+        keys = {*written.copy(), *trained.places} if condition.any_of is None else condition.any_of
+        return _part(written, trained, [key for key in keys if condition.holds(key)])
 
-    def _look_up(self, name: str) -> _Postings:
+    def _look_up(self, name: str) -> tuple[_Written, Postings]:
         if name not in self._names:  # there is no end of names that no item has
-            return {}
+            return {}, Postings()
         with self._lock:
             if name in self._attributes:  # another reader was first
                 return self._attributes[name]
-            postings: _Postings = {}
+            written: _Written = {}
             for item_id, value in self._values(name):
-                postings.setdefault(key_of(value), set()).add(item_id)
+                written.setdefault(key_of(value), set()).add(item_id)
+            trained = self._trained.attribute(name, key_of) if self._trained else Postings()
             for oldest in list(islice(self._attributes, max(0, len(self._attributes) - _MOST_NAMES + 1))):
                 del self._attributes[oldest]
-            self._attributes[name] = postings
-        return postings
+            self._attributes[name] = written, trained
+        return written, trained
 
 
-def _union(sets: Sequence[set[str]]) -> set[str]:
-    return sets[0] if len(sets) == 1 else set().union(*sets)
+def _part(written: _Written, trained: Postings, keys: Collection[Key]) -> _Part:
+    # Each set is copied in one atomic step: searches must not wait for a writer here.
+    sets = [written[key].copy() for key in keys if key in written]
+    return _Part(sets[0] if len(sets) == 1 else set().union(*sets), trained.of_any(keys))

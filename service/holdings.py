@@ -15,6 +15,7 @@ from service.domain import CatalogItem, Encoding, EncodingReport, Item, Online, 
 from service.facets import Facets
 from service.newcomers import Newcomers
 from service.trained import (
+    TrainedFacets,
     rows_by_id,
     rows_by_popularity,
     same_features,
@@ -54,17 +55,18 @@ class Holdings:
         self.lock = threading.Lock()
         # Weakly, so that whoever lets go of a version has its memory back at once: a collection comes seldom.
         me = ref(self)
+        self._trained = TrainedFacets(bundle)
         self.facets = Facets(
-            self.lock, lambda name: () if (it := me()) is None else it.values_of(name), bundle.item_columns
+            self.lock,
+            lambda name: () if (it := me()) is None else it.values_of(name),
+            bundle.item_columns,
+            self._trained,
         )
         self._online: dict[str, Online] = {}
         self._online_items = 0
-        self._title = bundle.item_columns.index("title") if "title" in bundle.item_columns else None
+        self._titles = bundle.column("title")
         self._by_id = rows_by_id(bundle)
         self._by_popularity = rows_by_popularity(bundle, self._by_id)
-        if "categories" in bundle.item_columns:
-            for row in range(len(bundle.items)):
-                self.facets.file(bundle.items.id(row), trained_item(bundle, row).categories)
 
     @property
     def version(self) -> str:
@@ -100,13 +102,15 @@ class Holdings:
         return True
 
     def _hold(self, item_id: str, after: Online) -> None:
-        before = self._online.get(item_id)
-        self.facets.move(before.item if before else self._trained_item(item_id), after.item)
+        before, row = self._online.get(item_id), self.bundle.items.get(item_id)
+        if before is None and row is not None:
+            self._trained.leave(row)
+        self.facets.move(before.item if before else None, after.item)
         self._online[item_id] = after
         self._online_items += (after.item is not None) - (before is not None and before.item is not None)
         if after.item is None:
             self.newcomers.remove(item_id)
-        elif item_id not in self.bundle.items:
+        elif row is None:
             self.newcomers.put(item_id, after.seq)
 
     def known(self) -> dict[str, Online]:
@@ -129,17 +133,8 @@ class Holdings:
         same = state.item is not None and state.digest == _digest(item.modalities)
         return Standing(state.since, state.encoding) if same else None
 
-    def _trained_item(self, item_id: str) -> Item | None:
-        row = self.bundle.items.get(item_id)
-        return None if row is None else trained_item(self.bundle, row)
-
     def values_of(self, attribute: str) -> Iterator[_Value]:
-        """The items that have an attribute, with its value; for ``Facets``."""
-        if attribute in self.bundle.item_columns and attribute not in {"title", "categories"}:
-            column = self.bundle.item_columns.index(attribute)
-            for item_id, cells in zip(self.bundle.items, self.bundle.item_rows, strict=True):
-                if cells[column] and item_id not in self._online:
-                    yield item_id, cells[column]
+        """The items written online that have an attribute, with its value; for ``Facets``."""
         for item_id, state in self._online.items():
             if state.item and attribute in state.item.attributes:
                 yield item_id, state.item.attributes[attribute]
@@ -162,14 +157,13 @@ class Holdings:
         if state:
             return state.item.title if state.item else None
         row = self.bundle.items.get(item_id)
-        return None if row is None or self._title is None else self.bundle.item_rows[row][self._title] or None
+        return None if row is None or self._titles is None else self._titles[row] or None
 
     def titles(self, item_ids: Sequence[str]) -> list[str | None]:
         """The titles of items, as ``title`` gives them."""
-        column, rows = self._title, self.bundle.item_rows
-        if column is None or not self._online.keys().isdisjoint(item_ids):
+        if self._titles is None or not self._online.keys().isdisjoint(item_ids):
             return [self.title(item_id) for item_id in item_ids]
-        return [rows[row][column] or None for row in self.bundle.items.rows(item_ids).tolist()]
+        return [title or None for title in self._titles.take(self.bundle.items.rows(item_ids).tolist())]
 
     def only_trained(self, item_ids: Sequence[str]) -> bool:
         """Whether all that is known of items of the bundle is what the bundle says: no record speaks of any."""

@@ -1,12 +1,13 @@
 """What a bundle says of its items, in the service's own terms."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model_store import Bundle
 from service.domain import EncodingReport, Item, Vector
+from service.postings import ItemRows, Key, Postings, post
 
 Rows = NDArray[np.int64]
 
@@ -17,8 +18,12 @@ def trained_item(bundle: Bundle, row: int) -> Item:
     """An item as the training data describes it, without its features."""
     columns = bundle.metadata(row)
     title = columns.pop("title", None)
-    categories = tuple(name for name in columns.pop("categories", "").split("|") if name)
+    categories = tuple(_split(columns.pop("categories", "")))
     return Item(bundle.items.id(row), title=title, categories=categories, attributes=columns)
+
+
+def _split(categories: str) -> list[str]:
+    return [name for name in categories.split("|") if name]
 
 
 def trained_features(bundle: Bundle, row: int) -> dict[str, Vector]:
@@ -38,6 +43,32 @@ def trained_report(bundle: Bundle, row: int) -> EncodingReport:
 def same_features(one: Mapping[str, Vector], other: Mapping[str, Vector]) -> bool:
     """Whether two items have the same modalities and in each the same numbers."""
     return one.keys() == other.keys() and all(np.array_equal(vector, other[name]) for name, vector in one.items())
+
+
+class TrainedFacets:
+    """Categories and attributes of a bundle's items, turned round; only those count that were not written since.
+
+    Attributes:
+        categories: from each to the rows that are of it.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._bundle = bundle
+        self._stands = np.ones(len(bundle.items), dtype=np.bool_)
+        self.categories = post(bundle.column("categories") or (), _split)
+
+    def attribute(self, name: str, key_of: Callable[[str], Key]) -> Postings:
+        """An attribute, from the key of each value to the rows that have it."""
+        cells = None if name in {"title", "categories"} else self._bundle.column(name)
+        return post(cells or (), lambda cell: [key_of(cell)] if cell else [])
+
+    def leave(self, row: int) -> None:
+        """Notes that an item was written, and that the bundle's words count no more."""
+        self._stands[row] = False
+
+    def standing(self, rows: ItemRows) -> list[str]:
+        """The ids of those of the rows that count."""
+        return self._bundle.items.ids(rows[self._stands[rows]].tolist())
 
 
 def rows_by_id(bundle: Bundle) -> Rows:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from service.domain import Vector
+from service.domain import Hit, Matrix, Vector
 from service.errors import ModelUnavailable
 from service.servable import Servable
 from service.trained import trained_features
@@ -12,6 +12,7 @@ from service.trained import trained_features
 _ITEMS = 3
 _QUERIES = 8
 _K = 10
+_BLOCK = 1 << 14  # items that are looked at in one go
 _TOLERANCE = 1e-2  # of the largest score vectors of these lengths can have: engines may compute in half precision
 
 
@@ -26,8 +27,10 @@ def verify(servable: Servable) -> None:
         EncodingFailed: the encoder fails.
     """
     _verify_encoder(servable)
-    for row in _spread(len(servable.bundle.users), _QUERIES):
-        _verify_search(servable, np.array(servable.bundle.user_embeddings[row], dtype=np.float32))
+    users = servable.bundle.user_embeddings
+    queries = np.array(users[_spread(len(users), _QUERIES)], dtype=np.float32)
+    found = [_verify_hits(servable, query) for query in queries]
+    _verify_none_is_better(servable, queries, found)
 
 
 def _verify_encoder(servable: Servable) -> None:
@@ -46,19 +49,30 @@ def _verify_encoder(servable: Servable) -> None:
             raise ModelUnavailable(f"verification: an item encoded beside others differs by {apart:.3g} from it alone")
 
 
-def _verify_search(servable: Servable, query: Vector) -> None:
-    bundle = servable.bundle
+def _verify_hits(servable: Servable, query: Vector) -> list[Hit]:
+    """What the index finds, each by its own score."""
     hits = servable.index.search(query, _K)
     length = float(np.linalg.norm(query))
     for hit in hits:
         vector = servable.vector(hit.item_id)
         if vector is None or abs(float(vector @ query) - hit.score) > _tolerance(vector, length):
             raise ModelUnavailable(f"verification: the index gives item {hit.item_id!r} a score that is not its own")
-    own = bundle.item_embeddings[servable.own_rows()]
-    least = hits[-1].score if len(hits) == _K else -np.inf
-    better = int((own @ query > least + _TOLERANCE * length * np.linalg.norm(own, axis=1)).sum())
-    if better > len(hits):
-        raise ModelUnavailable(f"verification: {better} items are better than the last of the {len(hits)} found")
+    return hits
+
+
+def _verify_none_is_better(servable: Servable, queries: Matrix, found: Sequence[Sequence[Hit]]) -> None:
+    """Looks at all items once, for all (q, d) queries together."""
+    vectors, rows = servable.bundle.item_embeddings, servable.own_rows()
+    least = np.array([hits[-1].score if len(hits) == _K else -np.inf for hits in found])
+    slack = _TOLERANCE * np.linalg.norm(queries, axis=1)
+    better = np.zeros(len(queries), dtype=np.int64)
+    for start in range(0, len(rows), _BLOCK):
+        own = vectors[rows[start : start + _BLOCK]]
+        bounds = least + slack * np.linalg.norm(own, axis=1)[:, None]
+        better += (own @ queries.T > bounds).sum(axis=0)
+    for hits, count in zip(found, better.tolist(), strict=True):
+        if count > len(hits):
+            raise ModelUnavailable(f"verification: {count} items are better than the last of the {len(hits)} found")
 
 
 def _tolerance(vector: Vector, length: float) -> float:

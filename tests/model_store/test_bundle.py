@@ -86,7 +86,7 @@ def test_loading_gives_back_what_was_written(
     assert (loaded.users, loaded.items) == (contents.users, contents.items)
     assert loaded.manifest == written
     assert loaded.encoder_path.read_bytes() == encoder
-    assert (loaded.item_columns, loaded.item_rows) == (contents.item_columns, contents.item_rows)
+    assert (loaded.item_columns, list(loaded.item_rows)) == (contents.item_columns, contents.item_rows)
     assert loaded.arrays().keys() == contents.arrays().keys()
     for name, array in contents.arrays().items():
         np.testing.assert_array_equal(loaded.arrays()[name], array, err_msg=name, strict=True)
@@ -205,6 +205,32 @@ def test_a_bundle_without_metadata_has_none(
     write_bundle(tmp_path, replace(contents, item_columns=(), item_rows=()), b"", make_manifest())
 
     assert load_bundle(tmp_path).metadata(0) == {}
+
+
+def test_columns_hold_the_values_by_row(bundle_directory: Path) -> None:
+    """Metadata can be had by column and by row, empty values included; other columns and rows there are none."""
+    bundle = load_bundle(bundle_directory)
+    titles = bundle.column("title")
+
+    assert titles is not None
+    assert list(titles) == ["Zero", "One", "", "Three"]
+    assert titles.take([3, 0]) == ["Three", "Zero"]
+    assert bundle.column("brand") is None
+    assert bundle.item_rows[1] == ("One", "")
+    assert bundle.item_rows[2:] == [("", ""), ("Three", "b")]
+    with pytest.raises(IndexError):
+        bundle.item_rows[4]
+
+
+def test_what_was_let_go_comes_back(bundle_directory: Path) -> None:
+    """A bundle that was taken out of memory reads as before."""
+    bundle = load_bundle(bundle_directory)
+    arrays, rows = {name: array.tolist() for name, array in bundle.arrays().items()}, list(bundle.item_rows)
+
+    bundle.let_go()
+
+    np.testing.assert_equal({name: array.tolist() for name, array in bundle.arrays().items()}, arrays)
+    assert list(bundle.item_rows) == rows
 
 
 def test_ids_that_look_like_line_ends_survive(

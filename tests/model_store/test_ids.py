@@ -1,6 +1,7 @@
 """External ids: which strings may be one, and the map to rows."""
 
 import doctest
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -11,6 +12,17 @@ import model_store.ids
 from model_store import IdMap, InvalidId, ModelStoreError, check_id
 
 SOUND_IDS = st.text(st.characters(exclude_categories=("Cc", "Cs")), min_size=1, max_size=256)
+SOME_LINES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n"), max_size=3) | st.sampled_from(
+    ["x" * 256, "x" * 257, "🙂" * 256, "🙂" * 257, "\x7f", "é\x80", "\x9f", "\xa0", "Âb"]
+)
+
+
+@pytest.fixture(autouse=True, scope="module", params=[10**9, 0], ids=["few", "many"])
+def kind(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Maps of any size keep their ids as few are kept, then as many are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model_store.ids, "_MANY", request.param)
+        yield
 
 
 @pytest.mark.parametrize(
@@ -94,6 +106,32 @@ def test_a_double_id_is_refused_by_name() -> None:
         IdMap(["a", "b", "c", "b"])
 
     assert caught.value.value == "b"
+
+
+def found_or_refused(make: Callable[[], IdMap]) -> list[str] | tuple[object, str]:
+    """The ids of a map, or what is wrong with them."""
+    try:
+        return list(make())
+    except InvalidId as exc:
+        return exc.value, str(exc)
+
+
+@given(st.lists(SOME_LINES, max_size=6))
+def test_ids_of_a_text_are_those_of_its_lines(lines: list[str]) -> None:
+    """A text with one id a line gives the map its lines give, or is refused for the same line with the same words."""
+    text = "".join(f"{line}\n" for line in lines).encode()
+
+    assert found_or_refused(lambda: IdMap.of_lines(text)) == found_or_refused(lambda: IdMap(lines))
+
+
+def test_every_id_of_thousands_is_found_and_no_other() -> None:
+    """However many share a place in a table, each id has its own row, and what is no id has none."""
+    ids = IdMap.of_lines("".join(f"item-{n}\n" for n in range(5000)).encode())
+
+    assert ids.rows([f"item-{n}" for n in range(5000)]).tolist() == list(range(5000))
+    assert ids.known_rows(["item-4999", *(f"item-{n}" for n in range(5000, 9000)), "", "item-7"]) == [4999, 7]
+    assert not any(each in ids for each in ("item-", "item-1\nitem-2", "\ud800", 7, None))
+    assert ids == IdMap(f"item-{n}" for n in range(5000))
 
 
 def test_maps_of_the_same_ids_in_the_same_order_are_equal() -> None:
