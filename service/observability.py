@@ -6,6 +6,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import get_args
@@ -52,9 +53,14 @@ _LOG_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {
 
 
 class Metrics:
-    """All metrics of one app. Labels are bounded: route templates, known methods, modalities of the model."""
+    """All metrics of one app. Labels are bounded: route templates, known methods, modalities of the model.
 
-    def __init__(self) -> None:
+    Args:
+        make_stage: times a stage and does more with it; None = it is timed and nothing else.
+    """
+
+    def __init__(self, make_stage: "MakeStage | None" = None) -> None:
+        self._make_stage = make_stage or Stage
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
@@ -109,9 +115,9 @@ class Metrics:
         for reason in REASONS:
             self.degraded.labels(reason)
 
-    def stage(self, name: str) -> "_Stage":
+    def stage(self, name: str) -> AbstractContextManager[None]:
         """Times one stage, for the metrics and for this request's own answer: ``with metrics.stage("encode"): ...``."""
-        return _Stage(self, name)
+        return self._make_stage(self, name)
 
     def count_item(self, present: Sequence[str], missing: Sequence[str]) -> None:
         """Counts a written item under its pattern; a model of many modalities is counted by their number alone."""
@@ -135,8 +141,8 @@ class Metrics:
         labelled(self.arm_lists, arm).inc()
 
 
-class _Stage:
-    """Times a block."""
+class Stage:
+    """Times a block, for the metrics and for the request's own answer."""
 
     __slots__ = ("_metrics", "_name", "_started")
 
@@ -154,6 +160,9 @@ class _Stage:
         spent = stages.get()
         if spent is not None:
             spent[self._name] = spent.get(self._name, 0.0) + seconds
+
+
+MakeStage = Callable[[Metrics, str], AbstractContextManager[None]]
 
 
 class RequestContext:
@@ -193,8 +202,7 @@ class RequestContext:
             self._note(scope, status, time.perf_counter() - started)
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
-        route = getattr(scope.get("route"), "path_format", "unmatched")
-        method = scope["method"] if scope["method"] in _METHODS else "other"
+        route, method = route_of(scope), method_of(scope)
         labelled(self._metrics.requests, method, route, status).inc()
         labelled(self._metrics.request_seconds, method, route, status).observe(seconds)
         # What went well, changed nothing and was quick would drown everything else.
@@ -203,6 +211,16 @@ class RequestContext:
         if logger.isEnabledFor(level):
             facts = {"method": method, "route": route, "status": status, "ms": round(seconds * 1000, 3)}
             logger.log(level, "request", extra=facts)
+
+
+def route_of(scope: Scope) -> str:
+    """The template of the path that was asked for, once it is found."""
+    return getattr(scope.get("route"), "path_format", "unmatched")
+
+
+def method_of(scope: Scope) -> str:
+    """The method, if it is a known one."""
+    return scope["method"] if scope["method"] in _METHODS else "other"
 
 
 def _ids(scope: Scope) -> tuple[str, str | None]:

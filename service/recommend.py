@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -215,7 +216,8 @@ class Recommender:
         self, servable: Servable, user: User, wish: Wish, user_id: str | None, degraded: tuple[str, ...] = ()
     ) -> Recommendation:
         index_seq = servable.index_seq
-        allowed = self._filter(servable, user, wish)
+        with self._metrics.stage("filter") if wish.categories or wish.attributes else nullcontext():
+            allowed = self._filter(servable, user, wish)
         with self._metrics.stage("search"):
             page = make_page(allowed, user.vector, wish, self._reading.exploration)
         answer = self._recommendation(servable, user, user_id, page, wish, index_seq, degraded)
