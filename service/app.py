@@ -84,7 +84,7 @@ def open_backends(settings: Settings, metrics: Metrics) -> Backends:
 
     journal = open_journal(settings, on_batch, metrics.journal)
     cache = _cache(settings, journal.identity, metrics.cache)
-    return Backends(journal, cache, engines(settings), wakeups, _open_checkpoints(settings))
+    return Backends(journal, cache, engines(settings, metrics), wakeups, _open_checkpoints(settings))
 
 
 def _open_checkpoints(settings: Settings) -> CheckpointStore | None:
@@ -107,7 +107,7 @@ def _cache(settings: Settings, namespace: str, metrics: CacheMetrics) -> Feature
     )
 
 
-def engines(settings: Settings) -> Engines:
+def engines(settings: Settings, metrics: Metrics) -> Engines:
     """ONNX Runtime and FAISS, with the threads the settings give them."""
 
     def open_encoder(bundle: Bundle) -> Encoder:
@@ -131,6 +131,7 @@ def engines(settings: Settings) -> Engines:
             vectors,
             make_engine=partial(HalfEngine, threads=settings.faiss_threads),
             remembered=settings.remembered_lists,
+            on_fold=metrics.search.folded,
         ),
         open_featurizer,
     )

@@ -22,6 +22,8 @@ from service.instruments import (
     JournalMetrics,
     ModelMetrics,
     SearchMetrics,
+    ShadowMetrics,
+    ShownMetrics,
     counter,
     labelled,
 )
@@ -87,20 +89,14 @@ class Metrics:
         self.arm_interactions = counter(
             "i3rec_arm_interactions", "Interactions of users, by the arm they are in.", "arm", _ARMS, registry
         )
-        self.shadow_overlap = Histogram(
-            "i3rec_shadow_overlap",
-            "Share of a list that the version in shadow also gives.",
-            registry=registry,
-            buckets=[n / 10 for n in range(11)],
-        )
-        self.shadow_failures = Counter("i3rec_shadow_failures", "Lists the shadow failed to give.", registry=registry)
-        self.shadow_skipped = Counter("i3rec_shadow_skipped", "Lists not compared for want of time.", registry=registry)
         self.stage_seconds = Histogram(
             "i3rec_stage_seconds", "Time in one stage.", ("stage",), registry=registry, buckets=_STAGE_SECONDS
         )
         self.journal = JournalMetrics(registry)
         self.encoding = EncodeMetrics(registry)
         self.search = SearchMetrics(registry)
+        self.shown = ShownMetrics(registry)
+        self.shadow = ShadowMetrics(registry)
         self.cache = CacheMetrics(registry)
         self.models = ModelMetrics(registry)
         self.degraded = Gauge("i3rec_degraded", "1 while the service does with less.", ("reason",), registry=registry)

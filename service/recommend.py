@@ -192,7 +192,9 @@ class Recommender:
 
     def _count(self, made: Sequence[_Made]) -> list[Recommendation]:
         for servable, each in made:
-            new = servable.newcomers.note_shown(item.item_id for item in each.items)
+            shown = [item.item_id for item in each.items]
+            servable.coverage.note(shown)
+            new = servable.newcomers.note_shown(shown)
             self._metrics.count_shown(new, len(each.items) - new)
             self._metrics.count_list(each.strategy)
         return [each for _, each in made]

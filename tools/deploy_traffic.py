@@ -55,6 +55,7 @@ class Visitor:
     def _lists(self, client: httpx.Client) -> None:
         for _ in range(5):
             client.get(f"/recommend/{self._user()}", params={"k": 5, "explain": True})
+            client.get(f"/recommend/{self._user()}", params={"k": 5})
 
     def _session(self, client: httpx.Client) -> None:
         client.post("/recommend", json={"history": [f"n{self._rng.randrange(60)}"], "k": 5})
