@@ -1,6 +1,7 @@
 """What the writing side tells in metrics."""
 
 import random
+import re
 import sqlite3
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -269,6 +270,41 @@ async def ask_for_everything(client: httpx.AsyncClient, names: list[str], rng: r
         await client.request(name.upper()[:8], f"/items/{name}")
     for name in names[: len(names) // 4]:
         await client.get(f"/{name}/{name}")
+
+
+async def ask_every_route(running: Any, names: list[str]) -> set[tuple[str, str]]:
+    """Every method of every route, and some that there are not, for each of the names; which routes these were."""
+    asked = set()
+    for route in running.app.state.routes:
+        template = route.path_format
+        for name in names:
+            path = re.sub(r"\{\w+\}", name, template)
+            for method in (*sorted(route.methods), "HEAD", "OPTIONS", "TRACE", name.upper(), "get", f"GET{name}"):
+                await running.client.request(method, path, params={name: name}, headers={name: name})
+        asked |= {(method, template) for method in route.methods}
+    return asked
+
+
+async def test_no_route_makes_series_of_what_it_is_asked(running: Any) -> None:
+    """Whatever the ids, queries, headers and methods, each route has its own few series, and hostile ones share one."""
+    rng = random.Random(11)
+    names = [f"y{rng.getrandbits(64):x}" for _ in range(12)]
+    metrics = running.services.metrics
+    asked = await ask_every_route(running, names[:3])
+    before = series(metrics)
+
+    await ask_every_route(running, names[3:])
+
+    seen = {
+        (sample.labels["method"], sample.labels["route"])
+        for family in metrics.registry.collect()
+        if family.name == "i3rec_http_requests"
+        for sample in family.samples
+    }
+    assert len(asked) == 18
+    assert asked <= seen
+    assert {method for method, _ in seen} <= {"GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS", "other"}
+    assert series(metrics) == before
 
 
 async def test_series_do_not_grow_with_what_is_asked(running: Any) -> None:
