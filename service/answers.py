@@ -25,6 +25,7 @@ class Given:
         changes: of the Servable, before the list was made.
         hits: what the index had found.
         new: how many of its items the model was not trained on.
+        telling: whether it is noted of any of its items that they are shown.
         answer: the list.
         sent: what is the same whenever it is sent, as whoever sends it has made it; None = it was never sent.
     """
@@ -35,6 +36,7 @@ class Given:
     changes: int
     hits: list[Hit]
     new: int
+    telling: bool
     answer: Recommendation
     sent: tuple[bytes, bytes] | None = None
 

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import TYPE_CHECKING
 
 import anyio
 from anyio import to_thread
@@ -48,6 +49,11 @@ from service.ports import CheckpointStore, Encoder, FeatureCache, Featurizer, Jo
 from service.running import Backends, serving
 from service.settings import Settings
 
+if TYPE_CHECKING:
+    from service.tracing import Tracing
+
+_VERSION = "0.1.0"
+
 
 def open_journal(
     settings: Settings,
@@ -78,7 +84,7 @@ def open_backends(settings: Settings, metrics: Metrics) -> Backends:
 
     journal = open_journal(settings, on_batch, metrics.journal)
     cache = _cache(settings, journal.identity, metrics.cache)
-    return Backends(journal, cache, engines(settings), wakeups, _open_checkpoints(settings))
+    return Backends(journal, cache, engines(settings, metrics), wakeups, _open_checkpoints(settings))
 
 
 def _open_checkpoints(settings: Settings) -> CheckpointStore | None:
@@ -101,7 +107,7 @@ def _cache(settings: Settings, namespace: str, metrics: CacheMetrics) -> Feature
     )
 
 
-def engines(settings: Settings) -> Engines:
+def engines(settings: Settings, metrics: Metrics) -> Engines:
     """ONNX Runtime and the index, with the threads the settings give them."""
 
     def open_encoder(bundle: Bundle) -> Encoder:
@@ -125,6 +131,7 @@ def engines(settings: Settings) -> Engines:
             vectors,
             make_engine=partial(IntegerEngine, threads=settings.faiss_threads),
             remembered=settings.remembered_lists,
+            on_fold=metrics.search.folded,
         ),
         open_featurizer,
     )
@@ -137,8 +144,13 @@ def create_app(settings: Settings, backends: Backends | None = None) -> FastAPI:
         settings: of the service.
         backends: instead of those the settings name; opened in the lifespan where not given.
     """
-    metrics = Metrics()
     handle = ServableHandle()
+
+    def serving_version() -> str | None:
+        return handle.peek.version if handle.peek else None
+
+    tracing = _tracing(settings)
+    metrics = Metrics(tracing.stage if tracing else None)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
@@ -152,16 +164,22 @@ def create_app(settings: Settings, backends: Backends | None = None) -> FastAPI:
                 await used.cache.close()
                 if used.wakeups:
                     await used.wakeups.close()
+                if tracing:
+                    await to_thread.run_sync(tracing.close)
 
     app = FastAPIOffline(  # /docs works without a CDN, as services in closed networks must
         title="I³Rec",
         description=DESCRIPTION,
-        version="0.1.0",
+        version=_VERSION,
         lifespan=lifespan,
         redirect_slashes=False,
+        # FastAPI's own would put paths and queries, which hold ids, into spans, and asks three times a request whether
+        # there are any.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
         redoc_url=None,
         middleware=[
-            Middleware(RequestContext, metrics=metrics, serving=lambda: handle.peek.version if handle.peek else None),
+            *(tracing.middleware(serving_version) if tracing else ()),
+            Middleware(RequestContext, metrics=metrics, serving=serving_version),
             *_guards(settings),
             Middleware(problems.ErrorBoundary),
             Middleware(quick.QuickLists, route=recommend.router.routes[0]),
@@ -183,6 +201,14 @@ def create_app(settings: Settings, backends: Backends | None = None) -> FastAPI:
     app.state.routes = [route for module in modules for route in module.router.routes]
     complete(app)
     return app
+
+
+def _tracing(settings: Settings) -> "Tracing | None":
+    if settings.trace_endpoint is None:
+        return None
+    from service.tracing import Tracing  # noqa: PLC0415  an extra: what is not asked for is not imported
+
+    return Tracing.to(settings.trace_endpoint, settings.trace_share, _VERSION, settings.port)
 
 
 def _guards(settings: Settings) -> list[Middleware]:

@@ -235,6 +235,25 @@ class Hit(NamedTuple):
     score: float
 
 
+@dataclass(frozen=True, slots=True)
+class IndexState:
+    """What an index is made of at one moment, in rows.
+
+    Attributes:
+        main: of the main segment, those that are gone included.
+        main_gone: of these, replaced or removed since.
+        delta: that came after the main segment, those that are gone included.
+        delta_gone: of these, replaced or removed since.
+        remembered: lists, not rows, that are kept for those who ask again.
+    """
+
+    main: int
+    main_gone: int = 0
+    delta: int = 0
+    delta_gone: int = 0
+    remembered: int = 0
+
+
 class Query(NamedTuple):
     """What is asked of an index.
 

@@ -11,6 +11,7 @@ from weakref import ref
 import numpy as np
 
 from model_store import Bundle
+from service.coverage import Coverage
 from service.domain import CatalogItem, Encoding, EncodingReport, Item, Online, PutItem, Record, Vector
 from service.facets import Facets
 from service.newcomers import Newcomers
@@ -52,6 +53,7 @@ class Holdings:
         self.bundle = bundle
         self.watermark = watermark
         self.newcomers = Newcomers()
+        self.coverage = Coverage(bundle.items)
         self.lock = threading.Lock()
         # Weakly, so that whoever lets go of a version has its memory back at once: a collection comes seldom.
         me = ref(self)

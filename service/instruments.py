@@ -18,6 +18,7 @@ REASONS = ("cache", "history", "index", "journal", "model")
 _FLUSH_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _SWAP_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0)
 _RECORDS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+_FOLD_SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _TENTHS = tuple(n / 10 for n in range(11))
 _RATIOS = (0.1, 0.25, 0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 4.0, 10.0)
 
@@ -49,9 +50,53 @@ class SearchMetrics:
         about = "Searches, by whether what was found before could be given again."
         self.recalls = counter("i3rec_search_recalls", about, "known", ("yes", "no"), registry)
 
+        about = "Attempts to fold the segments into one."
+        self.folds = counter("i3rec_index_folds", about, "result", ("done", "failed"), registry)
+        self.fold_seconds = Histogram(
+            "i3rec_index_fold_seconds",
+            "Time to fold the segments into one; searches and writes go on meanwhile.",
+            registry=registry,
+            buckets=_FOLD_SECONDS,
+        )
+        about = "Rows of the segments; those that are gone are searched in vain until the next folding."
+        self.rows = Gauge("i3rec_index_rows", about, ("segment", "state"), registry=registry)
+        about = "Lists that are kept for users who ask again."
+        self.remembered = Gauge("i3rec_search_remembered_lists", about, registry=registry)
+        self.waiting = Gauge("i3rec_search_waiting_requests", "Requests that wait for a search.", registry=registry)
+
+    def folded(self, seconds: float | None) -> None:
+        """Notes how long a folding took, or that it failed."""
+        labelled(self.folds, "failed" if seconds is None else "done").inc()
+        if seconds is not None:
+            self.fold_seconds.observe(seconds)
+
     def recalled(self, *, known: bool) -> None:
         """Counts a search that was remembered, or was not."""
         labelled(self.recalls, "yes" if known else "no").inc()
+
+
+class ShownMetrics:
+    """Of what lists show of the catalogue."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        about = "Share of the trained items that stood in a list within the last hour; NaN without a model."
+        self.coverage = Gauge("i3rec_list_coverage", about, registry=registry)
+        about = "New items that stood in a list at least once since the process started."
+        self.new_items = Gauge("i3rec_new_items_shown", about, registry=registry)
+
+
+class ShadowMetrics:
+    """Of lists that are made again by the version on trial."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.overlap = Histogram(
+            "i3rec_shadow_overlap",
+            "Share of a list that the version in shadow also gives.",
+            registry=registry,
+            buckets=_TENTHS,
+        )
+        self.failures = Counter("i3rec_shadow_failures", "Lists the shadow failed to give.", registry=registry)
+        self.skipped = Counter("i3rec_shadow_skipped", "Lists not compared for want of time.", registry=registry)
 
 
 class JournalMetrics:

@@ -22,6 +22,11 @@ class Newcomers:
     def __len__(self) -> int:
         return len(self._order)
 
+    @property
+    def shown(self) -> int:
+        """How many of them were shown at least once."""
+        return len(self._shown)
+
     def split(self, until: int) -> tuple[list[str], list[str]]:
         """The items that were shown less than ``until`` times, and the others; 0 = no bound."""
         # list.copy() is one atomic step: searches must not wait for a writer here.

@@ -6,6 +6,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import get_args
@@ -21,6 +22,8 @@ from service.instruments import (
     JournalMetrics,
     ModelMetrics,
     SearchMetrics,
+    ShadowMetrics,
+    ShownMetrics,
     counter,
     labelled,
 )
@@ -52,9 +55,14 @@ _LOG_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {
 
 
 class Metrics:
-    """All metrics of one app. Labels are bounded: route templates, known methods, modalities of the model."""
+    """All metrics of one app. Labels are bounded: route templates, known methods, modalities of the model.
 
-    def __init__(self) -> None:
+    Args:
+        make_stage: times a stage and does more with it; None = it is timed and nothing else.
+    """
+
+    def __init__(self, make_stage: "MakeStage | None" = None) -> None:
+        self._make_stage = make_stage or Stage
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
@@ -81,20 +89,14 @@ class Metrics:
         self.arm_interactions = counter(
             "i3rec_arm_interactions", "Interactions of users, by the arm they are in.", "arm", _ARMS, registry
         )
-        self.shadow_overlap = Histogram(
-            "i3rec_shadow_overlap",
-            "Share of a list that the version in shadow also gives.",
-            registry=registry,
-            buckets=[n / 10 for n in range(11)],
-        )
-        self.shadow_failures = Counter("i3rec_shadow_failures", "Lists the shadow failed to give.", registry=registry)
-        self.shadow_skipped = Counter("i3rec_shadow_skipped", "Lists not compared for want of time.", registry=registry)
         self.stage_seconds = Histogram(
             "i3rec_stage_seconds", "Time in one stage.", ("stage",), registry=registry, buckets=_STAGE_SECONDS
         )
         self.journal = JournalMetrics(registry)
         self.encoding = EncodeMetrics(registry)
         self.search = SearchMetrics(registry)
+        self.shown = ShownMetrics(registry)
+        self.shadow = ShadowMetrics(registry)
         self.cache = CacheMetrics(registry)
         self.models = ModelMetrics(registry)
         self.degraded = Gauge("i3rec_degraded", "1 while the service does with less.", ("reason",), registry=registry)
@@ -109,9 +111,9 @@ class Metrics:
         for reason in REASONS:
             self.degraded.labels(reason)
 
-    def stage(self, name: str) -> "_Stage":
+    def stage(self, name: str) -> AbstractContextManager[None]:
         """Times one stage, for the metrics and for this request's own answer: ``with metrics.stage("encode"): ...``."""
-        return _Stage(self, name)
+        return self._make_stage(self, name)
 
     def spent(self, name: str, seconds: float) -> None:
         """Notes the time of one stage, for the metrics and for this request's own answer."""
@@ -142,8 +144,8 @@ class Metrics:
         labelled(self.arm_lists, arm).inc()
 
 
-class _Stage:
-    """Times a block."""
+class Stage:
+    """Times a block, for the metrics and for the request's own answer."""
 
     __slots__ = ("_metrics", "_name", "_started")
 
@@ -157,6 +159,9 @@ class _Stage:
 
     def __exit__(self, *_: object) -> None:
         self._metrics.spent(self._name, time.perf_counter() - self._started)
+
+
+MakeStage = Callable[[Metrics, str], AbstractContextManager[None]]
 
 
 class RequestContext:
@@ -196,8 +201,7 @@ class RequestContext:
             self._note(scope, status, time.perf_counter() - started)
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
-        route = getattr(scope.get("route"), "path_format", "unmatched")
-        method = scope["method"] if scope["method"] in _METHODS else "other"
+        route, method = route_of(scope), method_of(scope)
         labelled(self._metrics.requests, method, route, status).inc()
         labelled(self._metrics.request_seconds, method, route, status).observe(seconds)
         # What went well, changed nothing and was quick would drown everything else.
@@ -206,6 +210,16 @@ class RequestContext:
         if logger.isEnabledFor(level):
             facts = {"method": method, "route": route, "status": status, "ms": round(seconds * 1000, 3)}
             logger.log(level, "request", extra=facts)
+
+
+def route_of(scope: Scope) -> str:
+    """The template of the path that was asked for, once it is found."""
+    return getattr(scope.get("route"), "path_format", "unmatched")
+
+
+def method_of(scope: Scope) -> str:
+    """The method, if it is a known one."""
+    return scope["method"] if scope["method"] in _METHODS else "other"
 
 
 def _ids(scope: Scope) -> tuple[str, str | None]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Protocol
 
-from service.domain import Basis, Checkpoint, Encoding, Entry, Hit, Matrix, Query, Raw, Record, Vector
+from service.domain import Basis, Checkpoint, Encoding, Entry, Hit, IndexState, Matrix, Query, Raw, Record, Vector
 
 
 class Encoder(Protocol):
@@ -71,6 +71,11 @@ class VectorIndex(Protocol):
     @property
     def healthy(self) -> bool:
         """Whether it searches as it should; otherwise it finds the same, and is slower."""
+        ...
+
+    @property
+    def state(self) -> IndexState:
+        """What it is made of now; takes no time."""
         ...
 
     def __len__(self) -> int: ...

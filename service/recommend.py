@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from time import perf_counter
@@ -115,7 +116,7 @@ class Recommender:
         answer = given.told(index_seq, without(self._cache, servable))
         self._metrics.spent("search", perf_counter() - started)
         self._metrics.search.recalled(known=True)
-        if given.new:
+        if given.telling:
             _shown(servable, answer)
         self._count(answer, given.new)
         self._count_arm(user_id, wish, answer)
@@ -149,10 +150,14 @@ class Recommender:
         if before and before.tells_of(wish, servable, hits):
             before.told(index_seq, without(self._cache, servable))
             given = replace(before, interactions=interactions, changes=changes)
+            if given.telling:
+                _shown(servable, given.answer)
         elif servable.all_shown([hit.item_id for hit in hits], allowed.now):
             page = Page(hits[: wish.k], more=len(hits) > wish.k)
             answer = self._recommendation(servable, user, user_id, page, wish, index_seq)
-            given = Given(wish, ref(servable), interactions, changes, hits, _shown(servable, answer), answer)
+            new = _shown(servable, answer)
+            telling = new > 0 or servable.coverage.watches(item.item_id for item in answer.items)
+            given = Given(wish, ref(servable), interactions, changes, hits, new, telling, answer)
         else:
             return None  # a writer is between its two steps
         if known is not None:
@@ -256,7 +261,8 @@ class Recommender:
         self, servable: Servable, user: User, wish: Wish, user_id: str | None, degraded: tuple[str, ...] = ()
     ) -> Recommendation:
         index_seq = servable.index_seq
-        allowed = self._filter(servable, user, wish)
+        with self._metrics.stage("filter") if wish.categories or wish.attributes else nullcontext():
+            allowed = self._filter(servable, user, wish)
         with self._metrics.stage("search"):
             page = make_page(allowed, user.vector, wish, self._reading.exploration)
         answer = self._recommendation(servable, user, user_id, page, wish, index_seq, degraded)
@@ -302,7 +308,9 @@ class Recommender:
 
 def _shown(servable: Servable, answer: Recommendation) -> int:
     """Notes that a list's items are shown; returns how many of them are new."""
-    return servable.newcomers.note_shown(item.item_id for item in answer.items)
+    item_ids = [item.item_id for item in answer.items]
+    servable.coverage.note(item_ids)
+    return servable.newcomers.note_shown(item_ids)
 
 
 def _strategy(user: User, user_id: str | None) -> Strategy:

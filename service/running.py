@@ -29,7 +29,7 @@ from service.replay import Replay
 from service.searching import Searches
 from service.settings import Settings
 from service.sync import ModelFollower
-from service.watching import watch
+from service.watching import watch, watch_searches
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +115,7 @@ def _wire(
     )
     peers = Peers(others.catch_up, others.spread)
     watch(metrics, handle, cache, follower, others, limits)
+    watch_searches(metrics.search, handle, searches)
     return Services(
         settings,
         handle,

@@ -64,6 +64,11 @@ class Searches:
         for thread in self._threads:
             thread.start()
 
+    @property
+    def waiting(self) -> int:
+        """How many wait for a thread."""
+        return self._waiting.qsize()
+
     async def find(self, index: VectorIndex, query: Query) -> list[Hit]:
         """What the index finds.
 

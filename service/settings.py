@@ -2,6 +2,7 @@
 
 import ipaddress
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -127,6 +128,13 @@ class Settings(BaseSettings):
     )
     log_json: bool = Field(default=True, description="Log JSON, one object a line; otherwise plain text.")
 
+    trace_endpoint: str | None = Field(
+        default=None, description="URL that takes traces (OTLP over HTTP, protobuf); none = nothing is traced."
+    )
+    trace_share: float = Field(
+        default=1.0, ge=0, le=1, description="Share of the traces that begin here and are recorded."
+    )
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -148,6 +156,15 @@ class Settings(BaseSettings):
             raise ValueError(
                 "expected sqlite:///PATH, a file: a journal must outlive the process; or postgresql+psycopg://…"
             )
+        return value
+
+    @field_validator("trace_endpoint")
+    @classmethod
+    def _traceable(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("expected an address that begins with http:// or https://")
+        if value is not None and not _is_installed("opentelemetry.exporter.otlp.proto.http"):
+            raise ValueError("traces need OpenTelemetry: pip install 'i3rec[trace]'")
         return value
 
     @field_validator("read_keys", "write_keys", "admin_keys")
@@ -180,6 +197,13 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # not even the package that it is in
+        return False
 
 
 def explain(error: ValidationError) -> str:

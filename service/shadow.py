@@ -54,7 +54,7 @@ class Shadow:
             try:
                 self._waiting.put_nowait((user_id, wish, [item.item_id for item in shown.items]))
             except asyncio.QueueFull:
-                self._metrics.shadow_skipped.inc()
+                self._metrics.shadow.skipped.inc()
 
     async def run(self) -> None:
         """Compares what was offered, one after the other, until cancelled."""
@@ -70,9 +70,9 @@ class Shadow:
                     )
             except Exception:  # a version on trial may fail; that is what it is tried for
                 logger.warning("shadow_failed", extra={"version": contender.servable.version}, exc_info=True)
-                self._metrics.shadow_failures.inc()
+                self._metrics.shadow.failures.inc()
             else:
-                self._metrics.shadow_overlap.observe(overlap(shown, [item.item_id for item in other.items]))
+                self._metrics.shadow.overlap.observe(overlap(shown, [item.item_id for item in other.items]))
 
 
 def overlap(one: Sequence[str], other: Sequence[str]) -> float:

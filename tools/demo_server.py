@@ -19,15 +19,22 @@ _PATIENCE_S = 60.0
 
 
 class Server:
-    """``python -m service`` on a model store and a journal, for the length of a ``with`` block."""
+    """``python -m service`` on a model store and a journal, for the length of a ``with`` block.
 
-    def __init__(self, store: Path, journal: Path, port: int, log: Path) -> None:
+    Args:
+        store: directory of the model store.
+        journal: a file, or the URL of a journal.
+        port: to listen on.
+        log: file for what it prints.
+    """
+
+    def __init__(self, store: Path, journal: Path | str, port: int, log: Path) -> None:
         self.url = f"http://{HOST}:{port}"
         self._log = log
         self._environment = {
             **os.environ,
             "I3REC_MODEL_STORE": str(store),
-            "I3REC_JOURNAL_URL": f"sqlite:///{journal}",
+            "I3REC_JOURNAL_URL": f"sqlite:///{journal}" if isinstance(journal, Path) else journal,
             "I3REC_HOST": HOST,
             "I3REC_PORT": str(port),
         }

@@ -5,10 +5,12 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
+from deploy_agreement import Ledger, agreement
 from deploy_queries import Query, panel_queries, rules, selectors_in
 from deploy_stack import PATIENCE_S, Stack, running, wait_until
 from deploy_static import Outcome
@@ -20,20 +22,31 @@ _QUIET = {
 """What rules select and is not there as long as all is well."""
 
 
-def live_checks(*, show: bool) -> Iterator[Outcome]:
-    """Runs everything and asks; ``show`` = also prints what every panel shows."""
+def live_checks(*, show: bool, journal: str | None) -> Iterator[Outcome]:
+    """Runs everything and asks.
+
+    Args:
+        show: also prints what every panel shows.
+        journal: URL of the journal of both services; None = a file that goes with the rest.
+    """
     if shutil.which("prometheus") is None:
         yield Outcome("live: panels and rules against a real Prometheus", "skipped", "prometheus is not installed")
         return
-    with tempfile.TemporaryDirectory(prefix="i3rec-deploy-") as directory, running(Path(directory)) as stack:
-        with httpx.Client(base_url=stack.prometheus, timeout=30) as prometheus, visitors(stack):
+    ledger = Ledger()
+    with (
+        tempfile.TemporaryDirectory(prefix="i3rec-deploy-") as directory,
+        running(Path(directory), journal) as stack,
+        httpx.Client(base_url=stack.prometheus, timeout=30) as prometheus,
+    ):
+        with visitors(stack, ledger):
             wait_until("all targets up", lambda: _all_up(prometheus))
-            events(stack)
+            events(stack, ledger)
             asked = [*panel_queries(), *_selectors()]
             found = _asked_until_answered(prometheus, asked)
             yield from _told(asked, found)
             yield from _rules(prometheus)
             yield from _alertmanager(prometheus, stack)
+        yield from agreement(partial(_ask, prometheus), ledger)
         if show:
             _show(asked, found)
 

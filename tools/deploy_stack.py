@@ -34,7 +34,7 @@ class Stack:
     prometheus: str
     alertmanager: str | None
     store: ModelStore
-    journal: Path
+    journal: str
 
 
 def wait_until(what: str, holds: Callable[[], object]) -> None:
@@ -51,13 +51,17 @@ def wait_until(what: str, holds: Callable[[], object]) -> None:
 
 
 @contextmanager
-def running(root: Path) -> Iterator[Stack]:
+def running(root: Path, journal: str | None = None) -> Iterator[Stack]:
     """Starts everything on two small versions of a model, the first one promoted; stops it at the end.
+
+    Args:
+        root: where everything is kept.
+        journal: URL of the journal that both services share, an empty one; None = a file in ``root``.
 
     Raises:
         SystemExit: something does not start; says what, and where its log is.
     """
-    store, journal = _published(root / "store"), root / "journal.sqlite3"
+    store, journal = _published(root / "store"), journal or f"sqlite:///{root}/journal.sqlite3"
     # A short lock and a short way between compactions, so that both can be seen at once.
     os.environ |= {"I3REC_JOURNAL_TIMEOUT_S": "0.2", "I3REC_COMPACT_EVERY_S": "2", "I3REC_MODEL_POLL_S": "0.2"}
     with ExitStack() as stack:

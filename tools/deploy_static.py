@@ -11,6 +11,8 @@ from typing import Literal
 from deploy_queries import PROMETHEUS, ROOT
 
 Verdict = Literal["ok", "FAIL", "skipped"]
+_BELOW = {"compose.scale.host.yml": ("compose.scale.yml", "compose.host.yml")}
+"""What a file is laid over beside the compose file itself."""
 _ALERTMANAGER = ROOT / "deploy" / "alertmanager" / "alertmanager.yml"
 
 
@@ -40,11 +42,11 @@ def static_checks() -> Iterator[Outcome]:
 
 
 def _compose_files() -> Iterator[Sequence[Path]]:
-    """The compose file by itself, then with each file that is made to be laid over it."""
+    """The compose file by itself, then with each file that is made to be laid over it, or over another such file."""
     base = ROOT / "docker-compose.yml"
     yield [base]
     for path in sorted((ROOT / "deploy").glob("compose.*.yml")):
-        yield [base, path]
+        yield [base, *(path.with_name(name) for name in _BELOW.get(path.name, ())), path]
 
 
 def compose_program() -> list[str] | None:

@@ -1,17 +1,19 @@
 """What happens in a night, in half a minute: everything that dashboards show is made to happen once."""
 
 import random
-import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from itertools import cycle
 from typing import Any
 
 import httpx
+import sqlalchemy as sa
+from deploy_agreement import Ledger
 from deploy_stack import VERSIONS, Stack, wait_until
 
 from model_store import Challenger
+from service.adapters.sql_dialects import open_dialect
 
 _PAUSE_S = 0.02
 _MODALITIES = {"image": 3, "text": 4}  # of the small model
@@ -20,8 +22,8 @@ _MODALITIES = {"image": 3, "text": 4}  # of the small model
 class Visitor:
     """Writes items with and without modalities, notes interactions, asks for lists of every kind."""
 
-    def __init__(self, stack: Stack) -> None:
-        self._clients = [httpx.Client(base_url=url, timeout=30) for url in stack.services]
+    def __init__(self, stack: Stack, ledger: Ledger) -> None:
+        self._clients = [ledger.client(url) for url in stack.services]
         self._rng = random.Random(7)  # noqa: S311 - load, not a secret
         self.stop = threading.Event()
 
@@ -55,6 +57,7 @@ class Visitor:
     def _lists(self, client: httpx.Client) -> None:
         for _ in range(5):
             client.get(f"/recommend/{self._user()}", params={"k": 5, "explain": True})
+            client.get(f"/recommend/{self._user()}", params={"k": 5})
 
     def _session(self, client: httpx.Client) -> None:
         client.post("/recommend", json={"history": [f"n{self._rng.randrange(60)}"], "k": 5})
@@ -65,9 +68,9 @@ class Visitor:
 
 
 @contextmanager
-def visitors(stack: Stack) -> Iterator[None]:
+def visitors(stack: Stack, ledger: Ledger) -> Iterator[None]:
     """Keeps traffic up for the length of the block."""
-    visitor = Visitor(stack)
+    visitor = Visitor(stack, ledger)
     thread = threading.Thread(target=visitor.visit, name="visitor")
     thread.start()
     try:
@@ -77,9 +80,9 @@ def visitors(stack: Stack) -> Iterator[None]:
         thread.join()
 
 
-def events(stack: Stack) -> None:
+def events(stack: Stack, ledger: Ledger) -> None:
     """A trial, a shadow, an exchange, a rollback, and a journal that another process holds for a moment."""
-    with httpx.Client(base_url=stack.services[0], timeout=30) as operator:
+    with ledger.client(stack.services[0]) as operator:
         for mode in ("split", "shadow"):
             stack.store.challenge(Challenger(VERSIONS[1], 0.5, mode))
             wait_until(f"a trial by {mode}", lambda: _trial(operator) == 0.5)
@@ -87,10 +90,10 @@ def events(stack: Stack) -> None:
         stack.store.challenge(None)
         operator.post(f"/models/{VERSIONS[1]}/activate").raise_for_status()
         operator.post("/models/rollback").raise_for_status()
-        with closing(sqlite3.connect(stack.journal, isolation_level=None)) as database:
-            database.execute("BEGIN IMMEDIATE")
+        journal = open_dialect(sa.make_url(stack.journal), timeout_s=5)
+        with journal.writing():
             wait_until("a refused write", lambda: operator.post("/items", json={"item_id": "no"}).status_code == 503)
-            database.execute("ROLLBACK")
+        journal.engine.dispose()
 
 
 def _trial(operator: httpx.Client) -> float:

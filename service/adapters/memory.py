@@ -16,6 +16,7 @@ from service.domain import (
     Entry,
     EraseUser,
     Hit,
+    IndexState,
     Interact,
     Matrix,
     Query,
@@ -84,6 +85,11 @@ class MemoryIndex:
     def healthy(self) -> bool:
         """Nothing can fail."""
         return True
+
+    @property
+    def state(self) -> IndexState:
+        """One segment, in which nothing is ever gone."""
+        return IndexState(len(self))
 
     def _excluded(self, query: Query) -> set[str]:
         rows = [] if query.exclude_rows is None else query.exclude_rows.tolist()

@@ -52,6 +52,9 @@ class Recollections:
         self._found: OrderedDict[str, _Found] = OrderedDict()
         self._lock = threading.Lock()
 
+    def __len__(self) -> int:
+        return len(self._found)
+
     def remember(self, view: View, query: Query, k: int, hits: list[Hit]) -> None:
         """Keeps what was found of ``k`` places."""
         if query.key is None or query.allow is not None or not self._most:

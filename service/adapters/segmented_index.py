@@ -8,6 +8,7 @@ a new main segment on a thread of its own.
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ from service.adapters.exact_scan import Numbers
 from service.adapters.recollection import SPARE, Recollections
 from service.adapters.segment_search import Ask, best_of_all, best_within
 from service.adapters.segments import NONE, Delta, Engine, ExactEngine, Main, View, with_rows, without_rows
-from service.domain import Hit, Matrix, Query, Vector
+from service.domain import Hit, IndexState, Matrix, Query, Vector
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ class SegmentedIndex:
         make_engine: searches a main segment.
         min_delta: rows that are never folded into the main segment, and never too many to be wasted.
         remembered: how many lists are kept for those who ask again.
+        on_fold: is told how long a folding took, seconds, or None where it failed.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class SegmentedIndex:
         make_engine: MakeEngine = ExactEngine,
         min_delta: int = 4096,
         remembered: int = 0,
+        on_fold: Callable[[float | None], object] = lambda _: None,
     ) -> None:
         self._first = item_ids if isinstance(item_ids, IdMap) else IdMap(item_ids)
         self._later: dict[str, int] = {}  # id → slot, of items that came since
@@ -54,6 +57,7 @@ class SegmentedIndex:
         self._d = vectors.shape[1]
         self._make_engine = make_engine
         self._min_delta = min_delta
+        self._on_fold = on_fold
         self._recollections = Recollections(remembered)
         self._spare = SPARE if remembered else 0
         self._writing = threading.Lock()
@@ -69,6 +73,13 @@ class SegmentedIndex:
     def healthy(self) -> bool:
         """Whether the engine works; without it the index searches as exactly, and slower."""
         return not self._view.main.engine.lost
+
+    @property
+    def state(self) -> IndexState:
+        """Rows of the segments, and lists that are remembered."""
+        view = self._view
+        gone = len(view.main_dead), len(view.delta_dead)
+        return IndexState(len(view.main), gone[0], len(view.slots), gone[1], len(self._recollections))
 
     def upsert(self, item_ids: Sequence[str], vectors: Matrix) -> None:
         """Adds or replaces items; where an id comes twice, its last vector stays."""
@@ -189,6 +200,7 @@ class SegmentedIndex:
 
     def _fold(self) -> None:
         """Makes a main segment of all that is alive, and exchanges it for the old one with what came meanwhile."""
+        started = time.perf_counter()
         try:
             view = self._view
             kept = without_rows(np.arange(len(view.main)), view.main_dead)
@@ -199,6 +211,7 @@ class SegmentedIndex:
         except Exception:  # whatever it is: the old segments are as good as they were
             logger.exception("index_folding_failed")
             self._folding = None
+            self._on_fold(None)
             return
         with self._writing:
             now, start = self._view, len(view.slots)
@@ -211,6 +224,7 @@ class SegmentedIndex:
             delta_dead = now.delta_dead[np.searchsorted(now.delta_dead, start) :] - start
             self._view = View.of(main, np.concatenate(dead), delta, delta_dead)
             self._recollections.forget()
+            self._on_fold(time.perf_counter() - started)
             self._folding = None
             self._fold_if_overgrown()
 

@@ -1,6 +1,7 @@
 """What the writing side tells in metrics."""
 
 import random
+import re
 import sqlite3
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -271,6 +272,41 @@ async def ask_for_everything(client: httpx.AsyncClient, names: list[str], rng: r
         await client.get(f"/{name}/{name}")
 
 
+async def ask_every_route(running: Any, names: list[str]) -> set[tuple[str, str]]:
+    """Every method of every route, and some that there are not, for each of the names; which routes these were."""
+    asked = set()
+    for route in running.app.state.routes:
+        template = route.path_format
+        for name in names:
+            path = re.sub(r"\{\w+\}", name, template)
+            for method in (*sorted(route.methods), "HEAD", "OPTIONS", "TRACE", name.upper(), "get", f"GET{name}"):
+                await running.client.request(method, path, params={name: name}, headers={name: name})
+        asked |= {(method, template) for method in route.methods}
+    return asked
+
+
+async def test_no_route_makes_series_of_what_it_is_asked(running: Any) -> None:
+    """Whatever the ids, queries, headers and methods, each route has its own few series, and hostile ones share one."""
+    rng = random.Random(11)
+    names = [f"y{rng.getrandbits(64):x}" for _ in range(12)]
+    metrics = running.services.metrics
+    asked = await ask_every_route(running, names[:3])
+    before = series(metrics)
+
+    await ask_every_route(running, names[3:])
+
+    seen = {
+        (sample.labels["method"], sample.labels["route"])
+        for family in metrics.registry.collect()
+        if family.name == "i3rec_http_requests"
+        for sample in family.samples
+    }
+    assert len(asked) == 18
+    assert asked <= seen
+    assert {method for method, _ in seen} <= {"GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS", "other"}
+    assert series(metrics) == before
+
+
 async def test_series_do_not_grow_with_what_is_asked(running: Any) -> None:
     """10,000 random names as paths, methods, ids, modalities, users and keys leave the number of series as it was."""
     rng = random.Random(7)
@@ -283,3 +319,61 @@ async def test_series_do_not_grow_with_what_is_asked(running: Any) -> None:
         await ask_for_everything(running.client, names[start : start + 1000], rng)
 
     assert series(metrics) == before
+
+
+async def test_index_tells_what_it_is_made_of(running: Any) -> None:
+    """Rows of the delta and rows that are gone show at once; together, what is listed is what can be found."""
+    metrics = running.services.metrics
+    assert value(metrics, "i3rec_index_rows", segment="main", state="listed") == 12
+
+    await running.client.post("/items", json={"item_id": "a", "modalities": {"text": TEXT}})
+    await running.client.post("/items", json={"item_id": "a", "modalities": {"text": [1, 1, 1, 1]}})
+    await running.client.delete("/items/i03")
+
+    rows = {
+        (segment, state): value(metrics, "i3rec_index_rows", segment=segment, state=state)
+        for segment in ("main", "delta")
+        for state in ("listed", "gone")
+    }
+    assert rows == {("main", "listed"): 11, ("main", "gone"): 1, ("delta", "listed"): 1, ("delta", "gone"): 1}
+    assert value(metrics, "i3rec_index_items") == 12
+
+
+async def test_foldings_are_counted(running: Any) -> None:
+    """Those that were done, with their time, and those that failed."""
+    metrics = running.services.metrics
+
+    metrics.search.folded(0.2)
+    metrics.search.folded(None)
+
+    assert value(metrics, "i3rec_index_folds_total", result="done") == 1
+    assert value(metrics, "i3rec_index_folds_total", result="failed") == 1
+    assert value(metrics, "i3rec_index_fold_seconds_sum") == pytest.approx(0.2)
+
+
+async def test_lists_tell_what_they_show(running: Any) -> None:
+    """Trained items count once they stood in a list, new ones as well; lists that are kept are counted."""
+    metrics = running.services.metrics
+    await running.client.post("/items", json={"item_id": "a", "modalities": {"text": TEXT}})
+    await running.client.post("/items", json={"item_id": "b", "modalities": {"text": TEXT}})
+    assert (value(metrics, "i3rec_list_coverage"), value(metrics, "i3rec_new_items_shown")) == (0, 0)
+
+    for _ in range(2):
+        answer = await running.client.get("/recommend/u1", params={"k": 5})
+
+    shown = {item["item_id"] for item in answer.json()["items"]}
+    assert value(metrics, "i3rec_list_coverage") == pytest.approx(len(shown - {"a", "b"}) / 12)
+    assert value(metrics, "i3rec_new_items_shown") == len(shown & {"a", "b"})
+    assert value(metrics, "i3rec_search_remembered_lists") == 1
+    assert value(metrics, "i3rec_search_waiting_requests") == 0
+
+
+async def test_without_a_model_nothing_is_covered(run_app: Any, tmp_path: Path) -> None:
+    """There are no rows, and no share of them."""
+    ModelStore(tmp_path / "empty")
+    bare = Settings(model_store=tmp_path / "empty", journal_url=f"sqlite:///{tmp_path}/journal.sqlite3")
+    async with run_app(bare) as running:
+        metrics = running.services.metrics
+
+        assert np.isnan(value(metrics, "i3rec_list_coverage"))
+        assert value(metrics, "i3rec_index_rows", segment="main", state="listed") == 0
