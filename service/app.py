@@ -14,6 +14,7 @@ from starlette.middleware import Middleware
 
 from model_store import Bundle
 from service.adapters.checkpoint_files import CheckpointFiles
+from service.adapters.engine_choice import Asked, EngineChoice
 from service.adapters.faiss_engines import HalfEngine
 from service.adapters.memory import MemoryCache
 from service.adapters.onnx_encoder import OnnxEncoder
@@ -78,7 +79,7 @@ def open_backends(settings: Settings, metrics: Metrics) -> Backends:
 
     journal = open_journal(settings, on_batch, metrics.journal)
     cache = _cache(settings, journal.identity, metrics.cache)
-    return Backends(journal, cache, engines(settings), wakeups, _open_checkpoints(settings))
+    return Backends(journal, cache, engines(settings, metrics), wakeups, _open_checkpoints(settings))
 
 
 def _open_checkpoints(settings: Settings) -> CheckpointStore | None:
@@ -101,8 +102,11 @@ def _cache(settings: Settings, namespace: str, metrics: CacheMetrics) -> Feature
     )
 
 
-def engines(settings: Settings) -> Engines:
+def engines(settings: Settings, metrics: Metrics) -> Engines:
     """ONNX Runtime and FAISS, with the threads the settings give them."""
+    observer = metrics.engines
+    asked = Asked(settings.index_engine, settings.index_recall, settings.index_check_every, settings.faiss_threads)
+    make_engine = EngineChoice(asked, partial(HalfEngine, threads=settings.faiss_threads), observer)
 
     def open_encoder(bundle: Bundle) -> Encoder:
         manifest = bundle.manifest
@@ -112,6 +116,8 @@ def engines(settings: Settings) -> Engines:
             d=manifest.d,
             model_version=bundle.version,
             threads=settings.onnx_threads,
+            provider=settings.onnx_provider,
+            told=partial(observer.encodes, settings.onnx_provider),
         )
 
     def open_featurizer(bundle: Bundle) -> Featurizer:
@@ -123,7 +129,7 @@ def engines(settings: Settings) -> Engines:
         lambda item_ids, vectors: SegmentedIndex(
             item_ids,
             vectors,
-            make_engine=partial(HalfEngine, threads=settings.faiss_threads),
+            make_engine=make_engine,
             remembered=settings.remembered_lists,
         ),
         open_featurizer,

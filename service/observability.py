@@ -18,6 +18,7 @@ from service.instruments import (
     REASONS,
     CacheMetrics,
     EncodeMetrics,
+    EngineMetrics,
     JournalMetrics,
     ModelMetrics,
     SearchMetrics,
@@ -95,6 +96,7 @@ class Metrics:
         self.journal = JournalMetrics(registry)
         self.encoding = EncodeMetrics(registry)
         self.search = SearchMetrics(registry)
+        self.engines = EngineMetrics(registry)
         self.cache = CacheMetrics(registry)
         self.models = ModelMetrics(registry)
         self.degraded = Gauge("i3rec_degraded", "1 while the service does with less.", ("reason",), registry=registry)
