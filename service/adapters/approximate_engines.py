@@ -15,10 +15,12 @@ from service.domain import Matrix
 _engine: Any = faiss  # its stubs are SWIG's C++ signatures, not those of the Python wrapper
 
 _CHUNK = 1 << 16
-_TRAINING = 64  # rows for each list that is learned; FAISS warns below 39
+_TRAINING = 40  # rows for each list that is learned; FAISS warns below 39
 _NEIGHBOURS = 32  # of a row in the graph; twice as many on its ground floor
 _BUILD_EFFORT = 128
 _SEED = 0
+_STEPS = tuple(sorted({factor << power for factor in (2, 3) for power in range(16)} | {1}))  # each half as much more
+_EFFORTS = tuple(effort for effort in _STEPS if effort in range(32, 513))  # of a graph; beyond, all rows are as quick
 
 
 class Lists:
@@ -32,7 +34,7 @@ class Lists:
     def __init__(self, matrix: Matrix, *, threads: int = 1) -> None:
         n, d = matrix.shape
         lists = max(1, min(int(4 * n**0.5), n // _TRAINING))
-        self.efforts = tuple(2**power for power in range(20) if 2**power <= max(1, lists // 2))
+        self.efforts = tuple(effort for effort in _STEPS if effort <= max(1, lists // 2))
         quantizer = _engine.IndexFlatIP(d)
         index = _engine.IndexIVFScalarQuantizer(
             quantizer, d, lists, _engine.ScalarQuantizer.QT_fp16, _engine.METRIC_INNER_PRODUCT, False
@@ -58,7 +60,7 @@ class Graph:
         threads: threads inside one search.
     """
 
-    efforts = (32, 64, 128, 256, 512)
+    efforts = _EFFORTS
 
     def __init__(self, matrix: Matrix, *, threads: int = 1) -> None:
         kind = _engine.ScalarQuantizer.QT_fp16

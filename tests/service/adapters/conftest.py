@@ -1,17 +1,12 @@
-"""Journals of every kind, and a device that is none."""
+"""Journals of every kind."""
 
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import faiss
-import numpy as np
 import pytest
 
 from service.adapters.memory import MemoryJournal
 from service.adapters.sql_journal import SqlJournal
-from service.domain import Matrix
 from service.ports import Journal
 
 
@@ -39,56 +34,3 @@ def sql(url: str) -> Iterator[SqlJournal]:
     made = SqlJournal(url, timeout_s=0.05)
     yield made
     made.close()
-
-
-class FakeDevice:
-    """A device whose indexes lie in memory; it can be deaf to selectors, imprecise, and lost."""
-
-    def __init__(self, *, deaf: bool = False, off: float = 0.0) -> None:
-        self.lock = threading.Lock()
-        self.deaf = deaf
-        self.off = off
-        self.lost = False
-
-    def flat(self, d: int, *, half: bool) -> Any:
-        """All rows."""
-        fp16, ip = faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
-        return _OnDevice(self, faiss.IndexScalarQuantizer(d, fp16, ip) if half else faiss.IndexFlatIP(d))
-
-    def graph(self, matrix: Matrix) -> Any:
-        """HNSW in CAGRA's place."""
-        index = faiss.IndexHNSWFlat(matrix.shape[1], 16, faiss.METRIC_INNER_PRODUCT)
-        index.add(matrix)
-        return _OnDevice(self, index)
-
-    def walk(self, effort: int, chosen: Any) -> Any:
-        """HNSW's parameters; CAGRA takes multiples of 32."""
-        assert effort % 32 == 0
-        return faiss.SearchParametersHNSW(efSearch=effort, sel=chosen)
-
-
-class _OnDevice:
-    """An index that is used by one at a time."""
-
-    def __init__(self, device: FakeDevice, index: Any) -> None:
-        self._device = device
-        self._index = index
-
-    def add(self, rows: Matrix) -> None:
-        """Adds rows."""
-        assert self._device.lock.locked()
-        self._index.add(rows)
-
-    def search(self, queries: Matrix, k: int, params: Any) -> tuple[Any, Any]:
-        """Scores and rows."""
-        assert self._device.lock.locked()
-        if self._device.lost:
-            raise RuntimeError("the device is gone")
-        scores, rows = self._index.search(queries, k, params=None if self._device.deaf else params)
-        return (scores * (1 + self._device.off)).astype(np.float32), rows
-
-
-@pytest.fixture
-def make_device() -> Callable[..., FakeDevice]:
-    """Makes devices that are none."""
-    return FakeDevice
