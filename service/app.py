@@ -133,6 +133,7 @@ def engines(settings: Settings, metrics: Metrics) -> Engines:
             remembered=settings.remembered_lists,
         ),
         open_featurizer,
+        make_engine.close,
     )
 
 
@@ -154,6 +155,7 @@ def create_app(settings: Settings, backends: Backends | None = None) -> FastAPI:
                 yield {"services": services}
         finally:
             with anyio.CancelScope(shield=True):
+                await to_thread.run_sync(used.engines.close)
                 await to_thread.run_sync(used.journal.close)
                 await used.cache.close()
                 if used.wakeups:

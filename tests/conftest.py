@@ -297,6 +297,16 @@ class _OnDevice:
 
 
 @pytest.fixture
-def make_device() -> Callable[..., FakeDevice]:
+def fake_device() -> Callable[..., FakeDevice]:
     """Makes devices that are none."""
     return FakeDevice
+
+
+@pytest.fixture(scope="session")
+def device() -> Any:
+    """A device that is none; with ``TEST_DEVICE=cuda`` in the environment the machine's own."""
+    if os.environ.get("TEST_DEVICE") != "cuda":
+        return FakeDevice()
+    from service.adapters.gpu_engines import CudaDevice  # noqa: PLC0415 - others need no engine
+
+    return CudaDevice()

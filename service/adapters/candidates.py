@@ -18,6 +18,7 @@ from service.domain import Matrix
 LENGTHS = (32, 128)
 """Of lists up to so long each the recall is measured; longer ones are searched exactly."""
 _MOST_HIDDEN = 4  # where one of so many rows is hidden or more, likewise: recall is measured without
+_MANY = 256  # where one of so many rows is taken, it is quicker to go through all of them
 
 Bits = NDArray[np.uint8]
 
@@ -44,7 +45,12 @@ class Shown:
         if not rows.size:
             return self
         bits = np.full((self.n + 7) // 8, 255, dtype=np.uint8) if self.bits is None else self.bits.copy()
-        np.bitwise_and.at(bits, rows >> 3, ~np.left_shift(1, rows & 7).astype(np.uint8))
+        if rows.size * _MANY > self.n:
+            left = np.ones(self.n, dtype=bool)
+            left[rows] = False
+            bits &= np.packbits(left, bitorder="little")
+        else:
+            np.bitwise_and.at(bits, rows >> 3, ~np.left_shift(1, rows & 7).astype(np.uint8))
         return replace(self, bits=bits)
 
     def has(self, rows: Numbers) -> NDArray[np.bool_]:

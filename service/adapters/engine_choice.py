@@ -7,6 +7,7 @@ from functools import lru_cache, partial
 from typing import Protocol
 
 from service.adapters.approximate_engines import Graph, Lists
+from service.adapters.background import Workers
 from service.adapters.candidates import Proposer
 from service.adapters.device_trial import try_flat, try_graph
 from service.adapters.gpu_engines import CudaDevice, Device, DeviceFlat, DeviceGraph, DeviceUnusable
@@ -78,7 +79,8 @@ class EngineChoice:
         self._exact = exact
         self._observer = observer
         self._open_device = lru_cache(maxsize=1)(open_device)
-        self.live = LiveRecall(asked.check_every, observer.compared)
+        self._workers = Workers()
+        self.live = LiveRecall(asked.check_every, observer.compared, self._workers)
 
     def __call__(self, matrix: Matrix) -> Engine:
         """An engine for a main segment (n, d) float32."""
@@ -111,13 +113,17 @@ class EngineChoice:
         return ProvenEngine(
             matrix,
             exact,
-            make or partial(on_processor, threads=self._asked.threads),
+            make or partial(on_processor, threads=self._asked.threads, check=self._workers.check),
             wanted=self._asked.recall,
-            told=self._note,
-            watched=partial(self.live.watched, matrix=matrix),
+            serve=partial(self._serve, matrix),
+            workers=self._workers,
             probes=self._asked.probes,
         )
 
-    def _note(self, proof: Proof, used: bool) -> None:
-        if used:
-            self._observer.uses(self._asked.kind, self._asked.kind, proof.recall)
+    def close(self) -> None:
+        """Ends what is made or compared in the background; engines search on."""
+        self._workers.close()
+
+    def _serve(self, matrix: Matrix, engine: Engine, proof: Proof) -> Engine:
+        self._observer.uses(self._asked.kind, self._asked.kind, proof.recall)
+        return self.live.watched(engine, matrix)

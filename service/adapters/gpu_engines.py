@@ -24,7 +24,6 @@ _MOST_FETCHED = 2048  # the device's limit without cuVS; with it there are more,
 _MOST_HALF = 6e4  # float16 ends at 65504
 _HALF = 2.0**-11  # relative rounding of float16 ...
 _TINY = 2.0**-25  # ... and absolute, of its smallest numbers
-_DEGREE = 64  # edges of a row
 
 
 class DeviceUnusable(Exception):
@@ -79,10 +78,9 @@ class CudaDevice:
         return _engine.GpuIndexFlat(self._resources, d, _engine.METRIC_INNER_PRODUCT, config)
 
     def graph(self, matrix: Matrix) -> Any:
-        """CAGRA; nothing can be added to it later."""
+        """CAGRA with its own defaults; nothing can be added to it later."""
         config = _engine.GpuIndexCagraConfig()
-        config.device, config.graph_degree, config.intermediate_graph_degree = self._number, _DEGREE, 2 * _DEGREE
-        config.build_algo = _engine.graph_build_algo_IVF_PQ
+        config.device = self._number
         index = _engine.GpuIndexCagra(self._resources, matrix.shape[1], _engine.METRIC_INNER_PRODUCT, config)
         index.train(matrix)
         return index

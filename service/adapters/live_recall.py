@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from service.adapters.background import yield_to_others
+from service.adapters.background import Ended, Workers
 from service.adapters.candidates import alone
 from service.adapters.exact_scan import Batch, Found, Numbers, scan
 from service.adapters.ranking import exact_scores
@@ -38,14 +38,20 @@ class LiveRecall:
     Args:
         every: 0 = none is compared.
         told: is given the recall of each search compared.
+        workers: run the thread.
         chance: draws them.
     """
 
     def __init__(
-        self, every: int, told: Callable[[float], object], chance: Callable[[], float] = random.random
+        self,
+        every: int,
+        told: Callable[[float], object],
+        workers: Workers,
+        chance: Callable[[], float] = random.random,
     ) -> None:
         self._share = 1 / every if every else 0.0
         self._told = told
+        self._workers = workers
         self._chance = chance
         self._waiting: deque[_Sample] = deque()
         self._lock = threading.Lock()
@@ -66,8 +72,7 @@ class LiveRecall:
         with self._lock:
             self._waiting.append(sample)
             if self._comparing is None:
-                self._comparing = threading.Thread(target=self._compare, name="index-comparing", daemon=True)
-                self._comparing.start()
+                self._comparing = self._workers.start(self._compare, "index-comparing")
 
     def settle(self) -> None:
         """Waits until everything drawn is compared."""
@@ -75,7 +80,6 @@ class LiveRecall:
             comparing.join()
 
     def _compare(self) -> None:
-        yield_to_others()
         while True:
             with self._lock:
                 if not self._waiting:
@@ -83,7 +87,10 @@ class LiveRecall:
                     return
                 sample = self._waiting.popleft()
             try:
+                self._workers.check()
                 self._told(_recall(sample))
+            except Ended:
+                return
             except Exception:  # whatever it is: nobody waits for it, and the next one may go well
                 logger.exception("index_recall_failed")
 

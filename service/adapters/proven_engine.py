@@ -5,10 +5,11 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from service.adapters.background import yield_to_others
+from service.adapters.background import Ended, Workers
 from service.adapters.candidates import LENGTHS, ApproximateEngine, Proposer, Shown
 from service.adapters.exact_scan import Batch, Found, scan
 from service.adapters.ranking import exact_scores, longest_row, norms_of
@@ -47,8 +48,8 @@ class ProvenEngine:
         exact: searches it exactly.
         make: makes the index of its rows; may take minutes.
         wanted: recall, of the best 32 and of the best 128.
-        told: is given the proof, and whether the index is used from now on.
-        watched: makes of the approximate engine one that is looked after while it serves.
+        serve: is given the engine that has shown its recall, and the proof; what it gives back serves from then on.
+        workers: run the thread.
         probes: how many queries to measure with.
         clock: seconds; only differences matter.
     """
@@ -60,8 +61,8 @@ class ProvenEngine:
         make: Callable[[Matrix], Proposer],
         *,
         wanted: float,
-        told: Callable[[Proof, bool], object] = lambda *_: None,
-        watched: Callable[[Engine], Engine] = lambda engine: engine,
+        serve: Callable[[Engine, Proof], Engine] = lambda engine, _: engine,
+        workers: Workers,
         probes: int = PROBES,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -69,8 +70,8 @@ class ProvenEngine:
         self._engine = self._exact = exact
         self._make = make
         self._wanted = wanted
-        self._told = told
-        self._watched = watched
+        self._serve = serve
+        self._workers = workers
         self._clock = clock
         self._missing = probes
         self._gathered: dict[bytes, Matrix] = {}  # query → itself, (1, d)
@@ -97,26 +98,25 @@ class ProvenEngine:
             if not self._missing and self._proving is None:
                 probes = np.concatenate(list(self._gathered.values()))
                 self._gathered.clear()
-                self._proving = threading.Thread(target=self._decide, args=(probes,), name="index-proving", daemon=True)
-                self._proving.start()
+                self._proving = self._workers.start(partial(self._decide, probes), "index-proving")
 
     def _decide(self, probes: Matrix) -> None:
-        yield_to_others()
         try:
             started = self._clock()
             proposer = self._make(self._matrix)
             seconds = self._clock() - started
-            proof = prove(proposer, self._matrix, probes, self._wanted)
+            proof = prove(proposer, self._matrix, probes, self._wanted, self._workers.check)
             engine = ApproximateEngine(self._matrix, proposer, self._exact, proof.efforts)
             used = bool(proof.efforts) and self._is_quicker(engine, probes)
+        except Ended:
+            return
         except Exception:  # whatever it is: the exact engine searches on
             logger.exception("index_engine_refused")
             return
         facts = {"efforts": proof.efforts, "recall": proof.recall, "wanted": self._wanted, "seconds": round(seconds, 3)}
         logger.info("index_engine_proven" if used else "index_engine_refused", extra=facts)
         if used:
-            self._engine = self._watched(engine)
-        self._told(proof, used)
+            self._engine = self._serve(engine, proof)
 
     def _is_quicker(self, engine: Engine, probes: Matrix) -> bool:
         """Whether a single search takes less than an exact one, by the median; they take turns."""
@@ -131,7 +131,9 @@ class ProvenEngine:
         return bool(np.median(taken[1]) < np.median(taken[0]))
 
 
-def prove(proposer: Proposer, matrix: Matrix, probes: Matrix, wanted: float) -> Proof:
+def prove(
+    proposer: Proposer, matrix: Matrix, probes: Matrix, wanted: float, check: Callable[[], object] = lambda: None
+) -> Proof:
     """Raises the effort until the recall is reached, for lists of each length.
 
     Args:
@@ -139,14 +141,16 @@ def prove(proposer: Proposer, matrix: Matrix, probes: Matrix, wanted: float) -> 
         matrix: (n, d) float32.
         probes: queries (b, d) float32.
         wanted: share of the exact best that must be among those proposed, on average.
+        check: called between steps; raises where nobody wants to know any more.
     """
-    least = _least_scores(matrix, probes)
+    least = _least_scores(matrix, probes, check)
     efforts: list[int] = []
     first = 0.0
     for length, scores in zip(LENGTHS, least, strict=True):
         for effort in proposer.efforts:
             if efforts and effort < efforts[-1]:
                 continue
+            check()
             recall = _recall(proposer, effort, matrix, probes, length, scores)
             if length == LENGTHS[0]:
                 first = recall
@@ -158,10 +162,11 @@ def prove(proposer: Proposer, matrix: Matrix, probes: Matrix, wanted: float) -> 
     return Proof(tuple(efforts), first)
 
 
-def _least_scores(matrix: Matrix, probes: Matrix) -> Sequence[Matrix]:
+def _least_scores(matrix: Matrix, probes: Matrix, check: Callable[[], object]) -> Sequence[Matrix]:
     """For each length the exact score of the last in a list of it, (b,)."""
     found, longest = [], longest_row(matrix)
     for start in range(0, len(probes), _TOGETHER):
+        check()
         queries = probes[start : start + _TOGETHER]
         batch = Batch(queries, LENGTHS[-1], norms_of(queries), longest, NONE, NONE, NONE)
         rows = scan(matrix, batch)

@@ -31,13 +31,13 @@ def test_without_a_device_nothing_is_measured() -> None:
     assert len(done.stdout.splitlines()) == 1
 
 
-def test_every_engine_is_measured(make_device: Callable, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_engine_is_measured(fake_device: Callable, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Each case has its line, with its recall and, where all rows are read, its floor."""
     file = tmp_path / "deep" / "gpu.json"
     sizes = ["--items", "3000", "--d", "16", "--batch", "1,3", "--k", "5,40"]
     arguments = [*sizes, "--recall", "0.1", "--json", str(file)]
 
-    assert gpu.main(arguments, make_device, lambda: 1e9) == 0
+    assert gpu.main(arguments, fake_device, lambda: 1e9) == 0
 
     record = json.loads(file.read_text(encoding="utf-8"))
     assert record["bytes_per_s"] == 1e9
@@ -53,19 +53,19 @@ def test_every_engine_is_measured(make_device: Callable, tmp_path: Path, capsys:
 
 
 def test_device_that_computes_wrongly_is_not_measured(
-    make_device: Callable, capsys: pytest.CaptureFixture[str]
+    fake_device: Callable, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What ignores selectors has no times."""
-    assert gpu.main(["--items", "100"], lambda: make_device(deaf=True), pytest.fail) == 1
+    assert gpu.main(["--items", "100"], lambda: fake_device(deaf=True), pytest.fail) == 1
 
     assert "ignores selectors" in capsys.readouterr().out
 
 
-def test_graph_that_is_refused_has_no_cases(make_device: Callable, capsys: pytest.CaptureFixture[str]) -> None:
+def test_graph_that_is_refused_has_no_cases(fake_device: Callable, capsys: pytest.CaptureFixture[str]) -> None:
     """Its recall is told."""
     arguments = ["--items", "4000", "--d", "8", "--engines", "gpu-cagra", "--recall", "1.01"]
 
-    assert gpu.main(arguments, make_device, lambda: 1e9) == 0
+    assert gpu.main(arguments, fake_device, lambda: 1e9) == 0
 
     assert "none, refused, recall 0." in capsys.readouterr().out
 

@@ -8,14 +8,15 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from service.adapters.approximate_engines import Lists
+from service.adapters.approximate_engines import Graph, Lists
+from service.adapters.background import Ended, Workers
 from service.adapters.candidates import LENGTHS, Shown
 from service.adapters.device_trial import try_flat, try_graph
 from service.adapters.engine_choice import Asked, EngineChoice
 from service.adapters.exact_scan import Batch, Found, Numbers
 from service.adapters.gpu_engines import CudaDevice, DeviceFlat, DeviceUnusable
 from service.adapters.live_recall import LiveRecall
-from service.adapters.proven_engine import ProvenEngine, prove
+from service.adapters.proven_engine import Proof, ProvenEngine, prove
 from service.adapters.ranking import longest_row, norms_of
 from service.adapters.segmented_index import SegmentedIndex
 from service.adapters.segments import NONE, Engine, ExactEngine
@@ -115,14 +116,14 @@ def test_recall_that_is_never_reached_proves_nothing() -> None:
 
 def proven(matrix: Matrix, make: Callable = Half, wanted: float = 0.99, seconds: tuple = (2.0, 1.0)) -> tuple:
     """An engine that has been asked twenty different questions, and what it told."""
-    told: list[tuple] = []
+    told: list[Proof] = []
     engine = ProvenEngine(
         matrix,
         ExactEngine(matrix),
         make,
         wanted=wanted,
-        told=lambda *facts: told.append(facts),
-        watched=lambda engine: told.append(("used",)) or engine,
+        serve=lambda engine, proof: told.append(proof) or engine,
+        workers=Workers(),
         probes=20,
         clock=ticking(*seconds),
     )
@@ -138,8 +139,7 @@ def test_engine_that_has_shown_its_recall_is_used() -> None:
 
     engine, told = proven(matrix)
 
-    assert told[0] == ("used",)
-    assert (told[1][0].efforts, told[1][1]) == ((8, 8), True)
+    assert told == [Proof((8, 8), 1.0)]
     batch = asked(matrix, tastes(3, seed=4))
     assert len(engine.find(batch).rows) == 30  # no more than the k that were asked for: the exact one gives more
 
@@ -159,8 +159,7 @@ def test_engine_that_does_not_pay_is_refused(reason: str, caplog: pytest.LogCapt
 
     engine, told = proven(matrix, make, seconds=(1.0, 1.0) if reason == "time" else (2.0, 1.0))
 
-    assert ("used",) not in told
-    assert [used for _, used in told] == ([] if reason == "failure" else [False])
+    assert told == []
     assert [record.message for record in caplog.records] == ["index_engine_refused"]
     batch = asked(matrix, tastes(3, seed=4))
     assert set(engine.find(batch).rows.tolist()) == set(ExactEngine(matrix).find(batch).rows.tolist())
@@ -169,7 +168,9 @@ def test_engine_that_does_not_pay_is_refused(reason: str, caplog: pytest.LogCapt
 def test_few_queries_prove_nothing() -> None:
     """One question asked a hundred times is one question."""
     matrix = tastes(300)
-    engine = ProvenEngine(matrix, ExactEngine(matrix), Half, wanted=0.99, told=pytest.fail, probes=20)
+    engine = ProvenEngine(
+        matrix, ExactEngine(matrix), Half, wanted=0.99, serve=pytest.fail, workers=Workers(), probes=20
+    )
 
     for _ in range(100):
         engine.find(asked(matrix, tastes(19, seed=1)))
@@ -192,7 +193,7 @@ def test_live_recall_compares_the_share_drawn() -> None:
     matrix, queries = tastes(400), tastes(4, seed=1)
     drawn = iter([0.3999, 0.4, 0.0, 0.1999, 0.1])
     told: list[float] = []
-    live = LiveRecall(10, told.append, lambda: next(drawn))
+    live = LiveRecall(10, told.append, Workers(), lambda: next(drawn))
     engine = live.watched(Blind(matrix), matrix)
     exact = [set(np.argsort(-(matrix @ query))[:10].tolist()) for query in queries]
     share = [sum(row % 2 == 0 for row in rows) / 10 for rows in exact]
@@ -211,7 +212,7 @@ def test_live_recall_keeps_nobody_waiting() -> None:
     matrix, queries = tastes(400), tastes(1, seed=1)
     told: list[float] = []
     gate = threading.Event()
-    live = LiveRecall(1, lambda recall: (gate.wait(10), told.append(recall)), lambda: 0.0)
+    live = LiveRecall(1, lambda recall: (gate.wait(10), told.append(recall)), Workers(), lambda: 0.0)
     engine = live.watched(ExactEngine(matrix), matrix)
 
     for _ in range(50):
@@ -227,7 +228,7 @@ def test_live_recall_of_hidden_rows_is_that_of_the_others() -> None:
     """A search is compared with what it might have found; with nothing to find it is right."""
     matrix, query = tastes(400), tastes(1, seed=1)
     told: list[float] = []
-    live = LiveRecall(1, told.append, lambda: 0.0)
+    live = LiveRecall(1, told.append, Workers(), lambda: 0.0)
     engine = live.watched(Blind(matrix), matrix)
     nothing = Batch(query, 5, norms_of(query), longest_row(matrix), np.arange(400), NONE, NONE)
     odd_hidden = Batch(query, 5, norms_of(query), longest_row(matrix), np.arange(1, 400, 2), NONE, NONE)
@@ -237,7 +238,7 @@ def test_live_recall_of_hidden_rows_is_that_of_the_others() -> None:
         live.settle()
 
     assert told == [1.0, 1.0]
-    assert LiveRecall(0, told.append).watched(engine, matrix) is engine
+    assert LiveRecall(0, told.append, Workers()).watched(engine, matrix) is engine
 
 
 def choose(kind: str, told: Told, **changes: object) -> EngineChoice:
@@ -248,10 +249,10 @@ def choose(kind: str, told: Told, **changes: object) -> EngineChoice:
 
 
 @pytest.mark.parametrize("kind", ["ivf", "hnsw", "gpu-cagra"])
-def test_approximate_engines_are_chosen_once_proven(kind: str, make_device: Callable) -> None:
+def test_approximate_engines_are_chosen_once_proven(kind: str, fake_device: Callable) -> None:
     """Until then the exact one is told; their searches are compared from then on."""
     told, matrix = Told(), tastes(400)
-    choice = choose(kind, told, recall=0.01, check_every=1, open_device=make_device)
+    choice = choose(kind, told, recall=0.01, check_every=1, open_device=fake_device)
     engine = choice(matrix)
     engine._clock = ticking(2.0, 1.0)  # white box: no judging of real time
     assert told.used == [(kind, "exact")]
@@ -277,10 +278,10 @@ def test_exact_engine_is_chosen_where_it_is_as_quick(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["gpu-fp16", "gpu-fp32"])
-def test_sound_device_is_used(kind: str, make_device: Callable) -> None:
+def test_sound_device_is_used(kind: str, fake_device: Callable) -> None:
     """What adds, finds and filters rightly searches, and is opened once for all segments."""
     told, opened = Told(), []
-    choice = choose(kind, told, open_device=lambda: opened.append(1) or make_device())
+    choice = choose(kind, told, open_device=lambda: opened.append(1) or fake_device())
 
     engines = [choice(tastes(100)), choice(tastes(200))]
 
@@ -292,7 +293,7 @@ def test_sound_device_is_used(kind: str, make_device: Callable) -> None:
 @pytest.mark.parametrize("kind", ["gpu-fp16", "gpu-fp32", "gpu-cagra"])
 @pytest.mark.parametrize("fault", ["absent", "deaf", "imprecise", "failing"])
 def test_unsound_device_is_refused(
-    kind: str, fault: str, make_device: Callable, caplog: pytest.LogCaptureFixture
+    kind: str, fault: str, fake_device: Callable, caplog: pytest.LogCaptureFixture
 ) -> None:
     """One that is not there, ignores selectors, adds in too little precision or fails: the processor searches."""
     told = Told()
@@ -300,7 +301,7 @@ def test_unsound_device_is_refused(
     def open_device() -> object:
         if fault == "absent":
             return CudaDevice()
-        device = make_device(deaf=fault == "deaf", off=0.01 if fault == "imprecise" else 0.0)
+        device = fake_device(deaf=fault == "deaf", off=0.01 if fault == "imprecise" else 0.0)
         device.lost = fault == "failing"
         return device
 
@@ -314,23 +315,23 @@ def test_unsound_device_is_refused(
         assert [record.message for record in caplog.records] == ["index_device_refused"]
 
 
-def test_refusal_says_what_is_missing(make_device: Callable) -> None:
+def test_refusal_says_what_is_missing(fake_device: Callable) -> None:
     """Of the library, of the device, of the numbers."""
     with pytest.raises(DeviceUnusable, match=r"i3rec\[gpu\]"):
         CudaDevice()
     with pytest.raises(DeviceUnusable, match="ignores selectors"):
-        try_flat(make_device(deaf=True), D, half=True)
+        try_flat(fake_device(deaf=True), D, half=True)
     with pytest.raises(DeviceUnusable, match="ignores selectors"):
-        try_graph(make_device(deaf=True), D)
+        try_graph(fake_device(deaf=True), D)
     with pytest.raises(DeviceUnusable, match="expected scores within"):
-        try_flat(make_device(off=1e-3), D, half=False)
+        try_flat(fake_device(off=1e-3), D, half=False)
     with pytest.raises(DeviceUnusable, match="float16"):
-        DeviceFlat(np.full((2, D), 7e4, np.float32), make_device(), ExactEngine(tastes(2)), half=True)
+        DeviceFlat(np.full((2, D), 7e4, np.float32), fake_device(), ExactEngine(tastes(2)), half=True)
 
 
-def test_lost_device_is_done_without(make_device: Callable) -> None:
+def test_lost_device_is_done_without(fake_device: Callable) -> None:
     """Searches go on, exactly, and the index says so."""
-    device, rows = make_device(), tastes(300)
+    device, rows = fake_device(), tastes(300)
     index = SegmentedIndex(
         [f"i{n}" for n in range(300)], rows, make_engine=choose("gpu-fp16", Told(), open_device=lambda: device)
     )
@@ -349,3 +350,46 @@ def test_lists_are_made_of_hardly_any_rows() -> None:
 
     assert engine.find(asked(tastes(1), tastes(2, seed=1))).rows.tolist() == [0, 0]
     assert Lists(tastes(1)).propose(tastes(2, seed=1), 2, 1, Shown(1)).tolist() == [[0, -1], [0, -1]]
+
+
+@pytest.mark.parametrize("kind", [Lists, Graph])
+def test_index_that_is_not_wanted_any_more_is_not_made(kind: Callable) -> None:
+    """Between two steps it ends."""
+    steps: list[int] = []
+
+    def check() -> None:
+        steps.append(1)
+        if len(steps) == 3:
+            raise Ended
+
+    with pytest.raises(Ended):
+        kind(np.tile(tastes(100), (100, 1)), check=check)
+
+
+def test_work_ends_with_its_workers() -> None:
+    """Closing waits for the step under way; what had not begun never begins, and the exact engine searches on."""
+    workers, begun, goes_on = Workers(), threading.Event(), threading.Event()
+    matrix = tastes(400)
+
+    def make(rows: Matrix) -> Half:
+        begun.set()
+        goes_on.wait(10)
+        workers.check()
+        return Half(rows)
+
+    engine = ProvenEngine(matrix, ExactEngine(matrix), make, wanted=0.5, serve=pytest.fail, workers=workers, probes=2)
+    engine.find(asked(matrix, tastes(3, seed=1)))
+    assert begun.wait(10)
+    closing = threading.Thread(target=workers.close)
+    closing.start()
+    while not workers._ended.is_set():  # white box
+        pass
+    goes_on.set()
+    closing.join(10)
+
+    assert not closing.is_alive()
+    assert workers.start(pytest.fail, "late") is None
+    assert len(engine.find(asked(matrix, tastes(3, seed=4))).rows) >= 30
+    late = ProvenEngine(matrix, ExactEngine(matrix), pytest.fail, wanted=0.5, workers=workers, probes=2)
+    late.find(asked(matrix, tastes(3, seed=1)))
+    late.settle()
