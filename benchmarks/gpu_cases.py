@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.search_questions import Case, Matrix, make_question
 from service.adapters.candidates import ApproximateEngine, Shown
@@ -145,8 +146,5 @@ def _engine_us(engine: Engine, batch: Batch) -> float:
     return median_us(lambda: engine.find(batch))
 
 
-def _scores(matrix: Matrix, found: Found, number: int, query: Matrix) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    scores: np.ndarray[tuple[int], np.dtype[np.float64]] = exact_scores(
-        matrix[found.rows[found.queries == number]], query
-    )
-    return scores
+def _scores(matrix: Matrix, found: Found, number: int, query: Matrix) -> NDArray[np.float64]:
+    return exact_scores(matrix[found.rows[found.queries == number]], query)

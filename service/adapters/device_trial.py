@@ -3,7 +3,7 @@
 import numpy as np
 
 from service.adapters.candidates import Shown
-from service.adapters.exact_scan import Batch
+from service.adapters.exact_scan import Batch, Numbers
 from service.adapters.gpu_engines import Device, DeviceFlat, DeviceGraph, DeviceUnusable
 from service.adapters.ranking import exact_scores, longest_row, norms_of
 from service.adapters.segments import NONE, ExactEngine
@@ -48,16 +48,12 @@ def try_graph(device: Device, d: int) -> None:
     for shown in _both():
         rows = graph.propose(queries, _K, graph.efforts[-1], shown)
         _check_rows(rows, shown)
-        best = np.where(shown.has(np.arange(_ROWS)), exact_scores_of_all(matrix, queries), -np.inf)
+        exact = np.stack([exact_scores(matrix, query) for query in queries])
+        best = np.where(shown.has(np.arange(_ROWS)), exact, -np.inf)
         least = np.partition(best, -_K, axis=1)[:, -_K]
         recall = float((np.take_along_axis(best, rows, axis=1) >= least[:, None]).mean())
         if recall < _LEAST_RECALL:
             raise DeviceUnusable(f"expected a recall of {_LEAST_RECALL} of a graph of {_ROWS} rows, found {recall:.2f}")
-
-
-def exact_scores_of_all(matrix: Matrix, queries: Matrix) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-    """(b, n) in double precision."""
-    return np.stack([exact_scores(matrix, query) for query in queries])
 
 
 def _vectors(d: int) -> tuple[Matrix, Matrix]:
@@ -69,7 +65,7 @@ def _both() -> tuple[Shown, Shown]:
     return Shown(_ROWS), Shown.but(_ROWS, np.arange(0, _ROWS, 2))
 
 
-def _check_rows(rows: np.ndarray[tuple[int, int], np.dtype[np.int64]], shown: Shown) -> None:
+def _check_rows(rows: Numbers, shown: Shown) -> None:
     if not shown.has(rows).all():
         what = "rows that it has" if shown.bits is None else "rows that are not hidden: it ignores selectors"
         raise DeviceUnusable(f"expected {what}, found others")

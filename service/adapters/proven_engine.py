@@ -95,7 +95,7 @@ class ProvenEngine:
                 query = queries[number : number + 1].copy()
                 if self._gathered.setdefault(query.tobytes(), query) is query:
                     self._missing -= 1
-            if not self._missing and self._proving is None:
+            if self._gathered and not self._missing:
                 probes = np.concatenate(list(self._gathered.values()))
                 self._gathered.clear()
                 self._proving = self._workers.start(partial(self._decide, probes), "index-proving")
