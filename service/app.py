@@ -15,6 +15,7 @@ from starlette.middleware import Middleware
 
 from model_store import Bundle
 from service.adapters.checkpoint_files import CheckpointFiles
+from service.adapters.engine_choice import Asked, EngineChoice
 from service.adapters.integer_engine import IntegerEngine
 from service.adapters.memory import MemoryCache
 from service.adapters.onnx_encoder import OnnxEncoder
@@ -109,6 +110,9 @@ def _cache(settings: Settings, namespace: str, metrics: CacheMetrics) -> Feature
 
 def engines(settings: Settings, metrics: Metrics) -> Engines:
     """ONNX Runtime and the index, with the threads the settings give them."""
+    observer = metrics.engines
+    asked = Asked(settings.index_engine, settings.index_recall, settings.index_check_every, settings.faiss_threads)
+    make_engine = EngineChoice(asked, partial(IntegerEngine, threads=settings.faiss_threads), observer)
 
     def open_encoder(bundle: Bundle) -> Encoder:
         manifest = bundle.manifest
@@ -118,6 +122,8 @@ def engines(settings: Settings, metrics: Metrics) -> Engines:
             d=manifest.d,
             model_version=bundle.version,
             threads=settings.onnx_threads,
+            provider=settings.onnx_provider,
+            told=partial(observer.encodes, settings.onnx_provider),
         )
 
     def open_featurizer(bundle: Bundle) -> Featurizer:
@@ -129,11 +135,12 @@ def engines(settings: Settings, metrics: Metrics) -> Engines:
         lambda item_ids, vectors: SegmentedIndex(
             item_ids,
             vectors,
-            make_engine=partial(IntegerEngine, threads=settings.faiss_threads),
+            make_engine=make_engine,
             remembered=settings.remembered_lists,
             on_fold=metrics.search.folded,
         ),
         open_featurizer,
+        make_engine.close,
     )
 
 
@@ -160,6 +167,7 @@ def create_app(settings: Settings, backends: Backends | None = None) -> FastAPI:
                 yield {"services": services}
         finally:
             with anyio.CancelScope(shield=True):
+                await to_thread.run_sync(used.engines.close)
                 await to_thread.run_sync(used.journal.close)
                 await used.cache.close()
                 if used.wakeups:

@@ -28,6 +28,7 @@ class Engines:
     open_encoder: OpenEncoder
     build_index: BuildIndex
     open_featurizer: OpenFeaturizer = lambda _: None
+    close: Callable[[], object] = lambda: None  # ends what they do in the background
 
 
 class Builder:

@@ -4,6 +4,8 @@ Every value a label can have is there from the start: what never happened reads 
 first time it does.
 """
 
+import math
+from collections import deque
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -19,6 +21,8 @@ _FLUSH_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 
 _SWAP_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0)
 _RECORDS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 _FOLD_SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_RECALLS = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999, 1.0)
+_LATEST = 1000
 _TENTHS = tuple(n / 10 for n in range(11))
 _RATIOS = (0.1, 0.25, 0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 4.0, 10.0)
 
@@ -97,6 +101,44 @@ class ShadowMetrics:
         )
         self.failures = Counter("i3rec_shadow_failures", "Lists the shadow failed to give.", registry=registry)
         self.skipped = Counter("i3rec_shadow_skipped", "Lists not compared for want of time.", registry=registry)
+
+
+class EngineMetrics:
+    """Of the engines that search and encode: which were asked for, which are used, what approximate ones miss."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        about = "1 for the engine that searches the newest main segment, beside the one that was asked for."
+        self._index = Gauge("i3rec_index_engine", about, ("asked", "used"), registry=registry)
+        about = "Recall an approximate engine showed before it was used; 1 for exact ones."
+        self._recall = Gauge("i3rec_index_recall", about, registry=registry)
+        about = "Recall of the latest 1,000 searches that were compared with exact ones; NaN without any."
+        self._live_recall = Gauge("i3rec_index_live_recall", about, registry=registry)
+        self._compared = Histogram(
+            "i3rec_index_compared_recall",
+            "Recall of each search of an approximate engine that was compared with an exact one.",
+            registry=registry,
+            buckets=_RECALLS,
+        )
+        about = "1 for what runs the encoder, beside what was asked for."
+        self._encoder = Gauge("i3rec_encoder_provider", about, ("asked", "used"), registry=registry)
+        self._latest: deque[float] = deque(maxlen=_LATEST)
+        self._live_recall.set_function(lambda: sum(self._latest) / len(self._latest) if self._latest else math.nan)
+
+    def uses(self, asked: str, used: str, recall: float) -> None:
+        """Notes the engine that was asked for, the one that is used, and the recall that it has shown."""
+        self._index.clear()
+        self._index.labels(asked, used).set(1)
+        self._recall.set(recall)
+
+    def compared(self, recall: float) -> None:
+        """Notes the recall of one search."""
+        self._compared.observe(recall)
+        self._latest.append(recall)
+
+    def encodes(self, asked: str, used: str) -> None:
+        """Notes what runs the encoder from now on."""
+        self._encoder.clear()
+        self._encoder.labels(asked, used).set(1)
 
 
 class JournalMetrics:

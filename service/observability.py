@@ -19,6 +19,7 @@ from service.instruments import (
     REASONS,
     CacheMetrics,
     EncodeMetrics,
+    EngineMetrics,
     JournalMetrics,
     ModelMetrics,
     SearchMetrics,
@@ -97,6 +98,7 @@ class Metrics:
         self.search = SearchMetrics(registry)
         self.shown = ShownMetrics(registry)
         self.shadow = ShadowMetrics(registry)
+        self.engines = EngineMetrics(registry)
         self.cache = CacheMetrics(registry)
         self.models = ModelMetrics(registry)
         self.degraded = Gauge("i3rec_degraded", "1 while the service does with less.", ("reason",), registry=registry)

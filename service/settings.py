@@ -92,6 +92,18 @@ class Settings(BaseSettings):
         ge=0,
         description="Lists each version keeps in memory for users who ask again, some 5 KiB each; 0 = none.",
     )
+    index_engine: Literal["exact", "ivf", "hnsw", "gpu-fp16", "gpu-fp32", "gpu-cagra"] = Field(
+        default="exact", description="What searches the catalogue."
+    )
+    index_recall: float = Field(
+        default=0.99, gt=0, le=1, description="Recall an approximate engine must show before it is used."
+    )
+    index_check_every: int = Field(
+        default=1000,
+        ge=0,
+        description="Of so many searches of an approximate engine one is compared with an exact one; 0 = none.",
+    )
+    onnx_provider: Literal["cpu", "cuda"] = Field(default="cpu", description="What runs the encoder.")
     onnx_threads: int = Field(default=1, ge=1, description="Threads inside one encoding.")
     faiss_threads: int = Field(default=1, ge=1, description="Threads inside one search.")
 

@@ -1,14 +1,16 @@
-"""Small real model versions, a real Redis server and a real PostgreSQL server, shared by all tests that need one."""
+"""Small real model versions, real servers of Redis and PostgreSQL, and a device that is none, for all who need one."""
 
 import os
 import pwd
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -244,3 +246,67 @@ def _tool(name: str) -> str | None:
 def _run(*command: str | None, user: str | None) -> None:
     arguments = [part for part in command if part is not None]
     subprocess.run(arguments, check=True, capture_output=True, user=user, timeout=120)
+
+
+class FakeDevice:
+    """A device whose indexes lie in memory; it can be deaf to selectors, imprecise, and lost."""
+
+    def __init__(self, *, deaf: bool = False, off: float = 0.0) -> None:
+        self.lock = threading.Lock()
+        self.deaf = deaf
+        self.off = off
+        self._faiss = pytest.importorskip("faiss")
+        self.lost = False
+
+    def flat(self, d: int, *, half: bool) -> Any:
+        """All rows."""
+        fp16, ip = self._faiss.ScalarQuantizer.QT_fp16, self._faiss.METRIC_INNER_PRODUCT
+        return _OnDevice(self, self._faiss.IndexScalarQuantizer(d, fp16, ip) if half else self._faiss.IndexFlatIP(d))
+
+    def graph(self, matrix: np.ndarray) -> Any:
+        """HNSW in CAGRA's place."""
+        index = self._faiss.IndexHNSWFlat(matrix.shape[1], 16, self._faiss.METRIC_INNER_PRODUCT)
+        index.add(matrix)
+        return _OnDevice(self, index)
+
+    def walk(self, effort: int, chosen: Any) -> Any:
+        """HNSW's parameters; CAGRA takes multiples of 32."""
+        assert effort % 32 == 0
+        return self._faiss.SearchParametersHNSW(efSearch=effort, sel=chosen)
+
+
+class _OnDevice:
+    """An index that is used by one at a time."""
+
+    def __init__(self, device: FakeDevice, index: Any) -> None:
+        self._device = device
+        self._index = index
+
+    def add(self, rows: np.ndarray) -> None:
+        """Adds rows."""
+        assert self._device.lock.locked()
+        self._index.add(rows)
+
+    def search(self, queries: np.ndarray, k: int, params: Any) -> tuple[Any, Any]:
+        """Scores and rows."""
+        assert self._device.lock.locked()
+        if self._device.lost:
+            raise RuntimeError("the device is gone")
+        scores, rows = self._index.search(queries, k, params=None if self._device.deaf else params)
+        return (scores * (1 + self._device.off)).astype(np.float32), rows
+
+
+@pytest.fixture
+def fake_device() -> Callable[..., FakeDevice]:
+    """Makes devices that are none."""
+    return FakeDevice
+
+
+@pytest.fixture(scope="session")
+def device() -> Any:
+    """A device that is none; with ``TEST_DEVICE=cuda`` in the environment the machine's own."""
+    if os.environ.get("TEST_DEVICE") != "cuda":
+        return FakeDevice()
+    from service.adapters.gpu_engines import CudaDevice  # noqa: PLC0415 - others need no engine
+
+    return CudaDevice()

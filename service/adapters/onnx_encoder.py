@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.adapters.onnx_session import open_session
+from service.adapters.onnx_session import CudaSession, Session, Told, open_session
 from service.domain import Encoding, Vector
 from service.errors import EncodingFailed, ModelUnavailable
 
@@ -23,16 +23,30 @@ class OnnxEncoder:
         d: embedding size.
         model_version: written into every encoding.
         threads: threads inside one call.
+        provider: what runs it; where there is no device the CPU does.
+        told: is given what really runs it, whenever that changes.
 
     Raises:
         ModelUnavailable: the file is no encoder of this model.
     """
 
-    def __init__(self, path: Path, modalities: Mapping[str, int], *, d: int, model_version: str, threads: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        modalities: Mapping[str, int],
+        *,
+        d: int,
+        model_version: str,
+        threads: int,
+        provider: Literal["cpu", "cuda"] = "cpu",
+        told: Told = lambda _: None,
+    ) -> None:
         self._modalities = dict(modalities)
         self._d = d
         self._model_version = model_version
-        self._session = open_session(path, threads)
+        self._session: Session = CudaSession(path, threads, told) if provider == "cuda" else open_session(path, threads)
+        if provider == "cpu":
+            told(provider)
         self._outputs = self._check_signature(path)
 
     def encode(self, items: Sequence[Mapping[str, Vector]]) -> list[Encoding]:

@@ -1,5 +1,6 @@
 """What the writing side tells in metrics."""
 
+import math
 import random
 import re
 import sqlite3
@@ -377,3 +378,30 @@ async def test_without_a_model_nothing_is_covered(run_app: Any, tmp_path: Path) 
 
         assert np.isnan(value(metrics, "i3rec_list_coverage"))
         assert value(metrics, "i3rec_index_rows", segment="main", state="listed") == 0
+
+
+async def test_engines_are_told(run_app: Any, settings: Settings) -> None:
+    """What was asked for beside what is used, from the start; recalls once there are any."""
+    wanted = settings.model_copy(update={"index_engine": "gpu-fp16", "onnx_provider": "cuda"})
+    async with run_app(wanted) as running:
+        metrics = running.services.metrics
+
+        assert value(metrics, "i3rec_index_engine", asked="gpu-fp16", used="exact") == 1
+        assert value(metrics, "i3rec_encoder_provider", asked="cuda", used="cpu") == 1
+        assert (await running.client.get("/recommend/u1")).status_code == 200
+
+
+def test_live_recall_is_that_of_the_latest_thousand() -> None:
+    """Older searches do not count any more; without any there is no number."""
+    metrics = Metrics()
+    assert math.isnan(value(metrics, "i3rec_index_live_recall") or 0)
+
+    for recall in [0.0] * 500 + [1.0] * 750:
+        metrics.engines.compared(recall)
+
+    assert value(metrics, "i3rec_index_live_recall") == pytest.approx(0.75)
+    assert value(metrics, "i3rec_index_compared_recall_count") == 1250
+    metrics.engines.uses("ivf", "exact", 1.0)
+    metrics.engines.uses("ivf", "ivf", 0.992)
+    assert value(metrics, "i3rec_index_engine", asked="ivf", used="exact") is None
+    assert value(metrics, "i3rec_index_recall") == 0.992

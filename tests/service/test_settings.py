@@ -35,6 +35,9 @@ FAULTS = {
     "no port": ({"MODEL_STORE": "m", "PORT": "70000"}, "I3REC_PORT: "),
     "journal in memory": ({"MODEL_STORE": "m", "JOURNAL_URL": "sqlite://"}, "I3REC_JOURNAL_URL: expected sqlite:///"),
     "journal elsewhere": ({"MODEL_STORE": "m", "JOURNAL_URL": "mysql://x:pw@y/z"}, "I3REC_JOURNAL_URL: expected"),
+    "no engine": ({"MODEL_STORE": "m", "INDEX_ENGINE": "gpu"}, "I3REC_INDEX_ENGINE: Input should be 'exact', 'ivf'"),
+    "no recall": ({"MODEL_STORE": "m", "INDEX_RECALL": "99"}, "I3REC_INDEX_RECALL: "),
+    "no provider": ({"MODEL_STORE": "m", "ONNX_PROVIDER": "auto"}, "I3REC_ONNX_PROVIDER: "),
     "k against itself": ({"MODEL_STORE": "m", "MAX_K": "5"}, "default_k (20) must not exceed max_k (5)"),
 }
 

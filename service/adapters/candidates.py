@@ -1,0 +1,182 @@
+"""From rows that some index proposes to what an engine may answer: nothing hidden, nothing twice, never too few.
+
+An index that may miss rows answers to ``ApproximateEngine``, which looks at all rows itself where the index gives too
+few. One that looks at all rows, but rounds, answers to ``certain``, which tells what its rounding leaves open.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.adapters.exact_scan import Batch, Found, Numbers
+from service.adapters.segments import Engine
+from service.domain import Matrix
+
+LENGTHS = (32, 128)
+"""Of lists up to so long each the recall is measured; longer ones are searched exactly."""
+_MOST_HIDDEN = 4  # where one of so many rows is hidden or more, likewise: recall is measured without
+_MANY = 256  # where one of so many rows is taken, it is quicker to go through all of them
+
+Bits = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Which of n rows may be found.
+
+    Attributes:
+        n: how many rows there are.
+        bits: one a row, the lowest of a byte first; None = all may be found.
+    """
+
+    n: int
+    bits: Bits | None = None
+
+    @classmethod
+    def but(cls, n: int, hidden: Numbers) -> "Shown":
+        """All but these."""
+        return cls(n).without(hidden)
+
+    def without(self, rows: Numbers) -> "Shown":
+        """The same but for these rows."""
+        if not rows.size:
+            return self
+        bits = np.full((self.n + 7) // 8, 255, dtype=np.uint8) if self.bits is None else self.bits.copy()
+        if rows.size * _MANY > self.n:
+            left = np.ones(self.n, dtype=bool)
+            left[rows] = False
+            bits &= np.packbits(left, bitorder="little")
+        else:
+            np.bitwise_and.at(bits, rows >> 3, ~np.left_shift(1, rows & 7).astype(np.uint8))
+        return replace(self, bits=bits)
+
+    def has(self, rows: Numbers) -> NDArray[np.bool_]:
+        """Whether each is a row that may be found; what is no row at all may not."""
+        sound: NDArray[np.bool_] = (rows >= 0) & (rows < self.n)
+        if self.bits is not None:
+            inside = np.where(sound, rows, 0)
+            sound &= (self.bits[inside >> 3] >> (inside & 7).astype(np.uint8)) & 1 == 1
+        return sound
+
+
+class Proposer(Protocol):
+    """An index that proposes rows which may be among the best. Thread-safe.
+
+    Attributes:
+        efforts: how much it may be made to look at, ascending.
+    """
+
+    @property
+    def efforts(self) -> tuple[int, ...]: ...  # noqa: D102 - told above
+
+    def propose(self, queries: Matrix, k: int, effort: int, shown: Shown) -> Numbers:
+        """Rows (b, k or more) for each query; -1, or anything that is no row, where there are no more."""
+        ...
+
+
+class ApproximateEngine:
+    """Answers with what an index proposes, which may miss some of the best; hidden and excluded rows never come.
+
+    Args:
+        matrix: (n, d) float32.
+        proposer: an index of its rows.
+        exact: searches where the index does not do.
+        efforts: one of the proposer's for each of ``LENGTHS``, or only for the first ones: longer lists are exact.
+    """
+
+    def __init__(self, matrix: Matrix, proposer: Proposer, exact: Engine, efforts: Sequence[int]) -> None:
+        self._matrix = matrix
+        self._proposer = proposer
+        self._exact = exact
+        self._efforts = tuple(zip(LENGTHS, efforts, strict=False))
+        self._shown: tuple[Numbers, Shown] | None = None  # the last hidden rows, and what is left
+
+    def find(self, batch: Batch) -> Found:
+        """At least k rows for every query, but where there are fewer."""
+        effort = next((effort for length, effort in self._efforts if batch.k <= length), None)
+        if effort is None or batch.hidden.size * _MOST_HIDDEN >= len(self._matrix):
+            return self._exact.find(batch)
+        found = []
+        for numbers, shown in self._groups(batch):
+            proposed = self._proposer.propose(batch.queries[numbers], batch.k, effort, shown)
+            for number, rows in zip(numbers.tolist(), proposed, strict=True):
+                found.append(self._enough(batch, number, np.unique(rows[shown.has(rows)])))
+        return joined(found)
+
+    def _groups(self, batch: Batch) -> Iterator[tuple[Numbers, Shown]]:
+        """Queries that may find the same rows, and which these are."""
+        shown = self._left(batch.hidden)
+        excluding = np.unique(batch.excluded_by)
+        together = np.setdiff1d(np.arange(len(batch.queries)), excluding)
+        if together.size:
+            yield together, shown
+        for number in excluding:
+            yield number[None], shown.without(batch.excluded[batch.excluded_by == number])
+
+    def _left(self, hidden: Numbers) -> Shown:
+        last = self._shown
+        if last is None or last[0] is not hidden:
+            self._shown = last = (hidden, Shown.but(len(self._matrix), hidden))
+        return last[1]
+
+    def _enough(self, batch: Batch, number: int, rows: Numbers) -> Found:
+        if len(rows) < batch.k:
+            return find_alone(self._exact, batch, number)
+        return Found(np.full(len(rows), number, dtype=np.int64), rows)
+
+
+def certain(
+    batch: Batch, scores: NDArray[np.float32], rows: Numbers, shown: Shown, slack: NDArray[np.float64]
+) -> tuple[Found, Numbers]:
+    """What of the rows with the best rounded scores may be among the exact best.
+
+    Args:
+        batch: what was asked.
+        scores: (b, m) rounded.
+        rows: (b, m), those of the m best scores among the shown.
+        shown: rows that were not hidden.
+        slack: (b,) by how much a rounded score may be off.
+
+    Returns:
+        The rows of the queries for which it can be told, and the numbers of the others.
+    """
+    sound = shown.has(rows)
+    excluded = np.isin(rows * len(rows) + np.arange(len(rows))[:, None], batch.excluded * len(rows) + batch.excluded_by)
+    kept = np.where(sound & ~excluded, scores, -np.inf)
+    if kept.shape[1] < batch.k:
+        return joined([]), np.arange(len(rows))
+    least = -np.partition(-kept, batch.k - 1, axis=1)[:, batch.k - 1] - 2 * slack
+    # What was not given scores no more than the last that was.
+    settled = sound.all(axis=1) & np.isfinite(least) & (scores.min(axis=1) < least)
+    numbers, places = np.nonzero((kept >= least[:, None]) & settled[:, None])
+    return Found(numbers, rows[numbers, places]), np.flatnonzero(~settled)
+
+
+def alone(batch: Batch, number: int) -> Batch:
+    """One query of a batch, as a batch of its own."""
+    mine = batch.excluded_by == number
+    return replace(
+        batch,
+        queries=batch.queries[number : number + 1],
+        norms=batch.norms[number : number + 1],
+        excluded=batch.excluded[mine],
+        excluded_by=np.zeros(int(mine.sum()), dtype=np.int64),
+    )
+
+
+def find_alone(engine: Engine, batch: Batch, number: int) -> Found:
+    """What an engine finds for one query of a batch."""
+    rows = engine.find(alone(batch, number)).rows
+    return Found(np.full(len(rows), number, dtype=np.int64), rows)
+
+
+def joined(found: list[Found]) -> Found:
+    """Several finds as one."""
+    none = np.empty(0, dtype=np.int64)
+    return Found(
+        np.concatenate([none, *(each.queries for each in found)]),
+        np.concatenate([none, *(each.rows for each in found)]),
+    )
