@@ -10,7 +10,7 @@ from service.adapters.exact_scan import Batch, Found, hide, scan
 from service.adapters.onnx_graph import PRODUCTS, QUERIES, ROWS, integer_product
 from service.adapters.onnx_session import open_made
 from service.adapters.ranking import norms_of
-from service.adapters.selection import Selection, padded
+from service.adapters.selection import Selection, lowest, padded
 from service.domain import Matrix
 
 _BLOCK = 1 << 16  # rows of one product
@@ -19,6 +19,7 @@ _QUERY_STEPS = 63  # and the query in -63…63, which is 1…127 above its zero 
 _ZERO_POINT = 64
 _MOST_NUMBERS = 1 << 17  # of a vector, whose product with another 32 bits hold
 _UNSETTLED = 16  # where one row of so many, and so many for each wanted, may be among the best, all are looked at
+_SMALLEST = 1e-200  # unit; far below what products of float32 with scales can be, but for 0
 _ROUNDING = 1e-10  # relative; what sums in double precision add to the bound, generously
 
 
@@ -72,7 +73,7 @@ class IntegerEngine:
         for number, block in enumerate(self._blocks):
             (products,) = block.run([PRODUCTS], {QUERIES: queries.steps})
             start = number * _BLOCK
-            products[:, len(self._matrix) - start :] = np.iinfo(np.int32).min  # what fills the last group
+            products[:, len(self._matrix) - start :] = lowest(products.dtype)  # what fills the last group
             hide(products, start, batch)
             selection.take(products, start)
         found = Found(*selection.found())
@@ -93,8 +94,7 @@ class IntegerEngine:
 
     def _rounded(self, batch: Batch) -> _Queries:
         scaled = batch.queries * self._scales
-        unit = np.maximum(scaled.max(axis=1), -scaled.min(axis=1)) / _QUERY_STEPS
-        unit[unit == 0] = 1.0
+        unit = np.maximum(np.abs(scaled).max(axis=1) / _QUERY_STEPS, _SMALLEST)
         steps = np.rint(scaled / unit[:, None])
         off = norms_of(scaled - steps * unit[:, None]) * self._longest
         off += norms_of(scaled) * (self._most_off + _ROUNDING * (self._longest + self._most_off))
