@@ -14,6 +14,7 @@ from service.adapters.selection import Selection, lowest, padded
 from service.domain import Matrix
 
 _BLOCK = 1 << 16  # rows of one product
+_CHUNK = 1 << 12  # rows in double precision at once
 _ROW_STEPS = 127  # what is rounded to int8 lies in -127…127
 _QUERY_STEPS = 63  # and the query in -63…63, which is 1…127 above its zero point
 _ZERO_POINT = 64
@@ -83,12 +84,13 @@ class IntegerEngine:
     def _block(self, start: int) -> Any:
         """What multiplies the rows from ``start`` on; makes the bounds hold for them as well."""
         rows = self._matrix[start : start + _BLOCK]
-        exact = rows / self._scales
-        rounded = np.rint(exact)
-        self._longest = max(self._longest, float(norms_of(rounded).max()))
-        self._most_off = max(self._most_off, float(norms_of(exact - rounded).max()))
         columns = np.zeros((rows.shape[1], padded(len(rows))), dtype=np.int8)
-        columns[:, : len(rows)] = rounded.T
+        for first in range(0, len(rows), _CHUNK):
+            exact = rows[first : first + _CHUNK] / self._scales
+            rounded = np.rint(exact)
+            self._longest = max(self._longest, float(norms_of(rounded).max()))
+            self._most_off = max(self._most_off, float(norms_of(exact - rounded).max()))
+            columns[:, first : first + len(rounded)] = rounded.T
         model = integer_product(columns.shape[1], columns.shape[0], _ZERO_POINT)
         return open_made(model, {ROWS: columns}, self._threads)
 
