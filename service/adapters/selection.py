@@ -103,7 +103,7 @@ class Selection:
         if best.shape[1] >= self._k:
             best = np.partition(best, -self._k, axis=1)[:, -self._k :]
             self._bound = np.maximum(self._bound, self._lowered(best[:, :1]))
-        self._best = best
+        self._best = best if best is not maxima else maxima.copy()  # the caller may use the same memory again
 
     def _lowered(self, kth: Scores) -> Scores:
         """At most the score less the slack, whatever is rounded."""
