@@ -54,7 +54,7 @@ class Kind:
 
 
 class Ours:
-    """A SegmentedIndex; the rows of the excluded are given as ids, or as rows as the service does for histories."""
+    """A SegmentedIndex; what is excluded or allowed is given as ids, or as rows, as the service gives histories."""
 
     def __init__(self, index: SegmentedIndex, *, by_row: bool = False) -> None:
         self._index = index
@@ -65,7 +65,9 @@ class Ours:
         names = [()] * len(question.vectors) if self._by_row or not question.excluded else question.excluded_names
         rows = question.excluded if self._by_row and question.excluded else [None] * len(question.vectors)
         asked = zip(question.vectors, names, rows, strict=True)
-        return self._index.search_many([Query(v, question.k, n, question.allowed_names, r) for v, n, r in asked])
+        allow = None if self._by_row else question.allowed_names
+        allow_rows = question.allowed if self._by_row else None
+        return self._index.search_many([Query(v, question.k, n, allow, r, allow_rows=allow_rows) for v, n, r in asked])
 
     def rows(self, found: Any) -> Sequence[Numbers]:
         """Names end in the number of their row."""
@@ -146,8 +148,8 @@ def _plain(question: Question) -> bool:
     return question.excluded is None and question.allowed is None
 
 
-def _excluding(question: Question) -> bool:
-    return question.excluded is not None
+def _restricted(question: Question) -> bool:
+    return not _plain(question)
 
 
 def _single(question: Question) -> bool:
@@ -163,7 +165,7 @@ def kinds() -> Mapping[str, Kind]:
         "ours, int8, by row": Kind(
             lambda m, names, t: Ours(SegmentedIndex(names, m, make_engine=int8(t)), by_row=True),
             "ids",
-            _excluding,
+            _restricted,
             keeps=True,
         ),
         "ours, int8, churned": Kind(lambda m, names, t: Ours(churned(m, names, int8(t))), "ids"),

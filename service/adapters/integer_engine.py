@@ -10,15 +10,17 @@ from service.adapters.exact_scan import Batch, Found, hide, scan
 from service.adapters.onnx_graph import PRODUCTS, QUERIES, ROWS, integer_product
 from service.adapters.onnx_session import open_made
 from service.adapters.ranking import norms_of
-from service.adapters.selection import Selection, padded
+from service.adapters.selection import Selection, lowest, padded
 from service.domain import Matrix
 
 _BLOCK = 1 << 16  # rows of one product
+_CHUNK = 1 << 12  # rows in double precision at once
 _ROW_STEPS = 127  # what is rounded to int8 lies in -127…127
 _QUERY_STEPS = 63  # and the query in -63…63, which is 1…127 above its zero point
 _ZERO_POINT = 64
 _MOST_NUMBERS = 1 << 17  # of a vector, whose product with another 32 bits hold
 _UNSETTLED = 16  # where one row of so many, and so many for each wanted, may be among the best, all are looked at
+_SMALLEST = 1e-200  # unit; far below what products of float32 with scales can be, but for 0
 _ROUNDING = 1e-10  # relative; what sums in double precision add to the bound, generously
 
 
@@ -72,7 +74,7 @@ class IntegerEngine:
         for number, block in enumerate(self._blocks):
             (products,) = block.run([PRODUCTS], {QUERIES: queries.steps})
             start = number * _BLOCK
-            products[:, len(self._matrix) - start :] = np.iinfo(np.int32).min  # what fills the last group
+            products[:, len(self._matrix) - start :] = lowest(products.dtype)  # what fills the last group
             hide(products, start, batch)
             selection.take(products, start)
         found = Found(*selection.found())
@@ -82,19 +84,19 @@ class IntegerEngine:
     def _block(self, start: int) -> Any:
         """What multiplies the rows from ``start`` on; makes the bounds hold for them as well."""
         rows = self._matrix[start : start + _BLOCK]
-        exact = rows / self._scales
-        rounded = np.rint(exact)
-        self._longest = max(self._longest, float(norms_of(rounded).max()))
-        self._most_off = max(self._most_off, float(norms_of(exact - rounded).max()))
         columns = np.zeros((rows.shape[1], padded(len(rows))), dtype=np.int8)
-        columns[:, : len(rows)] = rounded.T
+        for first in range(0, len(rows), _CHUNK):
+            exact = rows[first : first + _CHUNK] / self._scales
+            rounded = np.rint(exact)
+            self._longest = max(self._longest, float(norms_of(rounded).max()))
+            self._most_off = max(self._most_off, float(norms_of(exact - rounded).max()))
+            columns[:, first : first + len(rounded)] = rounded.T
         model = integer_product(columns.shape[1], columns.shape[0], _ZERO_POINT)
         return open_made(model, {ROWS: columns}, self._threads)
 
     def _rounded(self, batch: Batch) -> _Queries:
         scaled = batch.queries * self._scales
-        unit = np.maximum(scaled.max(axis=1), -scaled.min(axis=1)) / _QUERY_STEPS
-        unit[unit == 0] = 1.0
+        unit = np.maximum(np.abs(scaled).max(axis=1) / _QUERY_STEPS, _SMALLEST)
         steps = np.rint(scaled / unit[:, None])
         off = norms_of(scaled - steps * unit[:, None]) * self._longest
         off += norms_of(scaled) * (self._most_off + _ROUNDING * (self._longest + self._most_off))

@@ -59,7 +59,7 @@ def in_order(numbers: Numbers, scores: NDArray[np.float64], k: int, b: int) -> N
     """
     if b == 1:
         least = np.partition(scores, -k)[-k] if len(scores) > k else -np.inf
-        kept = np.flatnonzero(scores >= least)
+        kept = (scores >= least).nonzero()[0]
         best: Numbers = kept[np.argsort(-scores[kept])]
         return best
     starts = np.searchsorted(numbers, np.arange(b))

@@ -114,7 +114,7 @@ def _lists(asks: Sequence[Ask], parts: Sequence[_Part], names: NamesOf) -> list[
     order = in_order(all_queries, all_scores, max(ask.k for ask in asks), len(asks))
     queries, slots, scores = all_queries[order], all_slots[order], all_scores[order] + 0.0  # no -0.0
     ids = names(slots.tolist())
-    _sort_ties(ids, np.flatnonzero((scores[1:] == scores[:-1]) & (queries[1:] == queries[:-1])))
+    _sort_ties(ids, ((scores[1:] == scores[:-1]) & (queries[1:] == queries[:-1])).nonzero()[0].tolist())
     hits = list(map(_hit, zip(ids, scores.tolist(), strict=True)))
     ends = np.searchsorted(queries, np.arange(len(asks) + 1)).tolist()
     return [hits[first : min(last, first + ask.k)] for ask, first, last in zip(asks, ends, ends[1:], strict=False)]
@@ -133,12 +133,13 @@ def _joined(parts: Sequence[_Part], b: int) -> tuple[Numbers, Numbers, NDArray[n
     return queries[order], slots[order], scores[order]
 
 
-def _sort_ties(ids: list[str], equal: Numbers) -> None:
+def _sort_ties(ids: list[str], equal: Sequence[int]) -> None:
     """Orders ids where neighbours have equal scores, given the first place of each such pair."""
-    if not equal.size:
-        return
-    gaps = np.flatnonzero(np.diff(equal) > 1)
-    firsts = equal[np.concatenate([[0], gaps + 1])]
-    lasts = equal[np.concatenate([gaps, [-1]])]
-    for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True):
-        ids[first : last + 2] = sorted(ids[first : last + 2])
+    start = 0
+    while start < len(equal):
+        end = start + 1
+        while end < len(equal) and equal[end] == equal[end - 1] + 1:
+            end += 1
+        run = slice(equal[start], equal[end - 1] + 2)
+        ids[run] = sorted(ids[run])
+        start = end

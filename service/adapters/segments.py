@@ -101,7 +101,7 @@ class Main:
     def rows_of(self, slots: Numbers) -> tuple[Numbers, Numbers]:
         """The rows of those slots that have one here, and the places of these among the slots."""
         if self._rows is None:
-            places = np.flatnonzero(slots < len(self.matrix))
+            places = (slots < len(self.matrix)).nonzero()[0]
             return slots[places], places
         rows = self._rows[np.minimum(slots, len(self._rows) - 1)] if self._rows.size else np.full(len(slots), -1)
         places = np.flatnonzero((slots < len(self._rows)) & (rows >= 0))

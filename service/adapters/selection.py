@@ -17,6 +17,13 @@ Scores = NDArray[Any]  # float32, float64 or int32
 GROUP = 16  # rows whose largest score stands for all of them
 _MOST_WAITING = 1 << 17  # pairs after which those that no longer reach the bound are let go
 
+# The least bounds, which all scores reach but the lowest: half of the largest numbers, so that there is one below.
+_LEAST = {
+    np.dtype(np.int32): int(np.iinfo(np.int32).min) + 1,
+    np.dtype(np.float32): float(np.finfo(np.float32).min) / 2,
+    np.dtype(np.float64): float(np.finfo(np.float64).min) / 2,
+}
+
 
 def padded(n: int) -> int:
     """The number of rows of scores that hold n and are made of whole groups."""
@@ -25,7 +32,7 @@ def padded(n: int) -> int:
 
 def lowest(dtype: np.dtype[Any]) -> float:
     """The score of what is not to be found."""
-    return int(np.iinfo(dtype).min) if dtype.kind == "i" else -np.inf
+    return _LEAST[dtype] - 1 if dtype.kind == "i" else -np.inf
 
 
 class Selection:
@@ -41,7 +48,7 @@ class Selection:
         self._k = k
         self._slack = slack
         self._dtype = np.dtype(dtype)
-        self._least = np.iinfo(dtype).min + 1 if self._dtype.kind == "i" else np.finfo(dtype).min / 2
+        self._least = _LEAST[self._dtype]
         self._bound: Scores = np.full((len(slack), 1), self._least, dtype=dtype)
         self._best: Scores | None = None  # (b, up to k) scores that different rows reach
         self._found: list[tuple[Numbers, Numbers, Scores]] = []
@@ -96,7 +103,7 @@ class Selection:
         if best.shape[1] >= self._k:
             best = np.partition(best, -self._k, axis=1)[:, -self._k :]
             self._bound = np.maximum(self._bound, self._lowered(best[:, :1]))
-        self._best = best
+        self._best = best if best is not maxima else maxima.copy()  # the caller may use the same memory again
 
     def _lowered(self, kth: Scores) -> Scores:
         """At most the score less the slack, whatever is rounded."""

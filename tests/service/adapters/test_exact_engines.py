@@ -173,6 +173,17 @@ def test_selection_without_rows_finds_none() -> None:
     assert (queries.size, rows.size) == (0, 0)
 
 
+def test_selection_keeps_nothing_of_the_callers() -> None:
+    """A caller may write the next block over the last one, also where that has fewer rows than are wanted."""
+    scores = np.arange(16, dtype=np.float32)[None]
+    selection = Selection(20, np.zeros(1), np.float32)
+    selection.take(scores, 0)
+    scores[:] = np.arange(100, 116)
+    selection.take(scores, 16)
+
+    assert sorted(selection.found()[1].tolist()) == list(range(12, 32))
+
+
 def test_selection_lets_go_of_what_no_longer_reaches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where each block is better than the last, what is kept does not grow with them."""
     monkeypatch.setattr("service.adapters.selection._MOST_WAITING", 64)
