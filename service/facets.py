@@ -9,6 +9,7 @@ from itertools import islice
 
 import numpy as np
 
+from service.chosen import Chosen
 from service.domain import Item
 from service.postings import ItemRows, Key, Postings
 from service.trained import TrainedFacets
@@ -129,7 +130,7 @@ class Facets:
             if after and name in after.attributes:
                 written.setdefault(key_of(after.attributes[name]), set()).add(after.item_id)
 
-    def matching(self, categories: Collection[str], attributes: Collection[AttributeIs]) -> frozenset[str] | None:
+    def matching(self, categories: Collection[str], attributes: Collection[AttributeIs]) -> Chosen | None:
         """Items of one of the categories that fulfil all conditions, shown or not; None where nothing is asked."""
         parts = [self._with_attribute(condition) for condition in attributes]
         if categories:
@@ -137,9 +138,9 @@ class Facets:
             parts.append(_part(self._categories, trained, categories))
         if not parts:
             return None
-        ids = parts[0].ids.intersection(*(part.ids for part in parts[1:]))
+        ids = frozenset(parts[0].ids.intersection(*(part.ids for part in parts[1:])))
         rows = reduce(partial(np.intersect1d, assume_unique=True), (part.rows for part in parts))
-        return frozenset(ids.union(self._trained.standing(rows)) if self._trained else ids)
+        return self._trained.chosen(ids, rows) if self._trained else Chosen(ids)
 
     def _with_attribute(self, condition: AttributeIs) -> _Part:
         written, trained = self._attributes.get(condition.name) or self._look_up(condition.name)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from service.chosen import Chosen
 from service.domain import Query, Vector
 from service.facets import AttributeIs
 from service.servable import Servable
@@ -23,13 +24,13 @@ class Filter:
     Attributes:
         ids: ids kept from this request alone: seen by the user, or excluded by the caller ...
         rows: ... and rows of the bundle's items, likewise; None = no more.
-        only: where given, the ids to choose from, such as those of a category.
+        only: where given, the items to choose from, such as those of a category.
     """
 
     servable: Servable
     ids: frozenset[str]
     now: datetime
-    only: frozenset[str] | None = None
+    only: Chosen | None = None
     rows: Rows | None = None
 
     @cached_property
@@ -54,7 +55,9 @@ class Filter:
         What it finds may have been taken away by a writer that is between its two steps (state, then index); all else
         ``allows`` would say of it holds.
         """
-        return Query(vector, k, self.ids, self.only, self.rows, key)
+        if self.only is None:
+            return Query(vector, k, self.ids, None, self.rows, key)
+        return Query(vector, k, self.ids, self.only.ids, self.rows, key, self.only.rows)
 
 
 def make_filter(

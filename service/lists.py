@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice, takewhile
 
+from service.chosen import Chosen
 from service.diversity import capped, diversified, fits
 from service.domain import Hit, Vector
 from service.exploration import Exploration, reserve
@@ -119,7 +120,7 @@ def _with_new(
 ) -> list[Hit]:
     """The page with so many new items on it, as far as filters and caps leave so many; never shorter for that."""
     to_try, _ = allowed.servable.newcomers.split(until)
-    among = frozenset(to_try) if allowed.only is None else allowed.only.intersection(to_try)
+    among = Chosen(frozenset(new for new in to_try if allowed.only is None or new in allowed.only))
     wanted = len(wish.shown) + _POOL * places
     tried, _ = _fitting(allowed, _personal(replace(allowed, only=among), taste, wanted), wish)
     for most in range(places, 0, -1):

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_store import Bundle
+from service.chosen import Chosen
 from service.domain import EncodingReport, Item, Vector
 from service.postings import ItemRows, Key, Postings, post
 
@@ -66,9 +67,9 @@ class TrainedFacets:
         """Notes that an item was written, and that the bundle's words count no more."""
         self._stands[row] = False
 
-    def standing(self, rows: ItemRows) -> list[str]:
-        """The ids of those of the rows that count."""
-        return self._bundle.items.ids(rows[self._stands[rows]].tolist())
+    def chosen(self, ids: frozenset[str], rows: ItemRows) -> Chosen:
+        """These items, and of the rows those that count."""
+        return Chosen(ids, rows[self._stands[rows]], self._bundle.items)
 
 
 def rows_by_id(bundle: Bundle) -> Rows:
