@@ -1,10 +1,7 @@
 """Threads whose work nobody waits for, but the end of the process."""
 
-import os
 import threading
 from collections.abc import Callable
-
-_LEAST = 19
 
 
 class Ended(Exception):
@@ -12,10 +9,11 @@ class Ended(Exception):
 
 
 class Workers:
-    """Starts threads that run where the processor has nothing better to do, and waits for them at the end.
+    """Starts threads, and waits for them at the end.
 
-    A library that computes while the process takes itself apart may end it by a fault: so work looks now and then
-    whether it is to end, and whoever owns the workers closes them.
+    They have the priority of all others: with a lower one they would keep all others waiting whenever they hold
+    Python's lock. A library that computes while the process takes itself apart may end it by a fault: so work looks
+    now and then whether it is to end, and whoever owns the workers closes them.
     """
 
     def __init__(self) -> None:
@@ -25,18 +23,18 @@ class Workers:
 
     def start(self, work: Callable[[], object], name: str) -> threading.Thread | None:
         """Starts work on a thread of its own; None once closed."""
-
-        def run() -> None:
-            _yield_to_others()
-            work()
-
         with self._lock:
             if self._ended.is_set():
                 return None
-            thread = threading.Thread(target=run, name=name, daemon=True)
+            thread = threading.Thread(target=work, name=name, daemon=True)
             self._threads = [each for each in self._threads if each.is_alive()] + [thread]
             thread.start()
         return thread
+
+    @property
+    def ended(self) -> bool:
+        """Whether all work is to end."""
+        return self._ended.is_set()
 
     def check(self) -> None:
         """To be called by work between its steps.
@@ -47,15 +45,13 @@ class Workers:
         if self._ended.is_set():
             raise Ended
 
+    def rest(self, seconds: float) -> None:
+        """Waits so long, or until the end."""
+        self._ended.wait(seconds)
+
     def close(self) -> None:
         """Has all work end at its next step, and waits for that."""
         with self._lock:
             self._ended.set()
         for thread in self._threads:
             thread.join()
-
-
-def _yield_to_others() -> None:
-    """Gives this thread, and those it starts, the lowest priority; on Linux alone, elsewhere it is the process's."""
-    if hasattr(os, "sched_getaffinity"):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LEAST)

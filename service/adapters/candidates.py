@@ -4,7 +4,7 @@ An index that may miss rows answers to ``ApproximateEngine``, which looks at all
 few. One that looks at all rows, but rounds, answers to ``certain``, which tells what its rounding leaves open.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -15,8 +15,8 @@ from service.adapters.exact_scan import Batch, Found, Numbers
 from service.adapters.segments import Engine
 from service.domain import Matrix
 
-LENGTHS = (32, 128)
-"""Of lists up to so long each the recall is measured; longer ones are searched exactly."""
+LENGTHS = (32, 128, 512)
+"""Of lists up to so long each, what is excluded counted in, recall is measured; longer ones are searched exactly."""
 _MOST_HIDDEN = 4  # where one of so many rows is hidden or more, likewise: recall is measured without
 _MANY = 256  # where one of so many rows is taken, it is quicker to go through all of them
 
@@ -38,20 +38,15 @@ class Shown:
     @classmethod
     def but(cls, n: int, hidden: Numbers) -> "Shown":
         """All but these."""
-        return cls(n).without(hidden)
-
-    def without(self, rows: Numbers) -> "Shown":
-        """The same but for these rows."""
-        if not rows.size:
-            return self
-        bits = np.full((self.n + 7) // 8, 255, dtype=np.uint8) if self.bits is None else self.bits.copy()
-        if rows.size * _MANY > self.n:
-            left = np.ones(self.n, dtype=bool)
-            left[rows] = False
-            bits &= np.packbits(left, bitorder="little")
-        else:
-            np.bitwise_and.at(bits, rows >> 3, ~np.left_shift(1, rows & 7).astype(np.uint8))
-        return replace(self, bits=bits)
+        if not hidden.size:
+            return cls(n)
+        if hidden.size * _MANY > n:
+            left = np.ones(n, dtype=bool)
+            left[hidden] = False
+            return cls(n, np.packbits(left, bitorder="little"))
+        bits = np.full((n + 7) // 8, 255, dtype=np.uint8)
+        np.bitwise_and.at(bits, hidden >> 3, ~np.left_shift(1, hidden & 7).astype(np.uint8))
+        return cls(n, bits)
 
     def has(self, rows: Numbers) -> NDArray[np.bool_]:
         """Whether each is a row that may be found; what is no row at all may not."""
@@ -88,7 +83,7 @@ class ApproximateEngine:
     """
 
     def __init__(self, matrix: Matrix, proposer: Proposer, exact: Engine, efforts: Sequence[int]) -> None:
-        self._matrix = matrix
+        self._n = len(matrix)
         self._proposer = proposer
         self._exact = exact
         self._efforts = tuple(zip(LENGTHS, efforts, strict=False))
@@ -96,36 +91,42 @@ class ApproximateEngine:
 
     def find(self, batch: Batch) -> Found:
         """At least k rows for every query, but where there are fewer."""
-        effort = next((effort for length, effort in self._efforts if batch.k <= length), None)
-        if effort is None or batch.hidden.size * _MOST_HIDDEN >= len(self._matrix):
+        if batch.hidden.size * _MOST_HIDDEN >= self._n:
             return self._exact.find(batch)
-        found = []
-        for numbers, shown in self._groups(batch):
-            proposed = self._proposer.propose(batch.queries[numbers], batch.k, effort, shown)
-            for number, rows in zip(numbers.tolist(), proposed, strict=True):
-                found.append(self._enough(batch, number, np.unique(rows[shown.has(rows)])))
+        b = len(batch.queries)
+        pairs = self._propose(batch)
+        enough = np.bincount(pairs % b, minlength=b) >= batch.k
+        pairs = pairs[enough[pairs % b]]
+        found = [Found(pairs % b, pairs // b)]
+        if not enough.all():
+            found.append(find_part(self._exact, batch, np.flatnonzero(~enough)))
         return joined(found)
 
-    def _groups(self, batch: Batch) -> Iterator[tuple[Numbers, Shown]]:
-        """Queries that may find the same rows, and which these are."""
-        shown = self._left(batch.hidden)
-        excluding = np.unique(batch.excluded_by)
-        together = np.setdiff1d(np.arange(len(batch.queries)), excluding)
-        if together.size:
-            yield together, shown
-        for number in excluding:
-            yield number[None], shown.without(batch.excluded[batch.excluded_by == number])
+    def _propose(self, batch: Batch) -> Numbers:
+        """Different pairs of a row and a query (its number in the batch), as ``row · b + query``.
+
+        What a query excludes are the best for it, as a rule: so it must find so many more, and takes the effort for it.
+        """
+        b = len(batch.queries)
+        lengths = batch.k + np.bincount(batch.excluded_by, minlength=b)
+        shown, shorter, pairs = self._left(batch.hidden), 0, []
+        for length, effort in self._efforts:
+            queries = np.flatnonzero((shorter < lengths) & (lengths <= length))
+            shorter = length
+            if queries.size:
+                most = int(lengths[queries].max())
+                rows = self._proposer.propose(batch.queries[queries], most, effort, shown)
+                pairs.append((rows * b + queries[:, None])[shown.has(rows)])
+        if not pairs:
+            return np.empty(0, dtype=np.int64)
+        different: Numbers = np.setdiff1d(np.concatenate(pairs), batch.excluded * b + batch.excluded_by)
+        return different
 
     def _left(self, hidden: Numbers) -> Shown:
         last = self._shown
         if last is None or last[0] is not hidden:
-            self._shown = last = (hidden, Shown.but(len(self._matrix), hidden))
+            self._shown = last = (hidden, Shown.but(self._n, hidden))
         return last[1]
-
-    def _enough(self, batch: Batch, number: int, rows: Numbers) -> Found:
-        if len(rows) < batch.k:
-            return find_alone(self._exact, batch, number)
-        return Found(np.full(len(rows), number, dtype=np.int64), rows)
 
 
 def certain(
@@ -155,22 +156,22 @@ def certain(
     return Found(numbers, rows[numbers, places]), np.flatnonzero(~settled)
 
 
-def alone(batch: Batch, number: int) -> Batch:
-    """One query of a batch, as a batch of its own."""
-    mine = batch.excluded_by == number
+def part(batch: Batch, numbers: Numbers) -> Batch:
+    """Some queries of a batch, by ascending number, as a batch of their own."""
+    mine = np.isin(batch.excluded_by, numbers)
     return replace(
         batch,
-        queries=batch.queries[number : number + 1],
-        norms=batch.norms[number : number + 1],
+        queries=batch.queries[numbers],
+        norms=batch.norms[numbers],
         excluded=batch.excluded[mine],
-        excluded_by=np.zeros(int(mine.sum()), dtype=np.int64),
+        excluded_by=np.searchsorted(numbers, batch.excluded_by[mine]),
     )
 
 
-def find_alone(engine: Engine, batch: Batch, number: int) -> Found:
-    """What an engine finds for one query of a batch."""
-    rows = engine.find(alone(batch, number)).rows
-    return Found(np.full(len(rows), number, dtype=np.int64), rows)
+def find_part(engine: Engine, batch: Batch, numbers: Numbers) -> Found:
+    """What an engine finds for some queries of a batch."""
+    found = engine.find(part(batch, numbers))
+    return Found(numbers[found.queries], found.rows)
 
 
 def joined(found: list[Found]) -> Found:

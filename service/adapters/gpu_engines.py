@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.adapters.approximate_engines import selector
-from service.adapters.candidates import Shown, certain, find_alone, joined
+from service.adapters.candidates import Shown, certain, find_part, joined
 from service.adapters.exact_scan import Batch, Found, Numbers
 from service.adapters.segments import Engine
 from service.domain import Matrix
@@ -125,7 +125,7 @@ class DeviceFlat:
             return self._exact.find(batch)
         scores, rows = self.fetch(batch.queries, fetched, shown)
         found, open_still = certain(batch, scores, rows, shown, self.slack(batch))
-        return joined([found, *(find_alone(self._exact, batch, number) for number in open_still.tolist())])
+        return joined([found, find_part(self._exact, batch, open_still)]) if open_still.size else found
 
     def fetch(self, queries: Matrix, k: int, shown: Shown) -> tuple[NDArray[np.float32], Numbers]:
         """The rounded scores and the rows (b, k) that the device finds."""

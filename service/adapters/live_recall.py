@@ -1,16 +1,17 @@
-"""What approximate engines miss while they serve: a small share of searches is done again, exactly, by and by."""
+"""What approximate engines miss while they serve: a small share of searches is done again, exactly, at leisure."""
 
 import logging
 import random
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from service.adapters.background import Ended, Workers
-from service.adapters.candidates import alone
+from service.adapters.background import Workers
+from service.adapters.candidates import part
 from service.adapters.exact_scan import Batch, Found, Numbers, scan
 from service.adapters.ranking import exact_scores
 from service.adapters.segments import Engine
@@ -19,6 +20,7 @@ from service.domain import Matrix
 logger = logging.getLogger(__name__)
 
 _MOST_WAITING = 8
+_REST = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +33,10 @@ class _Sample:
 
 
 class LiveRecall:
-    """Compares one of ``every`` searches with an exact one, on a thread of its own that yields to others.
+    """Compares one of ``every`` searches with an exact one, on a thread of its own.
 
-    No search waits for that: what finds the queue full is not compared. The thread ends when the queue is empty.
+    After each it rests ten times as long as that took. No search waits for that: what finds the queue full is not
+    compared. The thread ends when the queue is empty.
 
     Args:
         every: 0 = none is compared.
@@ -68,7 +71,7 @@ class LiveRecall:
         if drawn >= 1 or len(self._waiting) >= _MOST_WAITING:
             return
         number = int(drawn * b)
-        sample = _Sample(matrix, alone(batch, number), found.rows[found.queries == number])
+        sample = _Sample(matrix, part(batch, np.array([number])), found.rows[found.queries == number])
         with self._lock:
             self._waiting.append(sample)
             if self._comparing is None:
@@ -80,19 +83,21 @@ class LiveRecall:
             comparing.join()
 
     def _compare(self) -> None:
-        while True:
-            with self._lock:
-                if not self._waiting:
-                    self._comparing = None
-                    return
-                sample = self._waiting.popleft()
+        while sample := self._next():
+            started = time.perf_counter()
             try:
-                self._workers.check()
                 self._told(_recall(sample))
-            except Ended:
-                return
             except Exception:  # whatever it is: nobody waits for it, and the next one may go well
                 logger.exception("index_recall_failed")
+            self._workers.rest(_REST * (time.perf_counter() - started))
+
+    def _next(self) -> _Sample | None:
+        """The next one; None where there is no other, and the thread ends."""
+        with self._lock:
+            if self._waiting and not self._workers.ended:
+                return self._waiting.popleft()
+            self._comparing = None
+            return None
 
 
 class _Watched:

@@ -40,14 +40,14 @@ class Proof:
 class ProvenEngine:
     """Searches exactly, until the index that is made meanwhile has shown that it may be used.
 
-    The first ``probes`` different queries are kept; with these, and on a thread of its own that yields to others, the
-    index is measured. Where it does not reach the recall, or is no quicker, the exact engine stays.
+    The first ``probes`` different queries are kept; with these, and on a thread of its own, the index is measured.
+    Lists of a length for which it does not reach the recall, or is no quicker, stay with the exact engine.
 
     Args:
         matrix: (n, d) float32.
         exact: searches it exactly.
         make: makes the index of its rows; may take minutes.
-        wanted: recall, of the best 32 and of the best 128.
+        wanted: recall, of lists of each of ``LENGTHS``.
         serve: is given the engine that has shown its recall, and the proof; what it gives back serves from then on.
         workers: run the thread.
         probes: how many queries to measure with.
@@ -106,24 +106,31 @@ class ProvenEngine:
             proposer = self._make(self._matrix)
             seconds = self._clock() - started
             proof = prove(proposer, self._matrix, probes, self._wanted, self._workers.check)
-            engine = ApproximateEngine(self._matrix, proposer, self._exact, proof.efforts)
-            used = bool(proof.efforts) and self._is_quicker(engine, probes)
+            efforts = self._paying(proposer, proof.efforts, probes)
         except Ended:
             return
         except Exception:  # whatever it is: the exact engine searches on
             logger.exception("index_engine_refused")
             return
-        facts = {"efforts": proof.efforts, "recall": proof.recall, "wanted": self._wanted, "seconds": round(seconds, 3)}
-        logger.info("index_engine_proven" if used else "index_engine_refused", extra=facts)
-        if used:
-            self._engine = self._serve(engine, proof)
+        proof = Proof(efforts, proof.recall)
+        facts = {"efforts": efforts, "recall": proof.recall, "wanted": self._wanted, "seconds": round(seconds, 3)}
+        logger.info("index_engine_proven" if efforts else "index_engine_refused", extra=facts)
+        if efforts:
+            self._engine = self._serve(ApproximateEngine(self._matrix, proposer, self._exact, efforts), proof)
 
-    def _is_quicker(self, engine: Engine, probes: Matrix) -> bool:
+    def _paying(self, proposer: Proposer, efforts: tuple[int, ...], probes: Matrix) -> tuple[int, ...]:
+        """The first efforts, as far as they take less time than the exact engine."""
+        engine = ApproximateEngine(self._matrix, proposer, self._exact, efforts)
+        lengths = LENGTHS[: len(efforts)]
+        slow = (number for number, k in enumerate(lengths) if not self._is_quicker(engine, k, probes))
+        return efforts[: next(slow, len(efforts))]
+
+    def _is_quicker(self, engine: Engine, k: int, probes: Matrix) -> bool:
         """Whether a single search takes less than an exact one, by the median; they take turns."""
         taken: tuple[list[float], list[float]] = ([], [])
         longest = longest_row(self._matrix)
         for query in probes[:_TIMED, None]:
-            batch = Batch(query, LENGTHS[0], norms_of(query), longest, NONE, NONE, NONE)
+            batch = Batch(query, k, norms_of(query), longest, NONE, NONE, NONE)
             for each, times in zip((self._exact, engine), taken, strict=True):
                 started = self._clock()
                 each.find(batch)

@@ -97,9 +97,9 @@ def test_effort_is_raised_until_the_recall_is_reached() -> None:
 
     proof = prove(proposer, matrix, probes, 0.99)
 
-    assert (proof.efforts, proof.recall) == ((8, 8), 1.0)
-    assert proposer.asked == [(LENGTHS[0], effort) for effort in (1, 2, 4, 8)] + [(LENGTHS[1], 8)]
-    assert prove(Half(matrix), matrix, probes, 0.1).efforts == (1, 1)
+    assert (proof.efforts, proof.recall) == ((8, 8, 8), 1.0)
+    assert proposer.asked == [(LENGTHS[0], effort) for effort in (1, 2, 4, 8)] + [(LENGTHS[1], 8), (500, 8)]
+    assert prove(Half(matrix), matrix, probes, 0.1).efforts == (1, 1, 1)
 
 
 def test_recall_that_is_never_reached_proves_nothing() -> None:
@@ -139,7 +139,7 @@ def test_engine_that_has_shown_its_recall_is_used() -> None:
 
     engine, told = proven(matrix)
 
-    assert told == [Proof((8, 8), 1.0)]
+    assert told == [Proof((8, 8, 8), 1.0)]
     batch = asked(matrix, tastes(3, seed=4))
     assert len(engine.find(batch).rows) == 30  # no more than the k that were asked for: the exact one gives more
 
@@ -163,6 +163,15 @@ def test_engine_that_does_not_pay_is_refused(reason: str, caplog: pytest.LogCapt
     assert [record.message for record in caplog.records] == ["index_engine_refused"]
     batch = asked(matrix, tastes(3, seed=4))
     assert set(engine.find(batch).rows.tolist()) == set(ExactEngine(matrix).find(batch).rows.tolist())
+
+
+def test_lengths_that_do_not_pay_stay_exact() -> None:
+    """Where longer lists take as long as exact ones, only the shorter ones are answered by the index."""
+    matrix = tastes(500)
+
+    _, told = proven(matrix, seconds=(2.0, 1.0) * 20 + (1.0, 2.0) * 20)  # exact, index, by turns; 20 of each length
+
+    assert [proof.efforts for proof in told] == [(8,)]
 
 
 def test_few_queries_prove_nothing() -> None:
