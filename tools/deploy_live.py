@@ -17,6 +17,8 @@ from deploy_static import Outcome
 from deploy_traffic import events, visitors
 
 _QUIET = {
+    'i3rec_index_engine{asked=~"gpu-fp.*",used="exact"}': "no device is asked for here",
+    'i3rec_encoder_provider{asked="cuda",used="cpu"}': "no device is asked for here",
     'i3rec_http_requests_total{route=~"/recommend.*|/items/.+/similar",status=~"5.."}': "no list fails here",
 }
 """What rules select and is not there as long as all is well."""
