@@ -1,11 +1,9 @@
-"""The metrics of each part of the service that writes: journal, encoder, cache, models.
+"""The metrics of each part of the service that writes: journal, encoder, cache, models; and what all metrics share.
 
 Every value a label can have is there from the start: what never happened reads 0, so that rates and alerts see the
 first time it does.
 """
 
-import math
-from collections import deque
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -20,10 +18,7 @@ REASONS = ("cache", "history", "index", "journal", "model")
 _FLUSH_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _SWAP_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0)
 _RECORDS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
-_FOLD_SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-_RECALLS = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999, 1.0)
-_LATEST = 1000
-_TENTHS = tuple(n / 10 for n in range(11))
+TENTHS = tuple(n / 10 for n in range(11))
 _RATIOS = (0.1, 0.25, 0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 4.0, 10.0)
 
 
@@ -39,106 +34,6 @@ def counter(name: str, about: str, label: str, values: Sequence[str], registry: 
 def labelled(metric: Any, *values: object) -> Any:
     """A metric's child for some labels; finding it anew takes longer than counting."""
     return metric.labels(*values)
-
-
-class SearchMetrics:
-    """Of searches in the index."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.batch = Histogram(
-            "i3rec_search_batch_queries",
-            "Searches that shared one pass over the index.",
-            registry=registry,
-            buckets=(1, 2, 4, 8, 16, 32),
-        )
-        about = "Searches, by whether what was found before could be given again."
-        self.recalls = counter("i3rec_search_recalls", about, "known", ("yes", "no"), registry)
-
-        about = "Attempts to fold the segments into one."
-        self.folds = counter("i3rec_index_folds", about, "result", ("done", "failed"), registry)
-        self.fold_seconds = Histogram(
-            "i3rec_index_fold_seconds",
-            "Time to fold the segments into one; searches and writes go on meanwhile.",
-            registry=registry,
-            buckets=_FOLD_SECONDS,
-        )
-        about = "Rows of the segments; those that are gone are searched in vain until the next folding."
-        self.rows = Gauge("i3rec_index_rows", about, ("segment", "state"), registry=registry)
-        about = "Lists that are kept for users who ask again."
-        self.remembered = Gauge("i3rec_search_remembered_lists", about, registry=registry)
-        self.waiting = Gauge("i3rec_search_waiting_requests", "Requests that wait for a search.", registry=registry)
-
-    def folded(self, seconds: float | None) -> None:
-        """Notes how long a folding took, or that it failed."""
-        labelled(self.folds, "failed" if seconds is None else "done").inc()
-        if seconds is not None:
-            self.fold_seconds.observe(seconds)
-
-    def recalled(self, *, known: bool) -> None:
-        """Counts a search that was remembered, or was not."""
-        labelled(self.recalls, "yes" if known else "no").inc()
-
-
-class ShownMetrics:
-    """Of what lists show of the catalogue."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        about = "Share of the trained items that stood in a list within the last hour; NaN without a model."
-        self.coverage = Gauge("i3rec_list_coverage", about, registry=registry)
-        about = "New items that stood in a list at least once since the process started."
-        self.new_items = Gauge("i3rec_new_items_shown", about, registry=registry)
-
-
-class ShadowMetrics:
-    """Of lists that are made again by the version on trial."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.overlap = Histogram(
-            "i3rec_shadow_overlap",
-            "Share of a list that the version in shadow also gives.",
-            registry=registry,
-            buckets=_TENTHS,
-        )
-        self.failures = Counter("i3rec_shadow_failures", "Lists the shadow failed to give.", registry=registry)
-        self.skipped = Counter("i3rec_shadow_skipped", "Lists not compared for want of time.", registry=registry)
-
-
-class EngineMetrics:
-    """Of the engines that search and encode: which were asked for, which are used, what approximate ones miss."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        about = "1 for the engine that searches the newest main segment, beside the one that was asked for."
-        self._index = Gauge("i3rec_index_engine", about, ("asked", "used"), registry=registry)
-        about = "Recall an approximate engine showed before it was used; 1 for exact ones."
-        self._recall = Gauge("i3rec_index_recall", about, registry=registry)
-        about = "Recall of the latest 1,000 searches that were compared with exact ones; NaN without any."
-        self._live_recall = Gauge("i3rec_index_live_recall", about, registry=registry)
-        self._compared = Histogram(
-            "i3rec_index_compared_recall",
-            "Recall of each search of an approximate engine that was compared with an exact one.",
-            registry=registry,
-            buckets=_RECALLS,
-        )
-        about = "1 for what runs the encoder, beside what was asked for."
-        self._encoder = Gauge("i3rec_encoder_provider", about, ("asked", "used"), registry=registry)
-        self._latest: deque[float] = deque(maxlen=_LATEST)
-        self._live_recall.set_function(lambda: sum(self._latest) / len(self._latest) if self._latest else math.nan)
-
-    def uses(self, asked: str, used: str, recall: float) -> None:
-        """Notes the engine that was asked for, the one that is used, and the recall that it has shown."""
-        self._index.clear()
-        self._index.labels(asked, used).set(1)
-        self._recall.set(recall)
-
-    def compared(self, recall: float) -> None:
-        """Notes the recall of one search."""
-        self._compared.observe(recall)
-        self._latest.append(recall)
-
-    def encodes(self, asked: str, used: str) -> None:
-        """Notes what runs the encoder from now on."""
-        self._encoder.clear()
-        self._encoder.labels(asked, used).set(1)
 
 
 class JournalMetrics:
@@ -190,7 +85,7 @@ class EncodeMetrics:
             buckets=_RECORDS,
         )
         self._confidence = Histogram(
-            "i3rec_encode_confidence", "Confidence in items that were written.", registry=registry, buckets=_TENTHS
+            "i3rec_encode_confidence", "Confidence in items that were written.", registry=registry, buckets=TENTHS
         )
         self._norm_ratio = Histogram(
             "i3rec_embedding_norm_ratio",

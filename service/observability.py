@@ -19,15 +19,12 @@ from service.instruments import (
     REASONS,
     CacheMetrics,
     EncodeMetrics,
-    EngineMetrics,
     JournalMetrics,
     ModelMetrics,
-    SearchMetrics,
-    ShadowMetrics,
-    ShownMetrics,
     counter,
     labelled,
 )
+from service.list_instruments import EngineMetrics, SearchMetrics, ShadowMetrics, ShownMetrics
 
 logger = logging.getLogger(__name__)
 

@@ -132,9 +132,7 @@ class Recommender:
             TimeoutError: the search takes too long.
         """
         interactions = self._histories.known(user_id)
-        if interactions is None or self._searches is None or not wish.plain:
-            return None
-        if self._reading.exploration.places(wish.k):
+        if interactions is None or self._searches is None or self._explores(wish) or not wish.plain:
             return None
         servable = self._handle.serving(wish.model, user_id)
         changes, index_seq = servable.changes, servable.index_seq
@@ -143,6 +141,7 @@ class Recommender:
             return None
         allowed = self._filter(servable, user, wish)
         query = allowed.query(user.vector, wish.k + 1, f"all:{user_id}" if wish.include_seen else user_id)
+        started = perf_counter()
         with self._metrics.stage("search"):
             known = self._searches.recall(servable.index, query)
             hits = await self._searches.search(servable.index, query) if known is None else known
@@ -153,11 +152,13 @@ class Recommender:
             if given.telling:
                 _shown(servable, given.answer)
         elif servable.all_shown([hit.item_id for hit in hits], allowed.now):
-            page = Page(hits[: wish.k], more=len(hits) > wish.k)
-            answer = self._recommendation(servable, user, user_id, page, wish, index_seq)
+            answer = self._recommendation(
+                servable, user, user_id, Page(hits[: wish.k], more=len(hits) > wish.k), wish, index_seq
+            )
             new = _shown(servable, answer)
             telling = new > 0 or servable.coverage.watches(item.item_id for item in answer.items)
             given = Given(wish, ref(servable), interactions, changes, hits, new, telling, answer)
+            self._metrics.shown.made(answer.strategy, perf_counter() - started)
         else:
             return None  # a writer is between its two steps
         if known is not None:
@@ -185,6 +186,9 @@ class Recommender:
         for user_id, each in zip(user_ids, answers, strict=True):
             self._count_arm(user_id, wish, each)
         return answers
+
+    def _explores(self, wish: Wish) -> bool:
+        return self._reading.exploration.places(wish.k) > 0
 
     def _count_arm(self, user_id: str, wish: Wish, answer: Recommendation) -> None:
         self._metrics.count_arm(self._handle.arm_of(user_id))
@@ -231,9 +235,12 @@ class Recommender:
         """Makes lists that are shown, and counts what is shown in them."""
 
         def answer() -> list[Recommendation]:
+            started = perf_counter()
             made = make()
+            seconds = (perf_counter() - started) / max(1, len(made))
             for servable, each in made:
                 self._count(each, _shown(servable, each))
+                self._metrics.shown.made(each.strategy, seconds)
             return [each for _, each in made]
 
         return await in_thread(answer, self._reading.searches, self._reading.max_waiting)

@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 
 from service.domain import Hit, Query
 from service.errors import Overloaded
-from service.instruments import SearchMetrics
+from service.list_instruments import SearchMetrics
 from service.pace import Pace
 from service.ports import VectorIndex
 

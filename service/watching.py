@@ -8,7 +8,7 @@ from service.catalog import WriteLimits
 from service.domain import IndexState
 from service.following import JournalFollower
 from service.handle import ServableHandle
-from service.instruments import SearchMetrics
+from service.list_instruments import SearchMetrics
 from service.observability import Metrics
 from service.ports import FeatureCache
 from service.searching import Searches

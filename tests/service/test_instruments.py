@@ -405,3 +405,22 @@ def test_live_recall_is_that_of_the_latest_thousand() -> None:
     metrics.engines.uses("ivf", "ivf", 0.992)
     assert value(metrics, "i3rec_index_engine", asked="ivf", used="exact") is None
     assert value(metrics, "i3rec_index_recall") == 0.992
+
+
+async def test_making_a_list_is_timed_by_its_strategy(running: Any) -> None:
+    """Every list that is made counts once for its strategy; one that is at hand is not made again."""
+    metrics = running.services.metrics
+
+    await running.client.get("/recommend/u1", params={"k": 5})
+    await running.client.get("/recommend/stranger", params={"k": 5})
+    await running.client.post("/recommend", json={"history": ["i01"], "k": 5})
+    await running.client.post("/recommend/batch", json={"users": ["u2", "u3", "nobody"], "k": 5})
+
+    made = {
+        strategy: value(metrics, "i3rec_list_seconds_count", strategy=strategy)
+        for strategy in ("personal", "session", "popular")
+    }
+    assert made == {"personal": 3, "session": 1, "popular": 2}
+    await running.client.get("/recommend/u1", params={"k": 5})
+    assert value(metrics, "i3rec_list_seconds_count", strategy="personal") <= 4
+    assert value(metrics, "i3rec_recommendations_total", strategy="personal") == 4
