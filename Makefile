@@ -76,8 +76,8 @@ LOCK = $(BIN)/uv pip compile --quiet --no-config --universal --python-version 3.
 
 requirements: $(STAMP) ## Pin the packages of the images, with hashes (requirements/)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check $(PIP_FLAGS) 'uv>=0.13'
-	@$(LOCK) pyproject.toml --extra cpu --extra postgres -o requirements/service-cpu.txt
-	@$(LOCK) pyproject.toml --extra gpu --extra postgres -o requirements/service-gpu.txt
+	@$(LOCK) pyproject.toml --extra cpu --extra postgres --extra trace -o requirements/service-cpu.txt
+	@$(LOCK) pyproject.toml --extra gpu --extra postgres --extra trace -o requirements/service-gpu.txt
 	@$(LOCK) pyproject.toml --extra cpu --extra postgres --extra train --excludes requirements/cuda-packages.in \
 	  --no-emit-package torch -o requirements/training.txt
 	@$(LOCK) requirements/torch.in -c requirements/training.txt -o requirements/torch-cuda.txt

@@ -17,8 +17,8 @@ PYTHONS = ("3.11", "3.12")
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 # What each image is to have, and the files that it is installed from.
 IMAGES = {
-    "service-cpu": (("cpu", "postgres"), ("service-cpu.txt",)),
-    "service-gpu": (("gpu", "postgres"), ("service-gpu.txt",)),
+    "service-cpu": (("cpu", "postgres", "trace"), ("service-cpu.txt",)),
+    "service-gpu": (("gpu", "postgres", "trace"), ("service-gpu.txt",)),
     "training": (("cpu", "postgres", "train"), ("training.txt", "torch-cpu.txt")),
     "training with CUDA": (("cpu", "postgres", "train"), ("training.txt", "torch-cuda.txt")),
 }
