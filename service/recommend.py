@@ -11,7 +11,7 @@ from anyio import CapacityLimiter
 
 from service.answers import Answers, Given
 from service.degradation import without
-from service.domain import Recommendation, Strategy, Suggestion
+from service.domain import Query, Recommendation, Strategy, Suggestion, Vector
 from service.errors import StorageUnavailable, UnknownItem, UnknownUser
 from service.explain import Explainer
 from service.exploration import Exploration
@@ -83,6 +83,7 @@ class Recommender:
         self._reading = reading
         self._answers = Answers(reading.answers)
         self._labels = Labels()
+        self.asked = 0  # lists by the short way
         self.shadow = Shadow(handle, self._for_user, metrics)
 
     async def for_user(self, user_id: str, wish: Wish, *, strict: bool = False) -> Recommendation:
@@ -112,6 +113,7 @@ class Recommender:
         index_seq = servable.index_seq
         if not given.holds(wish, servable, self._histories.known(user_id)):
             return None
+        self.asked += 1
         answer = given.told(index_seq, without(self._cache, servable))
         self._metrics.spent("search", perf_counter() - started)
         self._metrics.search.recalled(known=True)
@@ -135,13 +137,14 @@ class Recommender:
             return None
         if self._reading.exploration.places(wish.k):
             return None
+        self.asked += 1
         servable = self._handle.serving(wish.model, user_id)
         changes, index_seq = servable.changes, servable.index_seq
         user = find_user(servable, user_id, interactions)
         if user is None or user.vector is None:
             return None
         allowed = self._filter(servable, user, wish)
-        query = allowed.query(user.vector, wish.k + 1, f"all:{user_id}" if wish.include_seen else user_id)
+        query = _query(allowed, user.vector, user_id, wish)
         with self._metrics.stage("search"):
             known = self._searches.recall(servable.index, query)
             hits = await self._searches.search(servable.index, query) if known is None else known
@@ -160,6 +163,19 @@ class Recommender:
         self._count(given.answer, given.new)
         self._count_arm(user_id, wish, given.answer)
         return given
+
+    @property
+    def expectant(self) -> bool:
+        """Whether it can be told of most users what they will ask of the index."""
+        return self._histories.loaded
+
+    def expected(self, servable: Servable, user_id: str, wish: Wish) -> Query | None:
+        """What will be asked of the index when a user asks for a list; None where that cannot be told."""
+        interactions = self._histories.known(user_id)
+        user = None if interactions is None else find_user(servable, user_id, interactions)
+        if user is None or user.vector is None:
+            return None
+        return _query(self._filter(servable, user, wish), user.vector, user_id, wish)
 
     async def for_users(self, user_ids: Sequence[str], wish: Wish, *, strict: bool = False) -> list[Recommendation]:
         """The lists for several users, all from the same model version but for those in the other arm of a split test.
@@ -298,6 +314,10 @@ class Recommender:
             degraded + without(self._cache, servable),
             wish.shown.and_hashes(hashes).cursor() if more else None,
         )
+
+
+def _query(allowed: Filter, vector: Vector, user_id: str, wish: Wish) -> Query:
+    return allowed.query(vector, wish.k + 1, f"all:{user_id}" if wish.include_seen else user_id)
 
 
 def _shown(servable: Servable, answer: Recommendation) -> int:
