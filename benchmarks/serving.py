@@ -3,8 +3,10 @@
     python -m benchmarks.serving --items 50000
 
 Publishes a synthetic shop, starts the service and the bare route on it, and loads them in turns by wrk (a package of
-Debian's) over 32 connections: users of whom none comes twice, users by Zipf's law, and both while items are inserted.
-Each line gives the ratio to the bare route in the same round.
+Debian's) over 32 connections: users of whom none comes twice, users by Zipf's law, fifty users over and over, and the
+first two while items are inserted. Each line gives the ratio to the bare route in the same round. Then both get the
+same load, half of what the service can bear, at random times. The service searches for nothing before it is asked
+(*cold*); a second one does (*warmed*) and is waited for.
 """
 
 import argparse
@@ -12,7 +14,6 @@ import json
 import os
 import re
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -29,36 +30,24 @@ from rich.table import Table
 
 from benchmarks.processes import free_port, resident_mib, wait_ready
 from benchmarks.shop import MODALITIES, Shop, publish_shop
+from benchmarks.wrk import CONNECTIONS, SCRIPTS, Load, load, medians, script_of, write_scripts
 from model_store import ModelStore
 
-_USERS = """
-function init(args) first = tonumber(args[1]); users = tonumber(args[2]); n = 0 end
-request = function() n = n + 1; return wrk.format("GET", "/recommend/user-" .. ((first + n) % users)) end
-"""
-_ZIPF = """
-function init(args) users = tonumber(args[2]); math.randomseed(tonumber(args[1])); spread = math.log(users) + 0.5772 end
-request = function()
-  local rank = math.floor(math.exp(math.random() * spread - 0.5772))
-  if rank < 1 then rank = 1 end
-  if rank > users then rank = users end
-  return wrk.format("GET", "/recommend/user-" .. (rank - 1))
-end
-"""
-_LATENCY = re.compile(r"^\s+(50|99)%\s+([\d.]+)(us|ms|s|m)\b", re.MULTILINE)
-_RATE = re.compile(r"^Requests/sec:\s+([\d.]+)$", re.MULTILINE)
-_FAILED = re.compile(r"Non-2xx or 3xx responses: (\d+)")
-_MS = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}
-
+_WARM_S = 600  # how long is waited for
 console = Console(width=120)
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
-    """What wrk saw: answers a second, and milliseconds of the middle and the slowest of a hundred."""
+class Line:
+    """A load: who asks, and how many items are inserted a second meanwhile."""
 
-    per_second: float
-    p50_ms: float
-    p99_ms: float
+    label: str
+    inserts: int
+
+    @property
+    def name(self) -> str:
+        """As it is shown."""
+        return self.label + (f", {self.inserts:,} inserts/s" if self.inserts else "")
 
 
 def main() -> int:
@@ -82,55 +71,77 @@ def main() -> int:
 
 def _measure(directory: Path, args: argparse.Namespace) -> None:
     publish_shop(ModelStore(directory / "store"), "synthetic", Shop(args.items, args.users))
-    scripts = {"each user once": _USERS, "users by Zipf's law": _ZIPF}
-    for number, script in enumerate(scripts.values()):
-        (directory / f"{number}.lua").write_text(script, encoding="utf-8")
-    with _service(directory) as (url, pid, started_s):
+    write_scripts(directory)
+    lines = [Line(label, 0) for label in SCRIPTS]
+    lines += [Line(label, args.inserts) for label in list(SCRIPTS)[:2] if args.inserts]
+    with _service(directory, args, warm=False) as (url, pid, started_s):
         console.print(f"{args.items:,} items: started in {started_s:.1f} s, {resident_mib(pid):.0f} MiB resident")
         (directory / "body").write_bytes(httpx.get(f"{url}/recommend/user-0").content)
-        with _bare(directory) as bare:
-            table = Table("load", "lists/s", "p50 ms", "p99 ms", "bare/s", "bare p99 ms", "ratio", "p99 ratio")
-            lines = [(inserts, number, label) for inserts in (0, args.inserts) for number, label in enumerate(scripts)]
-            for place, (inserts, number, label) in enumerate(lines):
-                name = label + (f", {inserts:,} inserts/s" if inserts else "")
-                firsts = [args.users * (place + turn / args.rounds) / len(lines) for turn in range(args.rounds)]
-                table.add_row(
-                    name, *_line(directory / f"{number}.lua", url, bare, inserts, list(map(int, firsts)), args)
-                )
-        console.print(table)
+        _measure_lines("cold", directory, url, lines, args)
         console.print(f"{resident_mib(pid):.0f} MiB resident in the end")
+    with _service(directory, args, warm=True) as (url, pid, _):
+        console.print(f"warmed after {_until_warmed(url, args.users):.0f} s, {resident_mib(pid):.0f} MiB resident")
+        _measure_lines("warmed", directory, url, lines[:2], args)
 
 
-def _line(
-    script: Path, url: str, bare: str, inserts: int, firsts: Sequence[int], args: argparse.Namespace
-) -> list[str]:
-    """The medians of some rounds, each of which loads both, from another user on, so that nobody comes again."""
-    ours, theirs = [], []
+def _measure_lines(name: str, directory: Path, url: str, lines: Sequence[Line], args: argparse.Namespace) -> None:
+    """Loads the service and the bare route in turns, first as much as they bear, then both alike."""
+    table = Table(f"load, {name}", "lists/s", "p50 ms", "p99 ms", "bare/s", "bare p99 ms", "ratio", "p99 ratio")
+    alike = Table(
+        f"same load, {name}", "offered/s", "lists/s", "p50 ms", "p99 ms", "bare/s", "bare p99 ms", "p99 ratio"
+    )
+    with _bare(directory) as bare:
+        for place, line in enumerate(lines):
+            # From another user on each time, so that nobody comes again.
+            firsts = [
+                int(args.users * (place + turn / 2 / args.rounds) / len(lines)) for turn in range(2 * args.rounds)
+            ]
+            script = script_of(directory, line.label)
+            ours, theirs = _in_turns(script, url, bare, line.inserts, firsts[: args.rounds], 0.0, args)
+            ratio = ours.per_second / theirs.per_second
+            table.add_row(line.name, *_cells(ours, theirs), f"{ratio:.2f}", f"{ours.p99_ms / theirs.p99_ms:.1f}")
+            mean_ms = 2 * 1000 * CONNECTIONS / ours.per_second
+            offered = 1000 * CONNECTIONS / mean_ms
+            ours, theirs = _in_turns(script, url, bare, line.inserts, firsts[args.rounds :], mean_ms, args)
+            alike.add_row(line.name, f"{offered:,.0f}", *_cells(ours, theirs), f"{ours.p99_ms / theirs.p99_ms:.1f}")
+    console.print(table, alike)
+
+
+def _in_turns(
+    script: Path, url: str, bare: str, inserts: int, firsts: Sequence[int], mean_ms: float, args: argparse.Namespace
+) -> tuple[Load, Load]:
+    """The medians of some rounds, each of which loads both; ``mean_ms`` is what a connection rests between requests."""
+    ours, theirs, how = [], [], {"seconds": args.seconds, "users": args.users}
     for first in firsts:
-        theirs.append(_wrk(script, bare, first, args))
+        theirs.append(load(script, bare, first=first, mean_ms=mean_ms, **how))
         with _inserting(url, inserts):
-            ours.append(_wrk(script, url, first, args))
-    rate, tail = _median(ours, "per_second"), _median(ours, "p99_ms")
-    bare_rate, bare_tail = _median(theirs, "per_second"), _median(theirs, "p99_ms")
-    numbers = (rate, _median(ours, "p50_ms"), tail, bare_rate, bare_tail, rate / bare_rate, tail / bare_tail)
-    formats = ("{:,.0f}", "{:.1f}", "{:.1f}", "{:,.0f}", "{:.1f}", "{:.2f}", "{:.1f}")
+            ours.append(load(script, url, first=first, mean_ms=mean_ms, **how))
+    return medians(ours), medians(theirs)
+
+
+def _cells(ours: Load, theirs: Load) -> list[str]:
+    numbers = (ours.per_second, ours.p50_ms, ours.p99_ms, theirs.per_second, theirs.p99_ms)
+    formats = ("{:,.0f}", "{:.1f}", "{:.1f}", "{:,.0f}", "{:.1f}")
     return [form.format(number) for form, number in zip(formats, numbers, strict=True)]
 
 
-def _median(loads: list[Load], name: str) -> float:
-    return float(statistics.median(getattr(load, name) for load in loads))
+def _until_warmed(url: str, users: int) -> float:
+    """Waits until one of the users who come last needs no search; returns how long that took, seconds."""
+    begun = time.monotonic()
+    for user in range(users - 1, 0, -1):  # somebody else each time: who has asked once is remembered anyway
+        before = _recalled(url)
+        httpx.get(f"{url}/recommend/user-{user}")
+        if _recalled(url) > before or time.monotonic() - begun > _WARM_S:
+            break
+        time.sleep(2)
+    return time.monotonic() - begun
 
 
-def _wrk(script: Path, url: str, first: int, args: argparse.Namespace) -> Load:
-    command = ["wrk", "-t1", "-c32", f"-d{args.seconds}s", "--latency", "-s", str(script), url, "--"]
-    answer = subprocess.run([*command, str(first), str(args.users)], capture_output=True, text=True, check=True)  # noqa: S603
-    if failed := _FAILED.search(answer.stdout):
-        console.print(f"[red]{failed[1]} requests failed")
-    shares = {share: float(value) * _MS[unit] for share, value, unit in _LATENCY.findall(answer.stdout)}
-    rate = _RATE.search(answer.stdout)
-    if rate is None:
-        raise RuntimeError(f"expected a rate from wrk, found {answer.stdout!r}")
-    return Load(float(rate[1]), shares["50"], shares["99"])
+def _recalled(url: str) -> float:
+    found = re.search(
+        r'^i3rec_search_recalls_total\{known="yes"\} (\S+)$', httpx.get(f"{url}/metrics").text, re.MULTILINE
+    )
+    return float(found[1]) if found else 0.0
 
 
 @contextmanager
@@ -162,7 +173,7 @@ def _inserting(url: str, per_second: int) -> Iterator[None]:
 
 
 @contextmanager
-def _service(directory: Path) -> Iterator[tuple[str, int, float]]:
+def _service(directory: Path, args: argparse.Namespace, *, warm: bool) -> Iterator[tuple[str, int, float]]:
     """The service; gives its address, its process, and how long it took to start."""
     environment = {
         **os.environ,
@@ -170,6 +181,8 @@ def _service(directory: Path) -> Iterator[tuple[str, int, float]]:
         "I3REC_JOURNAL_URL": f"sqlite:///{directory}/journal.sqlite3",
         "I3REC_PORT": str(free_port()),
         "I3REC_LOG_LEVEL": "WARNING",
+        "I3REC_WARM_LISTS": str(warm).lower(),
+        "I3REC_REMEMBERED_LISTS": str(args.users),
     }
     url = f"http://127.0.0.1:{environment['I3REC_PORT']}"
     started = time.perf_counter()

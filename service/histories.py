@@ -59,6 +59,11 @@ class Histories:
         self._lock = threading.Lock()
         self._one_load_at_a_time = threading.Lock()
 
+    @property
+    def loaded(self) -> bool:
+        """Whether it is known who is in the journal."""
+        return self._filter is not None
+
     def known(self, user_id: str) -> Sequence[str] | None:
         """The items of a user's latest interactions, oldest first; None where the journal must be asked."""
         kept = self._kept.get(user_id)

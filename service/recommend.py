@@ -12,7 +12,7 @@ from anyio import CapacityLimiter
 
 from service.answers import Answers, Given
 from service.degradation import without
-from service.domain import Recommendation, Strategy, Suggestion
+from service.domain import Hit, Query, Recommendation, Strategy, Suggestion, Vector
 from service.errors import StorageUnavailable, UnknownItem, UnknownUser
 from service.explain import Explainer
 from service.exploration import Exploration
@@ -84,6 +84,7 @@ class Recommender:
         self._reading = reading
         self._answers = Answers(reading.answers)
         self._labels = Labels()
+        self.asked = 0  # lists by the short way
         self.shadow = Shadow(handle, self._for_user, metrics)
 
     async def for_user(self, user_id: str, wish: Wish, *, strict: bool = False) -> Recommendation:
@@ -113,6 +114,7 @@ class Recommender:
         index_seq = servable.index_seq
         if not given.holds(wish, servable, self._histories.known(user_id)):
             return None
+        self.asked += 1
         answer = given.told(index_seq, without(self._cache, servable))
         self._metrics.spent("search", perf_counter() - started)
         self._metrics.search.recalled(known=True)
@@ -134,13 +136,14 @@ class Recommender:
         interactions = self._histories.known(user_id)
         if interactions is None or self._searches is None or self._explores(wish) or not wish.plain:
             return None
+        self.asked += 1
         servable = self._handle.serving(wish.model, user_id)
         changes, index_seq = servable.changes, servable.index_seq
         user = find_user(servable, user_id, interactions)
         if user is None or user.vector is None:
             return None
         allowed = self._filter(servable, user, wish)
-        query = allowed.query(user.vector, wish.k + 1, f"all:{user_id}" if wish.include_seen else user_id)
+        query = _query(allowed, user.vector, user_id, wish)
         started = perf_counter()
         with self._metrics.stage("search"):
             known = self._searches.recall(servable.index, query)
@@ -152,13 +155,10 @@ class Recommender:
             if given.telling:
                 _shown(servable, given.answer)
         elif servable.all_shown([hit.item_id for hit in hits], allowed.now):
-            answer = self._recommendation(
-                servable, user, user_id, Page(hits[: wish.k], more=len(hits) > wish.k), wish, index_seq
-            )
-            new = _shown(servable, answer)
-            telling = new > 0 or servable.coverage.watches(item.item_id for item in answer.items)
-            given = Given(wish, ref(servable), interactions, changes, hits, new, telling, answer)
+            page = Page(hits[: wish.k], more=len(hits) > wish.k)
+            answer = self._recommendation(servable, user, user_id, page, wish, index_seq)
             self._metrics.shown.made(answer.strategy, perf_counter() - started)
+            given = _given(wish, servable, interactions, changes, hits, answer)
         else:
             return None  # a writer is between its two steps
         if known is not None:
@@ -166,6 +166,19 @@ class Recommender:
         self._count(given.answer, given.new)
         self._count_arm(user_id, wish, given.answer)
         return given
+
+    @property
+    def expectant(self) -> bool:
+        """Whether it can be told of most users what they will ask of the index."""
+        return self._histories.loaded
+
+    def expected(self, servable: Servable, user_id: str, wish: Wish) -> Query | None:
+        """What will be asked of the index when a user asks for a list; None where that cannot be told."""
+        interactions = self._histories.known(user_id)
+        user = None if interactions is None else find_user(servable, user_id, interactions)
+        if user is None or user.vector is None:
+            return None
+        return _query(self._filter(servable, user, wish), user.vector, user_id, wish)
 
     async def for_users(self, user_ids: Sequence[str], wish: Wish, *, strict: bool = False) -> list[Recommendation]:
         """The lists for several users, all from the same model version but for those in the other arm of a split test.
@@ -313,11 +326,29 @@ class Recommender:
         )
 
 
+def _query(allowed: Filter, vector: Vector, user_id: str, wish: Wish) -> Query:
+    return allowed.query(vector, wish.k + 1, f"all:{user_id}" if wish.include_seen else user_id)
+
+
 def _shown(servable: Servable, answer: Recommendation) -> int:
     """Notes that a list's items are shown; returns how many of them are new."""
     item_ids = [item.item_id for item in answer.items]
     servable.coverage.note(item_ids)
     return servable.newcomers.note_shown(item_ids)
+
+
+def _given(
+    wish: Wish,
+    servable: Servable,
+    interactions: Sequence[str],
+    changes: int,
+    hits: list[Hit],
+    answer: Recommendation,
+) -> Given:
+    """A list that is given for the first time; notes that its items are shown."""
+    new = _shown(servable, answer)
+    telling = new > 0 or servable.coverage.watches(item.item_id for item in answer.items)
+    return Given(wish, ref(servable), interactions, changes, hits, new, telling, answer)
 
 
 def _strategy(user: User, user_id: str | None) -> Strategy:

@@ -29,6 +29,7 @@ from service.replay import Replay
 from service.searching import Searches
 from service.settings import Settings
 from service.sync import ModelFollower
+from service.warming import Warming
 from service.watching import watch, watch_searches
 
 
@@ -69,6 +70,9 @@ async def serving(
         await models_follower.refresh()
         tasks.start_soon(models_follower.run, settings.model_poll_s)
         tasks.start_soon(services.recommender.shadow.run)
+        if settings.warm_lists and settings.remembered_lists:
+            warming = Warming(handle, services.recommender, settings.default_k, settings.remembered_lists)
+            tasks.start_soon(warming.run, settings.model_poll_s)
         _keep_up(tasks, settings, used, others, metrics)
         if writer:
             tasks.start_soon(writer.run, settings.checkpoint_every_s)

@@ -88,9 +88,12 @@ class Settings(BaseSettings):
     write_threads: int = Field(default=4, ge=1, description="Index updates that run at the same time.")
     max_waiting: int = Field(default=200, ge=1, description="Requests that may wait for an encoding, or for a search.")
     remembered_lists: int = Field(
-        default=10_000,
+        default=100_000,
         ge=0,
-        description="Lists each version keeps in memory for users who ask again, some 5 KiB each; 0 = none.",
+        description="Lists each version keeps in memory for users who ask again, some 0.8 KiB each; 0 = none.",
+    )
+    warm_lists: bool = Field(
+        default=True, description="Search for the lists of known users before they ask, most active first."
     )
     index_engine: Literal["exact", "ivf", "hnsw", "gpu-fp16", "gpu-fp32", "gpu-cagra"] = Field(
         default="exact", description="What searches the catalogue."

@@ -8,8 +8,9 @@ nothing is said and the index is searched.
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 
 import numpy as np
 
@@ -18,20 +19,24 @@ from service.adapters.segments import Delta, NamesOf, View, without_rows
 from service.domain import Hit, Query
 
 SPARE = 12  # places that are kept beyond those asked for
+SlotsOf = Callable[[Sequence[str]], list[int]]  # the slots of ids, each of which has one
+_BYTES = 8  # of a score
+_ORDINARY = 64 * _BYTES
 _MOST_CHANGES = 4096  # writes that are made up for
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """The best items for a vector, once.
+    """The best items for a vector, once; as small as can be, since there are many.
 
     Attributes:
         delta: of the index, then; another one = the segments were folded since.
         rows: how many rows it had.
         gone: how many had lost their row.
-        vector: bytes of what was asked.
+        vector: what stands for what was asked.
         exclude: what was left out beside the user's rows.
-        hits: the best, best first.
+        slots: of the best, best first, int32.
+        scores: theirs, float64.
         whole: whether there are no others.
     """
 
@@ -40,87 +45,123 @@ class _Found:
     gone: int
     vector: bytes
     exclude: frozenset[str]
-    hits: list[Hit]
+    slots: bytes
+    scores: bytes
     whole: bool
+
+    @property
+    def weight(self) -> int:
+        """How many ordinary lists it is as large as."""
+        return 1 + len(self.scores) // _ORDINARY
+
+    @property
+    def least(self) -> float:
+        """The score of the last one; no number is less than it where there is none."""
+        return float(np.frombuffer(self.scores, dtype=np.float64)[-1]) if self.scores else np.inf
+
+    def hits(self, names: NamesOf, most: int | None = None) -> list[Hit]:
+        """The best, as many as are wanted."""
+        slots = np.frombuffer(self.slots, dtype=np.int32)[:most].tolist()
+        return list(map(Hit, names(slots), np.frombuffer(self.scores, dtype=np.float64)[:most].tolist()))
 
 
 class Recollections:
-    """Lists by who asked for them, the latest ``most`` of them. Thread-safe."""
+    """Lists by who asked for them, the latest ``most`` of them; long ones count for several. Thread-safe."""
 
     def __init__(self, most: int) -> None:
         self._most = most
+        self._weight = 0
         self._found: OrderedDict[str, _Found] = OrderedDict()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._found)
 
-    def remember(self, view: View, query: Query, k: int, hits: list[Hit]) -> None:
+    def remember(self, view: View, query: Query, k: int, hits: list[Hit], slots_of: SlotsOf) -> None:
         """Keeps what was found of ``k`` places."""
-        if query.key is None or query.allow is not None or not self._most:
+        if query.key is None or query.restricted or not self._most:
             return
-        vector, exclude = query.vector.tobytes(), frozenset(query.exclude)
-        self._keep(
-            query.key, _Found(view.delta, len(view.slots), view.gone, vector, exclude, hits, whole=len(hits) < k)
-        )
+        slots, scores = _packed(hits, slots_of)
+        exclude, whole = frozenset(query.exclude), len(hits) < k
+        found = _Found(view.delta, len(view.slots), view.gone, _digest(query), exclude, slots, scores, whole)
+        self._keep(query.key, found)
 
-    def recall(self, view: View, query: Query, names: NamesOf) -> list[Hit] | None:
+    def recall(self, view: View, query: Query, names: NamesOf, slots_of: SlotsOf) -> list[Hit] | None:
         """The list for a query, as a search would give it now; None where that cannot be told."""
-        if query.key is None or query.allow is not None:
+        if query.key is None or query.restricted:
             return None
         found = self._found.get(query.key)
         if found is None or not _comparable(found, view, query):
             return None
-        hits = _still_there(found, view, query)
+        if view.gone == found.gone and not query.exclude and len(found.scores) > query.k * _BYTES:
+            hits = found.hits(names, query.k)  # nothing was written
+            return hits if found.whole or hits[-1].score > found.least else None
+        return self._made_up(found, view, query, names, slots_of)
+
+    def _made_up(self, found: _Found, view: View, query: Query, names: NamesOf, slots_of: SlotsOf) -> list[Hit] | None:
+        """The list without what was taken away, and with what was written since."""
+        hits = _still_there(found, view, query, names)
         if hits is None:
             return None
         new = _written_since(found, view, query, names)
         if new:
             hits = sorted([*hits, *new], key=lambda hit: (-hit.score, hit.item_id))
-        if not found.whole and (len(hits) < query.k or not _surpasses(hits[query.k - 1], found.hits)):
+        # Of scores that equal the last one kept it cannot be told what else has them.
+        if not found.whole and (len(hits) < query.k or not hits[query.k - 1].score > found.least):
             return None
         if view.gone > found.gone:
-            kept = hits if found.whole else [hit for hit in hits if _surpasses(hit, found.hits)]
+            kept = hits if found.whole else [hit for hit in hits if hit.score > found.least]
+            slots, scores = _packed(kept, slots_of)
             exclude = frozenset(query.exclude)
-            later = replace(found, rows=len(view.slots), gone=view.gone, exclude=exclude, hits=kept)
-            self._keep(query.key, later)
+            rows, gone = len(view.slots), view.gone
+            self._keep(
+                query.key or "", replace(found, rows=rows, gone=gone, exclude=exclude, slots=slots, scores=scores)
+            )
         return hits[: query.k]
 
     def forget(self) -> None:
         """Lets go of everything: once the segments are folded nothing of it holds, and it would hold the old ones."""
         with self._lock:
             self._found.clear()
+            self._weight = 0
 
     def _keep(self, key: str, found: _Found) -> None:
         with self._lock:
+            before = self._found.pop(key, None)
             self._found[key] = found
-            self._found.move_to_end(key)
-            while len(self._found) > self._most:
-                self._found.popitem(last=False)
+            self._weight += found.weight - (before.weight if before else 0)
+            while self._weight > self._most:
+                _, oldest = self._found.popitem(last=False)
+                self._weight -= oldest.weight
 
 
-def _surpasses(hit: Hit, kept: Sequence[Hit]) -> bool:
-    """Whether it is better than everything that was not kept; of equal scores it cannot be told."""
-    return bool(kept) and hit.score > kept[-1].score
+def _packed(hits: Sequence[Hit], slots_of: SlotsOf) -> tuple[bytes, bytes]:
+    slots = np.array(slots_of([hit.item_id for hit in hits]), dtype=np.int32)
+    return slots.tobytes(), np.array([hit.score for hit in hits], dtype=np.float64).tobytes()
+
+
+def _digest(query: Query) -> bytes:
+    return blake2b(query.vector.tobytes(), digest_size=16).digest()
 
 
 def _comparable(found: _Found, view: View, query: Query) -> bool:
     return (
         found.delta is view.delta
         and view.gone - found.gone <= _MOST_CHANGES
-        and found.vector == query.vector.tobytes()
+        and found.vector == _digest(query)
         and found.exclude.issubset(query.exclude)
     )
 
 
-def _still_there(found: _Found, view: View, query: Query) -> list[Hit] | None:
+def _still_there(found: _Found, view: View, query: Query, names: NamesOf) -> list[Hit] | None:
     """What was neither taken away since nor is excluded now; None where a writer is just taking something away."""
+    hits = found.hits(names)
     if view.gone == found.gone and not query.exclude:
-        return found.hits
-    gone_at = [found.delta.gone_at.get(hit.item_id, -1) for hit in found.hits]
+        return hits
+    gone_at = [found.delta.gone_at.get(hit.item_id, -1) for hit in hits]
     if max(gone_at, default=-1) >= view.gone:  # that is later than this view, and may have been in between as well
         return None
-    pairs = zip(found.hits, gone_at, strict=True)
+    pairs = zip(hits, gone_at, strict=True)
     return [hit for hit, at in pairs if at < found.gone and hit.item_id not in query.exclude]
 
 
@@ -130,9 +171,9 @@ def _written_since(found: _Found, view: View, query: Query, names: NamesOf) -> l
     if not len(vectors):
         return []
     least = -np.inf
-    if not found.whole and found.hits:
+    if not found.whole and found.scores:
         norms = norms_of(query.vector[None])
-        least = found.hits[-1].score - float(rounding_bound(len(query.vector), view.longest, norms)[0])
+        least = found.least - float(rounding_bound(len(query.vector), view.longest, norms)[0])
     rows = without_rows(np.flatnonzero(vectors @ query.vector >= least) + found.rows, view.delta_dead)
     slots = view.slots[rows]
     if query.exclude_rows is not None and rows.size:

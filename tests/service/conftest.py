@@ -68,9 +68,15 @@ RunApp = Callable[..., AbstractAsyncContextManager[Running]]
 
 @pytest.fixture
 def settings(tmp_path: Path, published_store: ModelStore) -> Settings:
-    """Settings of an app on the published store, with its journal beside it; CURRENT is polled often."""
+    """Settings of an app on the published store, with its journal beside it; CURRENT is polled often.
+
+    Nothing is searched for but what is asked for, so that tests can count.
+    """
     return Settings(
-        model_store=published_store.root, journal_url=f"sqlite:///{tmp_path}/journal.sqlite3", model_poll_s=0.02
+        model_store=published_store.root,
+        journal_url=f"sqlite:///{tmp_path}/journal.sqlite3",
+        model_poll_s=0.02,
+        warm_lists=False,
     )
 
 
