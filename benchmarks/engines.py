@@ -28,6 +28,7 @@ from service.adapters.segments import NONE, Engine
 KINDS: dict[str, Callable[..., Any]] = {"ivf": Lists, "hnsw": Graph}
 _BATCH = 16
 _EXCLUDED = 200
+_WIDTH = 120  # also where what is printed goes into a file
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for items in args.items:
         for row in _measure(items, args):
             table.add_row(*row)
-    Console().print(table)
+    Console(width=_WIDTH).print(table)
     return 0
 
 

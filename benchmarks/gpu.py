@@ -27,6 +27,7 @@ from service.adapters.gpu_engines import CudaDevice, Device, DeviceUnusable
 
 ENGINES = ("gpu-fp16", "gpu-fp32", "gpu-cagra")
 _NO_DEVICE = 2
+_WIDTH = 120  # also where what is printed goes into a file
 
 progress = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -113,7 +114,7 @@ def _show(measured: Sequence[Measured]) -> None:
         shown = ["" if number is None else f"{number:,.0f}" for number in numbers]
         share = "" if row.share_of_floor is None else f"{row.share_of_floor:.2f}"
         table.add_row(row.engine, str(row.case), *shown, share, f"{row.recall:.4f}")
-    Console().print(table)
+    Console(width=_WIDTH).print(table)
 
 
 def _write(args: argparse.Namespace, bytes_per_s: float, measured: Sequence[Measured]) -> None:

@@ -169,9 +169,19 @@ def test_lengths_that_do_not_pay_stay_exact() -> None:
     """Where longer lists take as long as exact ones, only the shorter ones are answered by the index."""
     matrix = tastes(500)
 
-    _, told = proven(matrix, seconds=(2.0, 1.0) * 20 + (1.0, 2.0) * 20)  # exact, index, by turns; 20 of each length
+    _, told = proven(matrix, seconds=(2.0, 1.0) * 21 + (1.0, 2.0) * 21)  # exact and index by turns; 20 and a batch
 
     assert [proof.efforts for proof in told] == [(8,)]
+
+
+def test_batches_must_pay_too(caplog: pytest.LogCaptureFixture) -> None:
+    """What answers single queries in less time, but sixteen at once in more, is refused: those come when it is busy."""
+    caplog.set_level(logging.INFO)
+
+    _, told = proven(tastes(500), seconds=(2.0, 1.0) * 20 + (1.0, 2.0))
+
+    assert told == []
+    assert [record.message for record in caplog.records] == ["index_engine_refused"]
 
 
 def test_few_queries_prove_nothing() -> None:
