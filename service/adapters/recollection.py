@@ -8,18 +8,20 @@ nothing is said and the index is searched.
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service.adapters.ranking import exact_scores, norms_of, rounding_bound
+from service.adapters.segment_search import Ranked
 from service.adapters.segments import Delta, NamesOf, View, without_rows
 from service.domain import Hit, Query
 
 SPARE = 12  # places that are kept beyond those asked for
-SlotsOf = Callable[[Sequence[str]], list[int]]  # the slots of ids, each of which has one
 _BYTES = 8  # of a score
 _ORDINARY = 64 * _BYTES
 _MOST_CHANGES = 4096  # writes that are made up for
@@ -59,10 +61,18 @@ class _Found:
         """The score of the last one; no number is less than it where there is none."""
         return float(np.frombuffer(self.scores, dtype=np.float64)[-1]) if self.scores else np.inf
 
-    def hits(self, names: NamesOf, most: int | None = None) -> list[Hit]:
-        """The best, as many as are wanted."""
-        slots = np.frombuffer(self.slots, dtype=np.int32)[:most].tolist()
-        return list(map(Hit, names(slots), np.frombuffer(self.scores, dtype=np.float64)[:most].tolist()))
+    @property
+    def ranked(self) -> Ranked:
+        """What was found."""
+        return Ranked(np.frombuffer(self.slots, dtype=np.int32), np.frombuffer(self.scores, dtype=np.float64))
+
+
+class _Place(NamedTuple):
+    """One place of a list; in the order of places, the best is first."""
+
+    negative: float  # score
+    item_id: str
+    slot: int
 
 
 class Recollections:
@@ -77,16 +87,16 @@ class Recollections:
     def __len__(self) -> int:
         return len(self._found)
 
-    def remember(self, view: View, query: Query, k: int, hits: list[Hit], slots_of: SlotsOf) -> None:
+    def remember(self, view: View, query: Query, k: int, ranked: Ranked) -> None:
         """Keeps what was found of ``k`` places."""
         if query.key is None or query.restricted or not self._most:
             return
-        slots, scores = _packed(hits, slots_of)
-        exclude, whole = frozenset(query.exclude), len(hits) < k
+        slots, scores = ranked.slots.astype(np.int32).tobytes(), ranked.scores.tobytes()
+        exclude, whole = frozenset(query.exclude), len(ranked.slots) < k
         found = _Found(view.delta, len(view.slots), view.gone, _digest(query), exclude, slots, scores, whole)
         self._keep(query.key, found)
 
-    def recall(self, view: View, query: Query, names: NamesOf, slots_of: SlotsOf) -> list[Hit] | None:
+    def recall(self, view: View, query: Query, names: NamesOf) -> list[Hit] | None:
         """The list for a query, as a search would give it now; None where that cannot be told."""
         if query.key is None or query.restricted:
             return None
@@ -94,30 +104,23 @@ class Recollections:
         if found is None or not _comparable(found, view, query):
             return None
         if view.gone == found.gone and not query.exclude and len(found.scores) > query.k * _BYTES:
-            hits = found.hits(names, query.k)  # nothing was written
+            hits = found.ranked.hits(names, query.k)  # nothing was written
             return hits if found.whole or hits[-1].score > found.least else None
-        return self._made_up(found, view, query, names, slots_of)
+        return self._made_up(found, view, query, names)
 
-    def _made_up(self, found: _Found, view: View, query: Query, names: NamesOf, slots_of: SlotsOf) -> list[Hit] | None:
+    def _made_up(self, found: _Found, view: View, query: Query, names: NamesOf) -> list[Hit] | None:
         """The list without what was taken away, and with what was written since."""
-        hits = _still_there(found, view, query, names)
-        if hits is None:
+        places = _still_there(found, view, query, names)
+        if places is None:
             return None
-        new = _written_since(found, view, query, names)
-        if new:
-            hits = sorted([*hits, *new], key=lambda hit: (-hit.score, hit.item_id))
+        places = sorted([*places, *_written_since(found, view, query, names)])
         # Of scores that equal the last one kept it cannot be told what else has them.
-        if not found.whole and (len(hits) < query.k or not hits[query.k - 1].score > found.least):
+        if not found.whole and (len(places) < query.k or not -places[query.k - 1].negative > found.least):
             return None
         if view.gone > found.gone:
-            kept = hits if found.whole else [hit for hit in hits if hit.score > found.least]
-            slots, scores = _packed(kept, slots_of)
-            exclude = frozenset(query.exclude)
-            rows, gone = len(view.slots), view.gone
-            self._keep(
-                query.key or "", replace(found, rows=rows, gone=gone, exclude=exclude, slots=slots, scores=scores)
-            )
-        return hits[: query.k]
+            kept = places if found.whole else [place for place in places if -place.negative > found.least]
+            self._keep(query.key or "", _brought_up(found, view, query, kept))
+        return [Hit(place.item_id, 0.0 - place.negative) for place in places[: query.k]]
 
     def forget(self) -> None:
         """Lets go of everything: once the segments are folded nothing of it holds, and it would hold the old ones."""
@@ -135,9 +138,12 @@ class Recollections:
                 self._weight -= oldest.weight
 
 
-def _packed(hits: Sequence[Hit], slots_of: SlotsOf) -> tuple[bytes, bytes]:
-    slots = np.array(slots_of([hit.item_id for hit in hits]), dtype=np.int32)
-    return slots.tobytes(), np.array([hit.score for hit in hits], dtype=np.float64).tobytes()
+def _brought_up(found: _Found, view: View, query: Query, places: Sequence[_Place]) -> _Found:
+    """What is remembered, with what is known of a later view."""
+    slots = np.array([place.slot for place in places], dtype=np.int32).tobytes()
+    scores = (0.0 - np.array([place.negative for place in places], dtype=np.float64)).tobytes()
+    exclude = frozenset(query.exclude)
+    return replace(found, rows=len(view.slots), gone=view.gone, exclude=exclude, slots=slots, scores=scores)
 
 
 def _digest(query: Query) -> bytes:
@@ -153,19 +159,20 @@ def _comparable(found: _Found, view: View, query: Query) -> bool:
     )
 
 
-def _still_there(found: _Found, view: View, query: Query, names: NamesOf) -> list[Hit] | None:
+def _still_there(found: _Found, view: View, query: Query, names: NamesOf) -> list[_Place] | None:
     """What was neither taken away since nor is excluded now; None where a writer is just taking something away."""
-    hits = found.hits(names)
+    slots, scores = found.ranked
+    places = _places(slots.tolist(), scores, names)
     if view.gone == found.gone and not query.exclude:
-        return hits
-    gone_at = [found.delta.gone_at.get(hit.item_id, -1) for hit in hits]
+        return places
+    gone_at = [found.delta.gone_at.get(place.item_id, -1) for place in places]
     if max(gone_at, default=-1) >= view.gone:  # that is later than this view, and may have been in between as well
         return None
-    pairs = zip(hits, gone_at, strict=True)
-    return [hit for hit, at in pairs if at < found.gone and hit.item_id not in query.exclude]
+    pairs = zip(places, gone_at, strict=True)
+    return [place for place, at in pairs if at < found.gone and place.item_id not in query.exclude]
 
 
-def _written_since(found: _Found, view: View, query: Query, names: NamesOf) -> list[Hit]:
+def _written_since(found: _Found, view: View, query: Query, names: NamesOf) -> list[_Place]:
     """What was written since and may belong into the list."""
     vectors = view.vectors[found.rows :]
     if not len(vectors):
@@ -179,6 +186,9 @@ def _written_since(found: _Found, view: View, query: Query, names: NamesOf) -> l
     if query.exclude_rows is not None and rows.size:
         seen = np.isin(slots, query.exclude_rows)
         rows, slots = rows[~seen], slots[~seen]
-    scores = exact_scores(view.vectors[rows], query.vector) + 0.0
-    pairs = zip(names(slots.tolist()), scores.tolist(), strict=True)
-    return [Hit(item_id, score) for item_id, score in pairs if item_id not in query.exclude]
+    places = _places(slots.tolist(), exact_scores(view.vectors[rows], query.vector), names)
+    return [place for place in places if place.item_id not in query.exclude]
+
+
+def _places(slots: Sequence[int], scores: NDArray[np.float64], names: NamesOf) -> list[_Place]:
+    return list(map(_Place, (0.0 - scores).tolist(), names(slots), slots))

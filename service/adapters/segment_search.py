@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,17 @@ class Ask:
     allow: Numbers | None = None
 
 
+class Ranked(NamedTuple):
+    """What was found for a query: slots and exact scores (n,), best first, ties by id."""
+
+    slots: Numbers
+    scores: NDArray[np.float64]
+
+    def hits(self, names: NamesOf, most: int) -> list[Hit]:
+        """The best, as many as are wanted."""
+        return list(map(_hit, zip(names(self.slots[:most].tolist()), self.scores[:most].tolist(), strict=True)))
+
+
 @dataclass(frozen=True, slots=True)
 class _Part:
     """Candidates from one segment: the number of the query, slot and exact score of each."""
@@ -42,8 +54,8 @@ class _Part:
     scores: NDArray[np.float64]
 
 
-def best_of_all(view: View, asks: Sequence[Ask], names: NamesOf) -> list[list[Hit]]:
-    """The lists for queries without ``allow``, in their order."""
+def best_of_all(view: View, asks: Sequence[Ask], names: NamesOf) -> list[Ranked]:
+    """What is best for queries without ``allow``, in their order."""
     vectors = np.stack([ask.vector for ask in asks])
     norms, k = norms_of(vectors), max(ask.k for ask in asks)
     slots = np.concatenate([ask.exclude for ask in asks])
@@ -60,11 +72,11 @@ def best_of_all(view: View, asks: Sequence[Ask], names: NamesOf) -> list[list[Hi
         rows, places = view.delta.rows_of(slots, len(view.slots))
         found = scan(view.vectors, batch(view.delta_dead, view.longest, rows, by[places]))
         parts.append(_of_delta(view, vectors, found))
-    return _lists(asks, parts, names)
+    return _ranked(asks, parts, names)
 
 
-def best_within(view: View, ask: Ask, names: NamesOf) -> list[Hit]:
-    """The list for a query with ``allow``."""
+def best_within(view: View, ask: Ask, names: NamesOf) -> Ranked:
+    """What is best for a query with ``allow``."""
     allow, vectors = NONE if ask.allow is None else ask.allow, ask.vector[None]
     all_of_main = Batch(vectors, ask.k, norms_of(vectors), view.main.longest, NONE, NONE, NONE)
     rows = _among(len(view.main), view.main.rows_of(allow)[0], view.main.rows_of(ask.exclude)[0], view.main_dead)
@@ -73,7 +85,7 @@ def best_within(view: View, ask: Ask, names: NamesOf) -> list[Hit]:
         rows = _among(n, view.delta.rows_of(allow, n)[0], view.delta.rows_of(ask.exclude, n)[0], view.delta_dead)
         found = _scan_some(rows, view.vectors, replace(all_of_main, longest=view.longest))
         parts.append(_of_delta(view, vectors, found))
-    return _lists([ask], parts, names)[0]
+    return _ranked([ask], parts, names)[0]
 
 
 def _among(n: int, allow: Numbers, *hidden: Numbers) -> NDArray[np.bool_]:
@@ -108,16 +120,15 @@ def _of_delta(view: View, vectors: Matrix, found: Found) -> _Part:
     return _Part(found.queries, view.slots[found.rows], scores)
 
 
-def _lists(asks: Sequence[Ask], parts: Sequence[_Part], names: NamesOf) -> list[list[Hit]]:
+def _ranked(asks: Sequence[Ask], parts: Sequence[_Part], names: NamesOf) -> list[Ranked]:
     """The candidates of all segments by exact score, best first, ties by id."""
     all_queries, all_slots, all_scores = _joined(parts, len(asks))
     order = in_order(all_queries, all_scores, max(ask.k for ask in asks), len(asks))
     queries, slots, scores = all_queries[order], all_slots[order], all_scores[order] + 0.0  # no -0.0
-    ids = names(slots.tolist())
-    _sort_ties(ids, ((scores[1:] == scores[:-1]) & (queries[1:] == queries[:-1])).nonzero()[0].tolist())
-    hits = list(map(_hit, zip(ids, scores.tolist(), strict=True)))
+    _sort_ties(slots, ((scores[1:] == scores[:-1]) & (queries[1:] == queries[:-1])).nonzero()[0].tolist(), names)
     ends = np.searchsorted(queries, np.arange(len(asks) + 1)).tolist()
-    return [hits[first : min(last, first + ask.k)] for ask, first, last in zip(asks, ends, ends[1:], strict=False)]
+    places = [slice(first, min(last, first + ask.k)) for ask, first, last in zip(asks, ends, ends[1:], strict=False)]
+    return [Ranked(slots[place], scores[place]) for place in places]
 
 
 def _joined(parts: Sequence[_Part], b: int) -> tuple[Numbers, Numbers, NDArray[np.float64]]:
@@ -133,13 +144,14 @@ def _joined(parts: Sequence[_Part], b: int) -> tuple[Numbers, Numbers, NDArray[n
     return queries[order], slots[order], scores[order]
 
 
-def _sort_ties(ids: list[str], equal: Sequence[int]) -> None:
-    """Orders ids where neighbours have equal scores, given the first place of each such pair."""
+def _sort_ties(slots: Numbers, equal: Sequence[int], names: NamesOf) -> None:
+    """Orders slots by id where neighbours have equal scores, given the first place of each such pair."""
     start = 0
     while start < len(equal):
         end = start + 1
         while end < len(equal) and equal[end] == equal[end - 1] + 1:
             end += 1
         run = slice(equal[start], equal[end - 1] + 2)
-        ids[run] = sorted(ids[run])
+        tied = slots[run].tolist()
+        slots[run] = [slot for _, slot in sorted(zip(names(tied), tied, strict=True))]
         start = end

@@ -121,18 +121,18 @@ class SegmentedIndex:
         for start in range(0, len(numbers), _TOGETHER):
             some = {number: together[number] for number in numbers[start : start + _TOGETHER]}
             found = best_of_all(view, list(some.values()), self._ids_of)
-            for (number, ask), hits in zip(some.items(), found, strict=True):
-                self._recollections.remember(view, queries[number], ask.k, hits, self._slots_in_order)
-                answers[number] = hits[: queries[number].k]
+            for (number, ask), ranked in zip(some.items(), found, strict=True):
+                self._recollections.remember(view, queries[number], ask.k, ranked)
+                answers[number] = ranked.hits(self._ids_of, queries[number].k)
         for number in asks.keys() - together.keys():
-            answers[number] = best_within(view, asks[number], self._ids_of)
+            answers[number] = best_within(view, asks[number], self._ids_of).hits(self._ids_of, queries[number].k)
         return answers
 
     def recall(self, query: Query) -> list[Hit] | None:
         """The list for a query with a key, from what was found before; None where the index must be searched."""
         if query.k < 1 or query.restricted:
             return None
-        return self._recollections.recall(self._view, query, self._ids_of, self._slots_in_order)
+        return self._recollections.recall(self._view, query, self._ids_of)
 
     def settle(self) -> None:
         """Waits until nothing is being folded."""
@@ -155,10 +155,6 @@ class SegmentedIndex:
             self._later_ids.append(item_id)
             self._later[item_id] = slot
         return slot
-
-    def _slots_in_order(self, item_ids: Sequence[str]) -> list[int]:
-        first, later = self._first.get, self._later
-        return [slot if (slot := first(item_id)) is not None else later[item_id] for item_id in item_ids]
 
     def _slots_of(self, item_ids: Collection[str], rows: NDArray[np.integer[Any]] | None = None) -> Numbers:
         """The slots of those ids that have one, and of rows among the first items, which are their slots."""
