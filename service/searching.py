@@ -24,7 +24,7 @@ from service.ports import VectorIndex
 
 logger = logging.getLogger(__name__)
 
-_MOST_TOGETHER = 16
+_MOST_TOGETHER = 32
 
 _Answer = asyncio.Future[list[Hit]]
 _Job = tuple[VectorIndex, Query, _Answer]
