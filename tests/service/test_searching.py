@@ -111,16 +111,16 @@ async def test_what_waits_is_searched_together(index: GatedIndex) -> None:
 
 
 async def test_passes_are_bounded(index: GatedIndex) -> None:
-    """Sixteen at most share one; the others make the next."""
+    """Thirty-two at most share one; the others make the next."""
     with opened() as searches:
         await hold(searches, index)
-        others = start(searches, index, *range(1, 41))
+        others = start(searches, index, *range(1, 73))
         await anyio.wait_all_tasks_blocked()
         index.gate.set()
         found = [await each for each in others]
 
-    assert found == [answer_of("one", k) for k in range(1, 41)]
-    assert [len(batch) for batch in index.batches] == [1, 16, 16, 8]
+    assert found == [answer_of("one", k) for k in range(1, 73)]
+    assert [len(batch) for batch in index.batches] == [1, 32, 32, 8]
 
 
 async def test_each_pass_is_over_one_index(index: GatedIndex) -> None:
@@ -250,16 +250,16 @@ async def quick(searches: Searches, index: GatedIndex) -> None:
 
 
 async def test_quick_searches_are_made_on_the_loop(index: GatedIndex) -> None:
-    """All that have come are made together, sixteen at most, once it is known that they take no time."""
+    """All that have come are made together, thirty-two at most, once it is known that they take no time."""
     metrics = Metrics()
     with opened(metrics, at_once_s=10) as searches:
         await quick(searches, index)
-        found = [await each for each in start(searches, index, *range(40))]
+        found = [await each for each in start(searches, index, *range(72))]
 
-    assert found == [answer_of("one", k) for k in range(40)]
-    assert [len(batch) for batch in index.batches] == [16, 16, 8]
+    assert found == [answer_of("one", k) for k in range(72)]
+    assert [len(batch) for batch in index.batches] == [32, 32, 8]
     assert index.threads == {threading.get_ident()}
-    assert metrics.registry.get_sample_value("i3rec_search_batch_queries_sum") == 43
+    assert metrics.registry.get_sample_value("i3rec_search_batch_queries_sum") == 75
 
 
 async def test_slow_searches_are_made_on_threads(index: GatedIndex) -> None:
