@@ -74,12 +74,12 @@ def _measure(directory: Path, args: argparse.Namespace) -> None:
     write_scripts(directory)
     lines = [Line(label, 0) for label in SCRIPTS]
     lines += [Line(label, args.inserts) for label in list(SCRIPTS)[:2] if args.inserts]
-    with _service(directory, args, warm=False) as (url, pid, started_s):
+    with service(directory, args, warm=False) as (url, pid, started_s):
         console.print(f"{args.items:,} items: started in {started_s:.1f} s, {resident_mib(pid):.0f} MiB resident")
         (directory / "body").write_bytes(httpx.get(f"{url}/recommend/user-0").content)
         _measure_lines("cold", directory, url, lines, args)
         console.print(f"{resident_mib(pid):.0f} MiB resident in the end")
-    with _service(directory, args, warm=True) as (url, pid, _):
+    with service(directory, args, warm=True) as (url, pid, _):
         console.print(f"warmed after {_until_warmed(url, args.users):.0f} s, {resident_mib(pid):.0f} MiB resident")
         _measure_lines("warmed", directory, url, lines[:2], args)
 
@@ -90,7 +90,7 @@ def _measure_lines(name: str, directory: Path, url: str, lines: Sequence[Line], 
     alike = Table(
         f"same load, {name}", "offered/s", "lists/s", "p50 ms", "p99 ms", "bare/s", "bare p99 ms", "p99 ratio"
     )
-    with _bare(directory) as bare:
+    with bare_route(directory) as bare:
         for place, line in enumerate(lines):
             # From another user on each time, so that nobody comes again.
             firsts = [
@@ -173,7 +173,7 @@ def _inserting(url: str, per_second: int) -> Iterator[None]:
 
 
 @contextmanager
-def _service(directory: Path, args: argparse.Namespace, *, warm: bool) -> Iterator[tuple[str, int, float]]:
+def service(directory: Path, args: argparse.Namespace, *, warm: bool) -> Iterator[tuple[str, int, float]]:
     """The service; gives its address, its process, and how long it took to start."""
     environment = {
         **os.environ,
@@ -196,7 +196,8 @@ def _service(directory: Path, args: argparse.Namespace, *, warm: bool) -> Iterat
 
 
 @contextmanager
-def _bare(directory: Path) -> Iterator[str]:
+def bare_route(directory: Path) -> Iterator[str]:
+    """A route that returns what is in the file ``body``; gives its address."""
     port = str(free_port())
     environment = {**os.environ, "BODY": str(directory / "body")}
     command = [sys.executable, "-m", "uvicorn", "benchmarks.bare:app", "--port", port, "--no-access-log"]
