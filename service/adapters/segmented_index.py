@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_store import IdMap
+from service.adapters.background import Ended, Workers
 from service.adapters.exact_scan import Numbers
 from service.adapters.recollection import SPARE, Recollections
 from service.adapters.segment_search import Ask, best_of_all, best_within
@@ -39,6 +40,7 @@ class SegmentedIndex:
         min_delta: rows that are never folded into the main segment, and never too many to be wasted.
         remembered: how many lists are kept for those who ask again.
         on_fold: is told how long a folding took, seconds, or None where it failed.
+        workers: run the thread; once they are closed nothing is folded any more. None = its own, which nobody closes.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class SegmentedIndex:
         min_delta: int = 4096,
         remembered: int = 0,
         on_fold: Callable[[float | None], object] = lambda _: None,
+        workers: Workers | None = None,
     ) -> None:
         self._first = item_ids if isinstance(item_ids, IdMap) else IdMap(item_ids)
         self._later: dict[str, int] = {}  # id → slot, of items that came since
@@ -58,6 +61,7 @@ class SegmentedIndex:
         self._make_engine = make_engine
         self._min_delta = min_delta
         self._on_fold = on_fold
+        self._workers = workers or Workers()
         self._recollections = Recollections(remembered)
         self._spare = SPARE if remembered else 0
         self._writing = threading.Lock()
@@ -195,23 +199,27 @@ class SegmentedIndex:
         view = self._view
         most = max(self._min_delta, len(view.main) // 8)
         if self._folding is None and (view.wasted > most or len(view.slots) > most):
-            self._folding = threading.Thread(target=self._fold, name="index-folding", daemon=True)
-            self._folding.start()
+            self._folding = self._workers.start(self._fold, "index-folding")
 
     def _fold(self) -> None:
         """Makes a main segment of all that is alive, and exchanges it for the old one with what came meanwhile."""
         started = time.perf_counter()
         try:
             view = self._view
+            self._workers.check()
             kept = without_rows(np.arange(len(view.main)), view.main_dead)
             added = without_rows(np.arange(len(view.slots)), view.delta_dead)
             matrix = np.concatenate([view.main.matrix[kept], view.vectors[added]])
             slots = np.concatenate([view.main.slots_of(kept), view.slots[added]])
+            self._workers.check()
             main = Main.of(matrix, slots, self._make_engine(matrix))
+        except Ended:
+            self._end_folding()
+            return
         except Exception:  # whatever it is: the old segments are as good as they were
             logger.exception("index_folding_failed")
-            self._folding = None
             self._on_fold(None)
+            self._end_folding()
             return
         with self._writing:
             now, start = self._view, len(view.slots)
@@ -227,6 +235,10 @@ class SegmentedIndex:
             self._on_fold(time.perf_counter() - started)
             self._folding = None
             self._fold_if_overgrown()
+
+    def _end_folding(self) -> None:
+        with self._writing:  # whoever started it has taken it down by then
+            self._folding = None
 
 
 def _below(numbers: Numbers, end: int) -> Numbers:
