@@ -46,8 +46,9 @@ from service.building import Engines
 from service.errors import RecommenderError
 from service.handle import ServableHandle
 from service.instruments import CacheMetrics
-from service.observability import Metrics, RequestContext
+from service.metrics import Metrics
 from service.ports import CheckpointStore, Encoder, FeatureCache, Featurizer, Journal
+from service.request_context import RequestContext
 from service.running import Backends, serving
 from service.settings import Settings
 

@@ -9,7 +9,7 @@ import pytest
 from model_store import IdMap
 from service.adapters.segmented_index import SegmentedIndex
 from service.app import engines
-from service.observability import Metrics
+from service.metrics import Metrics
 from service.settings import Settings
 
 SNIPPET = """
