@@ -1,4 +1,4 @@
-"""The fast path to most lists: whatever is at hand of them is not made again, and the rest takes no thread.
+"""The fast path to most lists: what is at hand is not made again, and nothing but a search takes a thread.
 
 A list that was given is given again as long as nothing could change it. Where the user's history and vector are known,
 and nothing but the best items is asked for, only the search is left: the index may remember it, or it shares a pass
