@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
 from model_store import Bundle
+from service.adapters.background import Workers
 from service.adapters.checkpoint_files import CheckpointFiles
 from service.adapters.engine_choice import Asked, EngineChoice
 from service.adapters.integer_engine import IntegerEngine
@@ -45,8 +46,9 @@ from service.building import Engines
 from service.errors import RecommenderError
 from service.handle import ServableHandle
 from service.instruments import CacheMetrics
-from service.observability import Metrics, RequestContext
+from service.metrics import Metrics
 from service.ports import CheckpointStore, Encoder, FeatureCache, Featurizer, Journal
+from service.request_context import RequestContext
 from service.running import Backends, serving
 from service.settings import Settings
 
@@ -110,9 +112,9 @@ def _cache(settings: Settings, namespace: str, metrics: CacheMetrics) -> Feature
 
 def engines(settings: Settings, metrics: Metrics) -> Engines:
     """ONNX Runtime and the index, with the threads the settings give them."""
-    observer = metrics.engines
+    observer, workers = metrics.engines, Workers()
     asked = Asked(settings.index_engine, settings.index_recall, settings.index_check_every, settings.faiss_threads)
-    make_engine = EngineChoice(asked, partial(IntegerEngine, threads=settings.faiss_threads), observer)
+    make_engine = EngineChoice(asked, partial(IntegerEngine, threads=settings.faiss_threads), observer, workers)
 
     def open_encoder(bundle: Bundle) -> Encoder:
         manifest = bundle.manifest
@@ -138,9 +140,10 @@ def engines(settings: Settings, metrics: Metrics) -> Engines:
             make_engine=make_engine,
             remembered=settings.remembered_lists,
             on_fold=metrics.search.folded,
+            workers=workers,
         ),
         open_featurizer,
-        make_engine.close,
+        workers.close,
     )
 
 

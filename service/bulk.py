@@ -13,7 +13,7 @@ from service.errors import EncodingFailed, InvalidItem, ItemMoved, RecommenderEr
 from service.features import check_modalities, featurized
 from service.handle import ServableHandle
 from service.holdings import Standing
-from service.observability import Metrics
+from service.metrics import Metrics
 from service.peers import Peers
 from service.ports import Encoder, FeatureCache, Journal
 from service.servable import Servable

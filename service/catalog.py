@@ -13,7 +13,7 @@ from service.errors import ItemMoved, UnknownItem
 from service.features import check_modalities, featurized, usable
 from service.handle import ServableHandle
 from service.locks import ItemLocks
-from service.observability import Metrics
+from service.metrics import Metrics
 from service.peers import Peers
 from service.ports import FeatureCache, Journal
 from service.queueing import in_thread

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from service import maintenance
 from service.app import create_app, open_journal
 from service.errors import RecommenderError
-from service.observability import configure_logging
+from service.logs import configure_logging
 from service.settings import PREFIX, SECRETS, Settings, explain, unknown_variables
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import anyio
 
 from service.domain import EraseUser, Interact, Record
-from service.observability import Metrics
+from service.metrics import Metrics
 from service.ports import Journal
 
 

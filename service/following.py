@@ -12,7 +12,7 @@ from service.domain import Record
 from service.errors import NotReachedYet, StorageUnavailable, UnknownRecord
 from service.handle import ServableHandle
 from service.histories import Histories
-from service.observability import Metrics
+from service.metrics import Metrics
 from service.ports import Journal
 from service.replay import Replay
 from service.servable import Servable

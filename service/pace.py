@@ -15,9 +15,8 @@ class Pace:
     """
 
     def __init__(self) -> None:
-        self._each_s: dict[
-            int, float
-        ] = {}  # exponent → seconds of one search, where 2 ** exponent or more share a pass
+        # exponent → seconds of one search, where 2 ** exponent or more share a pass
+        self._each_s: dict[int, float] = {}
 
     def note(self, searches: int, seconds: float) -> None:
         """Takes in what a pass took."""

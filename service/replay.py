@@ -11,7 +11,7 @@ from anyio import CapacityLimiter, to_thread
 from service.domain import Encoding, Item, PutItem, Record
 from service.errors import EncodingFailed
 from service.features import usable
-from service.observability import Metrics
+from service.metrics import Metrics
 from service.ports import FeatureCache
 from service.servable import Servable
 

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import anyio
 from anyio import CapacityLimiter
@@ -15,19 +16,23 @@ from service.bulk import Bulk
 from service.catalog import Catalog, WriteLimits
 from service.checkpoints import Checkpoints, CheckpointWriter
 from service.exploration import Exploration
+from service.fast_path import FastPath
 from service.feedback import Feedback
 from service.following import JournalFollower, keep_compact
 from service.handle import ServableHandle
 from service.histories import Histories
+from service.impressions import Impressions
 from service.inventory import Inventory
+from service.making import Making, Reading
+from service.metrics import Metrics
 from service.models import Models
-from service.observability import Metrics
 from service.peers import Peers
 from service.ports import CheckpointStore, FeatureCache, Journal, Wakeups
-from service.recommend import Reading, Recommender
+from service.recommend import Recommender
 from service.replay import Replay
 from service.searching import Searches
 from service.settings import Settings
+from service.shadow import Shadow
 from service.sync import ModelFollower
 from service.warming import Warming
 from service.watching import watch, watch_searches
@@ -58,21 +63,15 @@ async def serving(
     models_follower = ModelFollower(builder, handle, used.cache, metrics, settings.keep_models, on_exchange)
     histories = Histories(journal, settings.max_history)
     others = JournalFollower(handle, journal, replay, metrics, histories)
-    searches = Searches(
-        metrics.search,
-        threads=settings.search_threads,
-        most_waiting=settings.max_waiting,
-        deadline_s=settings.deadline_s,
-        at_once_s=settings.search_at_once_ms / 1000,
-    )
-    services = _wire(settings, handle, used, metrics, models_follower, others, histories, searches)
+    searches = _searches(settings, metrics)
+    watch_searches(metrics.search, handle, searches)
+    making = Making(histories, journal, used.cache, metrics, _reading(settings))
+    lists = _lists(handle, making, searches)
+    services = _wire(settings, handle, used, models_follower, others, making, lists)
     async with anyio.create_task_group() as tasks:
         await models_follower.refresh()
         tasks.start_soon(models_follower.run, settings.model_poll_s)
-        tasks.start_soon(services.recommender.shadow.run)
-        if settings.warm_lists and settings.remembered_lists:
-            warming = Warming(handle, services.recommender, settings.default_k, settings.remembered_lists)
-            tasks.start_soon(warming.run, settings.model_poll_s)
+        _look_ahead(tasks, settings, handle, lists)
         _keep_up(tasks, settings, used, others, metrics)
         if writer:
             tasks.start_soon(writer.run, settings.checkpoint_every_s)
@@ -83,6 +82,49 @@ async def serving(
         tasks.cancel_scope.cancel()
     if writer:
         await writer.finish(others.catch_up)
+
+
+class _Lists(NamedTuple):
+    """What answers with lists, and what compares these aside."""
+
+    fast_path: FastPath
+    recommender: Recommender
+    shadow: Shadow
+
+
+def _lists(handle: ServableHandle, making: Making, searches: Searches) -> _Lists:
+    shadow = Shadow(handle, making.for_user, making.metrics)
+    impressions = Impressions(handle, making.metrics, shadow)
+    fast_path = FastPath(handle, making, impressions, searches)
+    return _Lists(fast_path, Recommender(handle, making, impressions, fast_path), shadow)
+
+
+def _searches(settings: Settings, metrics: Metrics) -> Searches:
+    return Searches(
+        metrics.search,
+        threads=settings.search_threads,
+        most_waiting=settings.max_waiting,
+        deadline_s=settings.deadline_s,
+        at_once_s=settings.search_at_once_ms / 1000,
+    )
+
+
+def _reading(settings: Settings) -> Reading:
+    return Reading(
+        CapacityLimiter(settings.search_threads),
+        Exploration(settings.explore_every, settings.explore_share, settings.explore_impressions),
+        max_waiting=settings.max_waiting,
+        max_shown=settings.max_cursor,
+        max_history=settings.max_history,
+    )
+
+
+def _look_ahead(tasks: TaskGroup, settings: Settings, handle: ServableHandle, lists: _Lists) -> None:
+    """Starts what makes lists that nobody has asked for: those of the version on trial, and those expected next."""
+    tasks.start_soon(lists.shadow.run)
+    if settings.warm_lists and settings.remembered_lists:
+        warming = Warming(handle, lists.fast_path, settings.default_k, settings.remembered_lists)
+        tasks.start_soon(warming.run, settings.model_poll_s)
 
 
 def _keep_up(tasks: TaskGroup, settings: Settings, used: Backends, others: JournalFollower, metrics: Metrics) -> None:
@@ -100,35 +142,27 @@ def _wire(
     settings: Settings,
     handle: ServableHandle,
     backends: Backends,
-    metrics: Metrics,
     follower: ModelFollower,
     others: JournalFollower,
-    histories: Histories,
-    searches: Searches,
+    making: Making,
+    lists: _Lists,
 ) -> Services:
-    journal, cache = backends.journal, backends.cache
+    journal, cache, metrics = backends.journal, backends.cache, making.metrics
     limits = WriteLimits(
         CapacityLimiter(settings.encode_threads), CapacityLimiter(settings.write_threads), settings.max_waiting
     )
-    reading = Reading(
-        CapacityLimiter(settings.search_threads),
-        Exploration(settings.explore_every, settings.explore_share, settings.explore_impressions),
-        max_waiting=settings.max_waiting,
-        max_shown=settings.max_cursor,
-        max_history=settings.max_history,
-    )
     peers = Peers(others.catch_up, others.spread)
     watch(metrics, handle, cache, follower, others, limits)
-    watch_searches(metrics.search, handle, searches)
     return Services(
         settings,
         handle,
         Catalog(handle, journal, cache, metrics, limits, peers),
         Bulk(handle, journal, cache, metrics, limits, peers),
-        Recommender(handle, journal, cache, metrics, reading, histories, searches),
-        Feedback(journal, metrics, handle.arm_of, histories.note),
+        lists.fast_path,
+        lists.recommender,
+        Feedback(journal, metrics, handle.arm_of, making.histories.note),
         Models(ModelStore(settings.model_store), follower.refresh, lambda: follower.failure),
-        Inventory(handle, journal, reading.searches, settings.max_waiting, peers),
+        Inventory(handle, journal, making.reading.searches, settings.max_waiting, peers),
         others,
         cache,
         metrics,

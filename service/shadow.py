@@ -10,7 +10,7 @@ from anyio import CapacityLimiter, to_thread
 from service.domain import Recommendation
 from service.handle import ServableHandle
 from service.lists import Wish
-from service.observability import Metrics
+from service.metrics import Metrics
 from service.servable import Servable
 
 logger = logging.getLogger(__name__)

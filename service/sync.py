@@ -15,8 +15,8 @@ from anyio import to_thread
 from model_store import Challenger
 from service.building import Builder
 from service.handle import Contender, ServableHandle
+from service.metrics import Metrics
 from service.models import LoadFailure
-from service.observability import Metrics
 from service.ports import FeatureCache
 from service.servable import Servable
 from service.trained import typical_length

@@ -19,7 +19,8 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.observability import Metrics, Stage, method_of, route_of
+from service.metrics import Metrics, Stage
+from service.request_context import method_of, route_of
 
 _FOR_MACHINES = frozenset({"/metrics", "/livez", "/readyz"})
 """Asked every few seconds by whoever watches; traces of these would drown the others."""

@@ -12,9 +12,9 @@ import anyio
 import numpy as np
 from anyio import CapacityLimiter, to_thread
 
+from service.fast_path import FastPath
 from service.handle import ServableHandle
 from service.lists import Wish
-from service.recommend import Recommender
 from service.servable import Servable
 
 logger = logging.getLogger(__name__)
@@ -28,14 +28,14 @@ class Warming:
 
     Args:
         handle: says what serves.
-        recommender: knows what a user's list takes.
+        fast_path: knows what a user's list takes.
         k: the list length that is expected.
         most: how many lists the index remembers.
     """
 
-    def __init__(self, handle: ServableHandle, recommender: Recommender, k: int, most: int) -> None:
+    def __init__(self, handle: ServableHandle, fast_path: FastPath, k: int, most: int) -> None:
         self._handle = handle
-        self._recommender = recommender
+        self._fast_path = fast_path
         self._wish = Wish(k)
         self._most = most
         self._limiter = CapacityLimiter(1)
@@ -45,7 +45,7 @@ class Warming:
         warmed: str | None = None
         while True:
             version = self._version
-            if version is not None and version != warmed and self._recommender.expectant:
+            if version is not None and version != warmed and self._fast_path.expectant:
                 await self._warm(version)
                 warmed = version
             await anyio.sleep(poll_s)
@@ -60,13 +60,13 @@ class Warming:
         for start in range(0, len(rows), _BLOCK):
             if self._version != version:
                 return
-            asked, begun = self._recommender.asked, time.monotonic()
+            asked, begun = self._fast_path.asked, time.monotonic()
             try:
                 lists += await to_thread.run_sync(self._search, rows[start : start + _BLOCK], limiter=self._limiter)
             except Exception:  # they can as well be made when they are asked for
                 logger.exception("warming_failed", extra={"version": version})
                 return
-            rest = _IDLE if self._recommender.asked == asked else _BUSY
+            rest = _IDLE if self._fast_path.asked == asked else _BUSY
             await anyio.sleep(rest * (time.monotonic() - begun))
         logger.info("lists_warmed", extra={"lists": lists, "seconds": round(time.monotonic() - started, 3)})
 
@@ -81,7 +81,7 @@ class Warming:
         if servable is None:
             return 0
         users = servable.bundle.users.ids(rows) if max(rows) < len(servable.bundle.users) else []
-        expected = [self._recommender.expected(servable, user_id, self._wish) for user_id in users]
+        expected = [self._fast_path.expected(servable, user_id, self._wish) for user_id in users]
         queries = [query for query in expected if query and servable.index.recall(query) is None]
         servable.index.search_many(queries)
         return len(queries)

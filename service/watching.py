@@ -9,7 +9,7 @@ from service.domain import IndexState
 from service.following import JournalFollower
 from service.handle import ServableHandle
 from service.list_instruments import SearchMetrics
-from service.observability import Metrics
+from service.metrics import Metrics
 from service.ports import FeatureCache
 from service.searching import Searches
 from service.sync import ModelFollower

@@ -69,18 +69,24 @@ class EngineChoice:
         asked: the kind, and what it must reach.
         exact: makes the engine for processors.
         observer: is told.
+        workers: run what is made and compared in the background; once they are closed, engines search on as they are.
         open_device: the device, for the kinds that need one; it is opened once.
     """
 
     def __init__(
-        self, asked: Asked, exact: MakeEngine, observer: Observer, open_device: Callable[[], Device] = CudaDevice
+        self,
+        asked: Asked,
+        exact: MakeEngine,
+        observer: Observer,
+        workers: Workers,
+        open_device: Callable[[], Device] = CudaDevice,
     ) -> None:
         self._asked = asked
         self._exact = exact
         self._observer = observer
         self._open_device = lru_cache(maxsize=1)(open_device)
-        self._workers = Workers()
-        self.live = LiveRecall(asked.check_every, observer.compared, self._workers)
+        self._workers = workers
+        self.live = LiveRecall(asked.check_every, observer.compared, workers)
 
     def __call__(self, matrix: Matrix) -> Engine:
         """An engine for a main segment (n, d) float32."""
@@ -119,10 +125,6 @@ class EngineChoice:
             workers=self._workers,
             probes=self._asked.probes,
         )
-
-    def close(self) -> None:
-        """Ends what is made or compared in the background; engines search on."""
-        self._workers.close()
 
     def _serve(self, matrix: Matrix, engine: Engine, proof: Proof) -> Engine:
         self._observer.uses(self._asked.kind, self._asked.kind, proof.recall)

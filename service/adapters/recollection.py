@@ -108,6 +108,12 @@ class Recollections:
             return hits if found.whole or hits[-1].score > found.least else None
         return self._made_up(found, view, query, names)
 
+    def forget(self) -> None:
+        """Lets go of everything: once the segments are folded nothing of it holds, and it would hold the old ones."""
+        with self._lock:
+            self._found.clear()
+            self._weight = 0
+
     def _made_up(self, found: _Found, view: View, query: Query, names: NamesOf) -> list[Hit] | None:
         """The list without what was taken away, and with what was written since."""
         places = _still_there(found, view, query, names)
@@ -121,12 +127,6 @@ class Recollections:
             kept = places if found.whole else [place for place in places if -place.negative > found.least]
             self._keep(query.key or "", _brought_up(found, view, query, kept))
         return [Hit(place.item_id, 0.0 - place.negative) for place in places[: query.k]]
-
-    def forget(self) -> None:
-        """Lets go of everything: once the segments are folded nothing of it holds, and it would hold the old ones."""
-        with self._lock:
-            self._found.clear()
-            self._weight = 0
 
     def _keep(self, key: str, found: _Found) -> None:
         with self._lock:

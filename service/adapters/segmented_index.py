@@ -10,16 +10,16 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from model_store import IdMap
+from service.adapters.background import Ended, Workers
 from service.adapters.exact_scan import Numbers
 from service.adapters.recollection import SPARE, Recollections
 from service.adapters.segment_search import Ask, best_of_all, best_within
 from service.adapters.segments import NONE, Delta, Engine, ExactEngine, Main, View, with_rows, without_rows
+from service.adapters.slots import Slots
 from service.domain import Hit, IndexState, Matrix, Query, Vector
 
 logger = logging.getLogger(__name__)
@@ -39,6 +39,7 @@ class SegmentedIndex:
         min_delta: rows that are never folded into the main segment, and never too many to be wasted.
         remembered: how many lists are kept for those who ask again.
         on_fold: is told how long a folding took, seconds, or None where it failed.
+        workers: run the thread; once they are closed nothing is folded any more. None = its own, which nobody closes.
     """
 
     def __init__(
@@ -50,14 +51,14 @@ class SegmentedIndex:
         min_delta: int = 4096,
         remembered: int = 0,
         on_fold: Callable[[float | None], object] = lambda _: None,
+        workers: Workers | None = None,
     ) -> None:
-        self._first = item_ids if isinstance(item_ids, IdMap) else IdMap(item_ids)
-        self._later: dict[str, int] = {}  # id → slot, of items that came since
-        self._later_ids: list[str] = []
+        self._slots = Slots(item_ids if isinstance(item_ids, IdMap) else IdMap(item_ids))
         self._d = vectors.shape[1]
         self._make_engine = make_engine
         self._min_delta = min_delta
         self._on_fold = on_fold
+        self._workers = workers or Workers()
         self._recollections = Recollections(remembered)
         self._spare = SPARE if remembered else 0
         self._writing = threading.Lock()
@@ -89,7 +90,7 @@ class SegmentedIndex:
         if not latest:
             return
         with self._writing:
-            slots = [self._slot(item_id) for item_id in latest]
+            slots = [self._slots.give(item_id) for item_id in latest]
             main_dead, delta_dead = self._without(np.array(slots, dtype=np.int64))
             delta = self._view.delta
             delta.lose(latest)
@@ -100,7 +101,7 @@ class SegmentedIndex:
     def remove(self, item_ids: Collection[str]) -> None:
         """Removes items; unknown ids are ignored."""
         with self._writing:
-            main_dead, delta_dead = self._without(np.unique(self._slots_of(item_ids)))
+            main_dead, delta_dead = self._without(np.unique(self._slots.of(item_ids)))
             self._view.delta.lose(item_ids)
             self._view = View.of(self._view.main, main_dead, self._view.delta, delta_dead)
             self._fold_if_overgrown()
@@ -120,19 +121,19 @@ class SegmentedIndex:
         numbers = list(together)
         for start in range(0, len(numbers), _TOGETHER):
             some = {number: together[number] for number in numbers[start : start + _TOGETHER]}
-            found = best_of_all(view, list(some.values()), self._ids_of)
+            found = best_of_all(view, list(some.values()), self._slots.ids)
             for (number, ask), ranked in zip(some.items(), found, strict=True):
                 self._recollections.remember(view, queries[number], ask.k, ranked)
-                answers[number] = ranked.hits(self._ids_of, queries[number].k)
+                answers[number] = ranked.hits(self._slots.ids, queries[number].k)
         for number in asks.keys() - together.keys():
-            answers[number] = best_within(view, asks[number], self._ids_of).hits(self._ids_of, queries[number].k)
+            answers[number] = best_within(view, asks[number], self._slots.ids).hits(self._slots.ids, queries[number].k)
         return answers
 
     def recall(self, query: Query) -> list[Hit] | None:
         """The list for a query with a key, from what was found before; None where the index must be searched."""
         if query.k < 1 or query.restricted:
             return None
-        return self._recollections.recall(self._view, query, self._ids_of)
+        return self._recollections.recall(self._view, query, self._slots.ids)
 
     def settle(self) -> None:
         """Waits until nothing is being folded."""
@@ -146,39 +147,11 @@ class SegmentedIndex:
             logger.exception("index_engine_lost")
             return None
 
-    def _slot(self, item_id: str) -> int:
-        slot = self._first.get(item_id)
-        if slot is None:
-            slot = self._later.get(item_id)
-        if slot is None:
-            slot = len(self._first) + len(self._later_ids)
-            self._later_ids.append(item_id)
-            self._later[item_id] = slot
-        return slot
-
-    def _slots_of(self, item_ids: Collection[str], rows: NDArray[np.integer[Any]] | None = None) -> Numbers:
-        """The slots of those ids that have one, and of rows among the first items, which are their slots."""
-        found = self._first.known_rows(item_ids) if item_ids else []
-        if self._later:
-            found += [slot for item_id in item_ids if (slot := self._later.get(item_id)) is not None]
-        slots = np.array(found, dtype=np.int64) if found else NONE
-        if rows is None:
-            return slots
-        more: Numbers = rows.astype(np.int64, copy=False)
-        return np.concatenate([slots, more]) if found else more
-
-    def _ids_of(self, slots: Sequence[int]) -> list[str]:
-        n = len(self._first)
-        if not self._later or max(slots, default=-1) < n:
-            return self._first.ids(slots)
-        first = iter(self._first.ids([slot for slot in slots if slot < n]))
-        return [next(first) if slot < n else self._later_ids[slot - n] for slot in slots]
-
     def _ask(self, query: Query) -> Ask:
         vector = np.ascontiguousarray(query.vector, dtype=np.float32)
-        exclude = self._slots_of(query.exclude, query.exclude_rows)
+        exclude = self._slots.of(query.exclude, query.exclude_rows)
         if query.restricted:
-            return Ask(vector, query.k, exclude, self._slots_of(query.allow or (), query.allow_rows))
+            return Ask(vector, query.k, exclude, self._slots.of(query.allow or (), query.allow_rows))
         return Ask(vector, query.k if query.key is None else query.k + self._spare, exclude)
 
     def _without(self, slots: Numbers) -> tuple[Numbers, Numbers]:
@@ -195,23 +168,27 @@ class SegmentedIndex:
         view = self._view
         most = max(self._min_delta, len(view.main) // 8)
         if self._folding is None and (view.wasted > most or len(view.slots) > most):
-            self._folding = threading.Thread(target=self._fold, name="index-folding", daemon=True)
-            self._folding.start()
+            self._folding = self._workers.start(self._fold, "index-folding")
 
     def _fold(self) -> None:
         """Makes a main segment of all that is alive, and exchanges it for the old one with what came meanwhile."""
         started = time.perf_counter()
         try:
             view = self._view
+            self._workers.check()
             kept = without_rows(np.arange(len(view.main)), view.main_dead)
             added = without_rows(np.arange(len(view.slots)), view.delta_dead)
             matrix = np.concatenate([view.main.matrix[kept], view.vectors[added]])
             slots = np.concatenate([view.main.slots_of(kept), view.slots[added]])
+            self._workers.check()
             main = Main.of(matrix, slots, self._make_engine(matrix))
+        except Ended:
+            self._end_folding()
+            return
         except Exception:  # whatever it is: the old segments are as good as they were
             logger.exception("index_folding_failed")
-            self._folding = None
             self._on_fold(None)
+            self._end_folding()
             return
         with self._writing:
             now, start = self._view, len(view.slots)
@@ -227,6 +204,10 @@ class SegmentedIndex:
             self._on_fold(time.perf_counter() - started)
             self._folding = None
             self._fold_if_overgrown()
+
+    def _end_folding(self) -> None:
+        with self._writing:  # whoever started it has taken it down by then
+            self._folding = None
 
 
 def _below(numbers: Numbers, end: int) -> Numbers:

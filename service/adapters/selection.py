@@ -64,9 +64,8 @@ class Selection:
         """
         b, n = scores.shape
         size = GROUP if n >= 2 * GROUP * self._k else 1
-        groups = scores.reshape(
-            b, size, n // size
-        )  # group g has the rows g, g + n // size, ...: those passes are quick
+        # Group g has the rows g, g + n // size, ...: those passes are quick.
+        groups = scores.reshape(b, size, n // size)
         maxima = np.ascontiguousarray(groups.max(axis=1) if size > 1 else scores)
         self._raise(maxima)
         queries, reaching = np.divmod((maxima >= self._bound).ravel().nonzero()[0], n // size)

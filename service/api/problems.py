@@ -35,7 +35,7 @@ from service.errors import (
     UnknownUser,
     json_pointer,
 )
-from service.observability import request_id
+from service.request_context import request_id
 
 logger = logging.getLogger(__name__)
 

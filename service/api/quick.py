@@ -1,7 +1,7 @@
 """The shortest way to the most frequent answer: ``GET /recommend/{user_id}`` as most callers ask it.
 
 Finding the route, checking every parameter and its kind costs more than the list itself. Where a request has no other
-parameter than ``k``, its answer is made here, by the same use case and of the same bytes; every other one goes its
+parameter than ``k``, its answer is made here, by the same use cases and of the same bytes; every other one goes its
 ordinary way, which also declares and documents the route.
 """
 
@@ -46,8 +46,8 @@ class QuickLists:
             if wish and _is_plain(user_id):
                 scope["route"] = self._route
                 try:
-                    recommender = services.recommender
-                    given = recommender.again(user_id, wish) or await recommender.quickly(user_id, wish)
+                    fast = services.fast_path
+                    given = fast.again(user_id, wish) or await fast.quickly(user_id, wish)
                 except RecommenderError as exc:
                     await (await refuse_recommender_error(Request(scope), exc))(scope, receive, send)
                     return

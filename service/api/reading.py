@@ -15,8 +15,8 @@ from service.domain import Recommendation, Suggestion
 from service.errors import InvalidCursor, UnknownRecord
 from service.facets import AttributeIs
 from service.lists import Wish
-from service.observability import request_id
 from service.paging import Shown, read_cursor
+from service.request_context import request_id
 from service.settings import Settings
 
 _REPEATABLE = frozenset({"exclude", "category", "attribute"})

@@ -20,7 +20,7 @@ from service.api.reading import VERSION_HEADER, answer_content, check_length, li
 from service.api.schemas import ExternalId
 from service.api.state import WithServices, json_only, json_response, no_query
 from service.domain import Recommendation
-from service.observability import request_id
+from service.request_context import request_id
 
 router = APIRouter(tags=["recommend"])
 

@@ -13,12 +13,13 @@ from starlette.responses import Response
 
 from service.bulk import Bulk
 from service.catalog import Catalog
+from service.fast_path import FastPath
 from service.feedback import Feedback
 from service.following import JournalFollower
 from service.handle import ServableHandle
 from service.inventory import Inventory
+from service.metrics import Metrics
 from service.models import Models
-from service.observability import Metrics
 from service.ports import FeatureCache
 from service.recommend import Recommender
 from service.settings import Settings
@@ -32,6 +33,7 @@ class Services:
     handle: ServableHandle
     catalog: Catalog
     bulk: Bulk
+    fast_path: FastPath
     recommender: Recommender
     feedback: Feedback
     models: Models

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from service.observability import Metrics
+from service.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
 Check = Callable[..., None]

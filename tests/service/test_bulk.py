@@ -19,7 +19,7 @@ from service.domain import Entry, Item, PutItem, Record
 from service.errors import EncodingFailed, ModelUnavailable, StorageUnavailable, UnknownModality
 from service.handle import ServableHandle
 from service.locks import ItemLocks
-from service.observability import Metrics
+from service.metrics import Metrics
 from service.servable import Servable
 
 MakeVersion = Callable[..., None]

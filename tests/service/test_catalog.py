@@ -15,7 +15,7 @@ from service.catalog import Catalog, WriteLimits
 from service.domain import Entry, Item, Record
 from service.errors import EncodingFailed, StorageUnavailable, UnknownItem, UnknownModality
 from service.handle import ServableHandle
-from service.observability import Metrics
+from service.metrics import Metrics
 from service.servable import Servable
 
 MakeVersion = Callable[..., None]

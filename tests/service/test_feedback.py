@@ -11,7 +11,7 @@ from service.adapters.memory import MemoryJournal
 from service.domain import Entry, EraseUser, Interact, Record
 from service.errors import StorageUnavailable
 from service.feedback import Feedback, Noted
-from service.observability import Metrics
+from service.metrics import Metrics
 
 pytestmark = pytest.mark.anyio
 

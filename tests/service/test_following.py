@@ -16,7 +16,7 @@ from service.errors import StorageUnavailable
 from service.following import JournalFollower
 from service.handle import ServableHandle
 from service.histories import Histories
-from service.observability import Metrics
+from service.metrics import Metrics
 from service.replay import Replay
 from service.settings import Settings
 

@@ -22,7 +22,7 @@ from service.adapters.sql_journal import SqlJournal
 from service.domain import DeleteItem, Encoding
 from service.errors import StorageUnavailable
 from service.following import keep_compact
-from service.observability import Metrics
+from service.metrics import Metrics
 from service.settings import Settings
 
 pytestmark = pytest.mark.anyio

@@ -16,7 +16,7 @@ from service.domain import CatalogItem, DeleteItem, Item, PutItem
 from service.errors import InvalidCursor, ModelUnavailable
 from service.handle import ServableHandle
 from service.inventory import Inventory
-from service.observability import Metrics
+from service.metrics import Metrics
 from service.servable import Servable
 
 pytestmark = pytest.mark.anyio

@@ -18,9 +18,14 @@ from service.errors import ModelUnavailable, StorageUnavailable, UnknownItem, Un
 from service.exploration import Exploration
 from service.filters import make_filter
 from service.handle import ServableHandle
-from service.observability import Metrics
-from service.recommend import Reading, Recommender, Wish
+from service.histories import Histories
+from service.impressions import Impressions
+from service.lists import Wish
+from service.making import Making, Reading
+from service.metrics import Metrics
+from service.recommend import Recommender
 from service.servable import Servable
+from service.shadow import Shadow
 from service.users import find_user
 
 pytestmark = pytest.mark.anyio
@@ -46,6 +51,13 @@ class WatchedJournal(MemoryJournal):
         return super().history(user_id, limit)
 
 
+def recommender_of(handle: ServableHandle, journal: MemoryJournal, reading: Reading) -> Recommender:
+    """A Recommender that makes every list, and asks the journal about every user."""
+    metrics = Metrics()
+    making = Making(Histories(journal, reading.max_history, users=0), journal, MemoryCache(1), metrics, reading)
+    return Recommender(handle, making, Impressions(handle, metrics, Shadow(handle, making.for_user, metrics)))
+
+
 class Scene:
     """A Servable, and a Recommender on it at a fixed time."""
 
@@ -57,7 +69,7 @@ class Scene:
         self.handle.exchange(self.servable)
         self.journal = WatchedJournal()
         reading = Reading(CapacityLimiter(1), Exploration(explore_every), clock=lambda: self.now)
-        self.recommender = Recommender(self.handle, self.journal, MemoryCache(1), Metrics(), reading)
+        self.recommender = recommender_of(self.handle, self.journal, reading)
         self.seq = 0
 
     def put(self, item_id: str, value: float = 100.0, **facts: object) -> None:
@@ -248,7 +260,7 @@ def test_popular_lists_are_beginnings_of_longer_ones(
 async def test_nothing_served_is_an_error() -> None:
     """Without a model there is no answer."""
     reading = Reading(CapacityLimiter(1), Exploration())
-    recommender = Recommender(ServableHandle(), MemoryJournal(), MemoryCache(1), Metrics(), reading)
+    recommender = recommender_of(ServableHandle(), MemoryJournal(), reading)
 
     with pytest.raises(ModelUnavailable):
         await recommender.for_user("u0", Wish(5))

@@ -11,7 +11,7 @@ import pytest
 
 from service.domain import Hit, Query
 from service.errors import Overloaded
-from service.observability import Metrics
+from service.metrics import Metrics
 from service.searching import Searches
 
 pytestmark = pytest.mark.anyio

@@ -15,7 +15,7 @@ from service.adapters.memory import MemoryCache, MemoryIndex, MemoryJournal
 from service.building import Builder, Engines
 from service.domain import DeleteItem, Hit, Item, PutItem
 from service.handle import ServableHandle
-from service.observability import Metrics
+from service.metrics import Metrics
 from service.ports import Encoder
 from service.replay import Replay
 from service.sync import ModelFollower

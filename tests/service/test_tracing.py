@@ -12,7 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from service import settings as settings_module
-from service.observability import JsonFormatter
+from service.logs import JsonFormatter
 from service.settings import Settings, explain
 
 memory_export = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter")

@@ -12,7 +12,7 @@ from service.domain import Recommendation, Suggestion
 from service.errors import EncodingFailed
 from service.handle import Contender, ServableHandle
 from service.lists import Wish
-from service.observability import Metrics
+from service.metrics import Metrics
 from service.settings import Settings
 from service.shadow import Shadow, overlap
 

@@ -17,7 +17,7 @@ from service.bulk import Bulk
 from service.catalog import Catalog, WriteLimits, Written
 from service.domain import Item, PutItem, Vector
 from service.handle import ServableHandle
-from service.observability import Metrics
+from service.metrics import Metrics
 from service.replay import Replay
 from service.servable import Servable
 from service.sync import ModelFollower

@@ -30,8 +30,8 @@ async def until(condition: Callable[[], bool]) -> None:
 
 def remembered(running: Any, k: int = 20) -> list[str]:
     """The users of the model whose lists of that length would take no search."""
-    servable, recommender = running.services.handle.current, running.services.recommender
-    asked = {user_id: recommender.expected(servable, user_id, Wish(k)) for user_id in servable.bundle.users}
+    servable, fast_path = running.services.handle.current, running.services.fast_path
+    asked = {user_id: fast_path.expected(servable, user_id, Wish(k)) for user_id in servable.bundle.users}
     return [user_id for user_id, query in asked.items() if query and servable.index.recall(query) is not None]
 
 
@@ -39,9 +39,7 @@ async def test_lists_are_there_before_anybody_asks(run_app: Any, settings: Setti
     """Those of all users the model has a vector of, and what is given then is what a search would give."""
     async with run_app(settings) as cold:
         users = list(cold.services.handle.current.bundle.users)
-        await until(
-            lambda: cold.services.recommender.expected(cold.services.handle.current, "u0", Wish(20)) is not None
-        )
+        await until(lambda: cold.services.fast_path.expected(cold.services.handle.current, "u0", Wish(20)) is not None)
         assert remembered(cold) == []
         expected = [(await cold.client.get(f"/recommend/{user}")).json()["items"] for user in users]
     async with run_app(settings.model_copy(update={"warm_lists": True})) as warm:

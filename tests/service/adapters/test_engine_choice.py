@@ -264,7 +264,7 @@ def choose(kind: str, told: Told, **changes: object) -> EngineChoice:
     """Chooses for any size, and with few probes."""
     facts: dict = {"least_rows": 1, "probes": 8} | changes
     open_device = facts.pop("open_device", CudaDevice)
-    return EngineChoice(Asked(kind, **facts), ExactEngine, told, open_device)
+    return EngineChoice(Asked(kind, **facts), ExactEngine, told, Workers(), open_device)
 
 
 @pytest.mark.parametrize("kind", ["ivf", "hnsw", "gpu-cagra"])

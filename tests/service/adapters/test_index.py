@@ -9,13 +9,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from service.adapters.background import Workers
 from service.adapters.exact_scan import Batch, Found
 from service.adapters.integer_engine import IntegerEngine
 from service.adapters.memory import MemoryIndex
 from service.adapters.ranking import exact_scores
 from service.adapters.segmented_index import SegmentedIndex
 from service.adapters.segments import ExactEngine
-from service.domain import Matrix, Query, Vector
+from service.domain import IndexState, Matrix, Query, Vector
 from service.ports import VectorIndex
 
 D = 3
@@ -418,6 +419,54 @@ def test_failed_folding_changes_nothing(caplog: pytest.LogCaptureFixture) -> Non
     index.remove(["c"])
     index.settle()
     assert (found(index, QUERY, 5), made) == ([("b", 2.0), ("a", 1.0)], [1, 3, 2])
+
+
+def test_folding_ends_with_its_workers() -> None:
+    """Closing waits for the step under way; nothing is folded from then on, and what is written counts as ever."""
+    workers, begun, goes_on = Workers(), threading.Event(), threading.Event()
+    made: list[int] = []
+
+    def make_engine(matrix: Matrix) -> ExactEngine:
+        made.append(len(matrix))
+        if len(made) == 2:
+            begun.set()
+            goes_on.wait(10)
+        return ExactEngine(matrix)
+
+    index = SegmentedIndex(["a"], vectors([1, 0, 0]), make_engine=make_engine, min_delta=1, workers=workers)
+    index.upsert(["b", "c"], vectors([2, 0, 0], [3, 0, 0]))
+    assert begun.wait(10)
+    closing = threading.Thread(target=workers.close)
+    closing.start()
+    while not workers.ended:
+        pass
+    assert closing.is_alive()
+    goes_on.set()
+    closing.join(10)
+
+    assert not closing.is_alive()
+    assert index.state.main == 3
+    index.upsert(["d", "e"], vectors([4, 0, 0], [5, 0, 0]))
+    index.remove(["a", "b", "c"])
+    index.settle()
+    assert (found(index, QUERY, 5), made) == ([("e", 5.0), ("d", 4.0)], [1, 3])
+
+
+def test_folding_that_has_not_come_to_the_engine_makes_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends before that, once its workers are closed; the segments stay as they were."""
+    workers, told = Workers(), list[float | None]()
+    index = SegmentedIndex(["a"], vectors([1, 0, 0]), min_delta=1, on_fold=told.append, workers=workers)
+    start = workers.start
+
+    def start_late(work: Callable[[], object], name: str) -> threading.Thread | None:
+        return start(lambda: (workers._ended.set(), work()), name)  # white box
+
+    monkeypatch.setattr(workers, "start", start_late)
+    index.upsert(["b", "c"], vectors([2, 0, 0], [3, 0, 0]))
+    index.settle()
+
+    assert told == []
+    assert index.state == IndexState(main=1, delta=2)
 
 
 class FrailEngine(ExactEngine):

@@ -1,10 +1,11 @@
-"""Metrics and logs by themselves."""
+"""Lines of the log."""
 
 import json
 import logging
 import sys
 
-from service.observability import JsonFormatter, Metrics, model_version, request_id
+from service.logs import JsonFormatter
+from service.request_context import model_version, request_id
 
 
 def record(**facts: object) -> logging.LogRecord:
@@ -45,29 +46,3 @@ def test_json_lines_carry_exceptions() -> None:
         line = JsonFormatter().format(record(exc_info=sys.exc_info()))
 
     assert "ValueError: boom" in json.loads(line)["exception"]
-
-
-def test_presence_patterns_are_bounded() -> None:
-    """Models of few modalities are counted by pattern, those of many by number, so that labels stay few."""
-    metrics = Metrics()
-
-    metrics.count_item(("image", "text"), ())
-    metrics.count_item((), ("image", "text"))
-    metrics.count_item(tuple("abc"), tuple("defgh"))
-
-    values = {
-        sample.labels["present"]
-        for family in metrics.registry.collect()
-        if family.name == "i3rec_items_posted"
-        for sample in family.samples
-    }
-    assert values == {"image+text", "none", "3 of 8"}
-
-
-def test_registries_are_separate() -> None:
-    """Two apps in one process do not share metrics."""
-    first, second = Metrics(), Metrics()
-
-    first.recommendations.labels("popular").inc()
-
-    assert second.registry.get_sample_value("i3rec_recommendations_total", {"strategy": "popular"}) == 0
