@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -79,8 +80,10 @@ def _measure(directory: Path, args: argparse.Namespace) -> None:
         (directory / "body").write_bytes(httpx.get(f"{url}/recommend/user-0").content)
         _measure_lines("cold", directory, url, lines, args)
         console.print(f"{resident_mib(pid):.0f} MiB resident in the end")
+    for file in directory.glob("journal.*"):  # the items that were inserted
+        shutil.rmtree(file) if file.is_dir() else file.unlink()
     with service(directory, args, warm=True) as (url, pid, _):
-        console.print(f"warmed after {_until_warmed(url, args.users):.0f} s, {resident_mib(pid):.0f} MiB resident")
+        console.print(f"warmed after {_until_warmed(url):.0f} s, {resident_mib(pid):.0f} MiB resident")
         _measure_lines("warmed", directory, url, lines[:2], args)
 
 
@@ -125,22 +128,17 @@ def _cells(ours: Load, theirs: Load) -> list[str]:
     return [form.format(number) for form, number in zip(formats, numbers, strict=True)]
 
 
-def _until_warmed(url: str, users: int) -> float:
-    """Waits until one of the users who come last needs no search; returns how long that took, seconds."""
-    begun = time.monotonic()
-    for user in range(users - 1, 0, -1):  # somebody else each time: who has asked once is remembered anyway
-        before = _recalled(url)
-        httpx.get(f"{url}/recommend/user-{user}")
-        if _recalled(url) > before or time.monotonic() - begun > _WARM_S:
-            break
-        time.sleep(2)
+def _until_warmed(url: str) -> float:
+    """Waits until no more lists are remembered; returns how long that took, seconds."""
+    begun, before = time.monotonic(), -1.0
+    while (remembered := _remembered(url)) != before and time.monotonic() - begun < _WARM_S:
+        before = remembered
+        time.sleep(4)
     return time.monotonic() - begun
 
 
-def _recalled(url: str) -> float:
-    found = re.search(
-        r'^i3rec_search_recalls_total\{known="yes"\} (\S+)$', httpx.get(f"{url}/metrics").text, re.MULTILINE
-    )
+def _remembered(url: str) -> float:
+    found = re.search(r"^i3rec_search_remembered_lists (\S+)$", httpx.get(f"{url}/metrics").text, re.MULTILINE)
     return float(found[1]) if found else 0.0
 
 
@@ -151,11 +149,10 @@ def _inserting(url: str, per_second: int) -> Iterator[None]:
 
     def insert() -> None:
         with httpx.Client(base_url=url, timeout=60) as client:
-            number, size = 0, max(1, per_second // 10)
+            number, size, rng = 0, max(1, per_second // 10), np.random.default_rng()
             begun = time.monotonic()
             while not over.is_set():
-                vectors = {name: [(number % 7) / 7] * d for name, d in MODALITIES.items()}
-                lines = [json.dumps({"item_id": f"new-{number + n}", "modalities": vectors}) for n in range(size)]
+                lines = [_new_item(f"new-{number + n}", rng) for n in range(size)]
                 headers = {"Content-Type": "application/x-ndjson"}
                 client.post("/items/batch", content="\n".join(lines), headers=headers).raise_for_status()
                 number += size
@@ -170,6 +167,12 @@ def _inserting(url: str, per_second: int) -> Iterator[None]:
         over.set()
         if thread:
             thread.join()
+
+
+def _new_item(item_id: str, rng: np.random.Generator) -> str:
+    """An item unlike any other, whose vector is about as long as theirs."""
+    modalities = {name: rng.normal(scale=0.2, size=d).round(4).tolist() for name, d in MODALITIES.items()}
+    return json.dumps({"item_id": item_id, "modalities": modalities})
 
 
 @contextmanager

@@ -4,6 +4,7 @@ The users with the longest histories come first, in blocks that share a pass ove
 finds. Requests come first: while lists are asked for, blocks follow each other slowly.
 """
 
+import gc
 import logging
 import time
 from collections.abc import Sequence
@@ -68,6 +69,7 @@ class Warming:
                 return
             rest = _IDLE if self._fast_path.asked == asked else _BUSY
             await anyio.sleep(rest * (time.monotonic() - begun))
+        gc.freeze()  # collections need not look through all of that: it would take a tenth of a second each time
         logger.info("lists_warmed", extra={"lists": lists, "seconds": round(time.monotonic() - started, 3)})
 
     # What serves is asked for anew each time: a version that serves no more is to have its memory back at once.
