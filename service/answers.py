@@ -13,6 +13,8 @@ from service.domain import Hit, Recommendation
 from service.lists import Wish
 from service.servable import Servable
 
+_LATEST = 1 << 14
+
 
 @dataclass(slots=True)
 class Given:
@@ -67,6 +69,15 @@ class Answers:
     def __init__(self, most: int) -> None:
         self._most = most
         self._given: OrderedDict[str, Given] = OrderedDict()
+        self._latest: list[int | None] = [None] * _LATEST  # hashes of users, each at its own place
+
+    def come_again(self, user_id: str) -> bool:
+        """Whether a user has asked of late, as far as that is known still; notes that they ask now."""
+        name = hash(user_id)
+        place = name % _LATEST
+        again = self._latest[place] == name
+        self._latest[place] = name
+        return again
 
     def get(self, user_id: str) -> Given | None:
         """What was given to a user last; it may hold no longer."""

@@ -110,7 +110,7 @@ class FastPath:
             given = _given(wish, servable, interactions, changes, hits, answer)
         else:
             return None  # a writer is between its two steps
-        if known is not None:
+        if self._answers.come_again(user_id) and known is not None:  # lists of those who come once are not kept whole
             self._answers.keep(user_id, given)
         self._impressions.count(given.answer, given.new)
         self._impressions.count_arm(user_id, wish, given.answer)
