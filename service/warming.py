@@ -69,7 +69,7 @@ class Warming:
                 return
             rest = _IDLE if self._fast_path.asked == asked else _BUSY
             await anyio.sleep(rest * (time.monotonic() - begun))
-        gc.freeze()  # collections need not look through all of that: it would take a tenth of a second each time
+        gc.freeze()  # hundreds of thousands of new objects, none of them garbage: no collection need look through them
         logger.info("lists_warmed", extra={"lists": lists, "seconds": round(time.monotonic() - started, 3)})
 
     # What serves is asked for anew each time: a version that serves no more is to have its memory back at once.
