@@ -21,6 +21,8 @@ ARG PIP_FLAGS=""
 COPY requirements/build.txt /requirements/
 RUN python -m venv --without-pip /opt/build \
  && pip --python /opt/build/bin/python install --quiet --no-deps --require-hashes $PIP_FLAGS -r /requirements/build.txt
+# The loops of a search are compiled (service/adapters/native); the official image has Python's headers.
+RUN apt-get update -q && apt-get install -qy --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY pyproject.toml LICENSE README.md ./
 COPY model_store model_store
@@ -28,7 +30,8 @@ COPY service service
 COPY training training
 # All three packages are one distribution; without torch the trainer among them is a few unused files.
 RUN pip --python /opt/build/bin/python wheel --quiet --no-deps --no-build-isolation --wheel-dir /wheel . \
- && pip --python /opt/venv/bin/python install --quiet --no-deps --no-index --target /opt/i3rec /wheel/*.whl
+ && pip --python /opt/venv/bin/python install --quiet --no-deps --no-index --target /opt/i3rec /wheel/*.whl \
+ && { test "$(uname -m)" != x86_64 || test -f /opt/i3rec/service/adapters/_kernels.abi3.so; }
 
 FROM ${PYTHON_IMAGE} AS runtime
 # A volume mounted on an empty directory takes over its owner, so the data directories exist and belong to the user.

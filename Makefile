@@ -29,7 +29,7 @@ help: ## List the targets
 setup: $(STAMP) ## Make .venv with everything: service, trainer, development tools
 	@echo "Ready: $(VENV)"
 
-$(STAMP): pyproject.toml client/pyproject.toml Makefile
+$(STAMP): pyproject.toml client/pyproject.toml Makefile $(wildcard service/adapters/native/*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; try make PYTHON=python3.12")'
 	@test -x $(BIN)/python || { echo "Making $(VENV)"; rm -rf $(VENV); $(PYTHON) -m venv $(VENV); }
 	@echo "Installing the packages of pyproject.toml and client/pyproject.toml into $(VENV) (a few minutes the first time)"

@@ -1,111 +1,118 @@
 """An exact engine that looks at eight bits of each number first, which is a quarter of the memory to read."""
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from service.adapters.exact_scan import Batch, Found, hide, scan
+from service.adapters import kernels
+from service.adapters.candidates import Shown, find_part, joined
+from service.adapters.exact_scan import Batch, Found, Numbers, hide, scan
+from service.adapters.integer_rows import CHUNK, IntegerRows, Queries
 from service.adapters.onnx_graph import PRODUCTS, QUERIES, ROWS, integer_product
 from service.adapters.onnx_session import open_made
-from service.adapters.ranking import norms_of
+from service.adapters.segments import ExactEngine
 from service.adapters.selection import Selection, lowest, padded
 from service.domain import Matrix
 
-_BLOCK = 1 << 16  # rows of one product
-_CHUNK = 1 << 12  # rows in double precision at once
-_ROW_STEPS = 127  # what is rounded to int8 lies in -127…127
-_QUERY_STEPS = 63  # and the query in -63…63, which is 1…127 above its zero point
-_ZERO_POINT = 64
-_MOST_NUMBERS = 1 << 17  # of a vector, whose product with another 32 bits hold
+_BLOCK = 16 * CHUNK  # rows of one product
+_ZERO_POINT = 64  # what stands for 0 in a query of ONNX Runtime's, which has no signs
 _UNSETTLED = 16  # where one row of so many, and so many for each wanted, may be among the best, all are looked at
-_SMALLEST = 1e-200  # unit; far below what products of float32 with scales can be, but for 0
-_ROUNDING = 1e-10  # relative; what sums in double precision add to the bound, generously
+_MOST_SLACK = 1 << 30  # which no two products are apart by more than twice
+_NONE: Numbers = np.empty(0, dtype=np.int64)
 
 
-@dataclass(frozen=True, slots=True)
-class _Queries:
-    """Queries in whole numbers.
+class Pass(Protocol):
+    """Looks at all rows once."""
 
-    Attributes:
-        steps: (b, d) uint8, around the zero point.
-        slack: (b,) by how much a product of whole numbers may be off, in its own unit.
-    """
-
-    steps: NDArray[np.uint8]
-    slack: NDArray[np.float64]
+    def find(self, queries: Queries, batch: Batch) -> tuple[Found, Numbers]:
+        """Rows that may be among the best, and the numbers of the queries for which they are too many to be told."""
+        ...
 
 
 class IntegerEngine:
-    """Exact: proposes all rows that can be among the best for all that eight bits can tell.
-
-    Each column of the matrix has a scale ``s``, so that ``w = v / s`` lies within ±127, and ``v·q = w·q'`` with
-    ``q' = s∘q``: the scales go into the query, and one unit holds for the scores of all rows. With ``w = ŵ + ε`` and
-    ``q' = t·q̂ + f``, where ``ŵ`` and ``q̂`` are whole numbers,
-
-        ``v·q = t·(ŵ·q̂) + ŵ·f + ε·q'``,  so that  ``|v·q - t·(ŵ·q̂)| ≤ ‖ŵ‖·‖f‖ + ‖ε‖·‖q'‖``
-
-    by Cauchy and Schwarz; the largest ``‖ŵ‖`` and ``‖ε‖`` of the rows are known, ``f`` and ``q'`` are those of the very
-    query. A row whose product is further below the k-th best than twice that cannot be among the best.
-
-    Processors without instructions for such products add two of them in 16 bits, and what does not fit is cut off:
-    seven bits for the query make 2·127·127 = 32,258 the most there can be, which fits.
+    """Exact: proposes all rows that can be among the best for all that eight bits can tell (``IntegerRows``).
 
     Args:
         matrix: (n, d) float32; a copy of n·d bytes is made.
         threads: threads inside one search.
+        kind: of the kernel that looks at the rows; None = ONNX Runtime and numpy do.
     """
 
-    def __init__(self, matrix: Matrix, *, threads: int = 1) -> None:
+    def __init__(self, matrix: Matrix, *, threads: int = 1, kind: str | None = next(iter(kernels.KINDS), None)) -> None:
         self._matrix = matrix
-        self._threads = threads
-        self._scales = _scales(matrix)
-        self._longest = self._most_off = 0.0  # ‖ŵ‖ and ‖ε‖
-        usable = matrix.shape[1] <= _MOST_NUMBERS and bool(np.isfinite(self._scales).all())
-        self._blocks = [self._block(start) for start in range(0, len(matrix), _BLOCK)] if usable else []
+        self._rows = IntegerRows(matrix)
+        self._pass: Pass | None = None
+        if self._rows.usable:
+            shape = matrix.shape
+            self._pass = KernelPass(self._rows, shape, kind, threads) if kind else OnnxPass(self._rows, shape, threads)
 
     def find(self, batch: Batch) -> Found:
         """The rows among which the exact best of every query are."""
-        if not self._blocks or not np.isfinite(batch.norms).all():
+        if not self._pass or not np.isfinite(batch.norms).all():
             return scan(self._matrix, batch)
-        queries = self._rounded(batch)
+        found, unsettled = self._pass.find(self._rows.rounded(batch), batch)
+        if not unsettled.size:
+            return found
+        return joined([found, find_part(ExactEngine(self._matrix), batch, unsettled)])
+
+
+class KernelPass:
+    """One call looks at all rows, and keeps what may be among the best."""
+
+    def __init__(self, rows: IntegerRows, shape: tuple[int, ...], kind: str, threads: int) -> None:
+        self._n = shape[0]
+        self._rows = kernels.Interleaved(*shape, kind=kind, threads=threads)
+        self._shown: tuple[Numbers, Shown] | None = None  # the last hidden rows, and what is left
+        for start, chunk in rows.chunks():
+            self._rows.put(start, chunk)
+
+    def find(self, queries: Queries, batch: Batch) -> tuple[Found, Numbers]:
+        """Of those queries for which it can be told."""
+        slack = np.minimum(np.ceil(queries.slack), _MOST_SLACK).astype(np.int32)
+        most = self._n // _UNSETTLED + _UNSETTLED * batch.k
+        shown = self._left(batch.hidden).bits
+        asked = kernels.Asked(queries.steps, batch.k, slack, most, shown, batch.excluded, batch.excluded_by)
+        counts, rows = self._rows.find(asked)
+        numbers = np.arange(len(counts)).repeat(np.maximum(counts, 0))
+        return Found(numbers, rows), (counts < 0).nonzero()[0]
+
+    def _left(self, hidden: Numbers) -> Shown:
+        last = self._shown
+        if last is None or last[0] is not hidden:
+            self._shown = last = (hidden, Shown.but(self._n, hidden))
+        return last[1]
+
+
+class OnnxPass:
+    """ONNX Runtime multiplies, block by block, and numpy selects."""
+
+    def __init__(self, rows: IntegerRows, shape: tuple[int, ...], threads: int) -> None:
+        self._n, self._d = shape
+        self._threads = threads
+        self._blocks = []
+        columns = np.empty((0, 0), dtype=np.int8)
+        for start, chunk in rows.chunks():
+            place = start % _BLOCK
+            if not place:
+                columns = np.zeros((self._d, padded(min(_BLOCK, self._n - start))), dtype=np.int8)
+            columns[:, place : place + len(chunk)] = chunk.T
+            if place + len(chunk) == min(_BLOCK, self._n - start + place):
+                self._blocks.append(self._opened(columns))
+
+    def find(self, queries: Queries, batch: Batch) -> tuple[Found, Numbers]:
+        """Of all queries or none."""
         selection = Selection(batch.k, queries.slack, np.int32)
+        steps = (queries.steps + _ZERO_POINT).astype(np.uint8)
         for number, block in enumerate(self._blocks):
-            (products,) = block.run([PRODUCTS], {QUERIES: queries.steps})
+            (products,) = block.run([PRODUCTS], {QUERIES: steps})
             start = number * _BLOCK
-            products[:, len(self._matrix) - start :] = lowest(products.dtype)  # what fills the last group
+            products[:, self._n - start :] = lowest(products.dtype)  # what fills the last group
             hide(products, start, batch)
             selection.take(products, start)
         found = Found(*selection.found())
-        most = len(batch.queries) * (len(self._matrix) // _UNSETTLED + _UNSETTLED * batch.k)
-        return found if len(found.rows) <= most else scan(self._matrix, batch)
+        most = len(batch.queries) * (self._n // _UNSETTLED + _UNSETTLED * batch.k)
+        return (found, _NONE) if len(found.rows) <= most else (joined([]), np.arange(len(batch.queries)))
 
-    def _block(self, start: int) -> Any:
-        """What multiplies the rows from ``start`` on; makes the bounds hold for them as well."""
-        rows = self._matrix[start : start + _BLOCK]
-        columns = np.zeros((rows.shape[1], padded(len(rows))), dtype=np.int8)
-        for first in range(0, len(rows), _CHUNK):
-            exact = rows[first : first + _CHUNK] / self._scales
-            rounded = np.rint(exact)
-            self._longest = max(self._longest, float(norms_of(rounded).max()))
-            self._most_off = max(self._most_off, float(norms_of(exact - rounded).max()))
-            columns[:, first : first + len(rounded)] = rounded.T
-        model = integer_product(columns.shape[1], columns.shape[0], _ZERO_POINT)
+    def _opened(self, columns: Any) -> Any:
+        model = integer_product(columns.shape[1], self._d, _ZERO_POINT)
         return open_made(model, {ROWS: columns}, self._threads)
-
-    def _rounded(self, batch: Batch) -> _Queries:
-        scaled = batch.queries * self._scales
-        unit = np.maximum(np.abs(scaled).max(axis=1) / _QUERY_STEPS, _SMALLEST)
-        steps = np.rint(scaled / unit[:, None])
-        off = norms_of(scaled - steps * unit[:, None]) * self._longest
-        off += norms_of(scaled) * (self._most_off + _ROUNDING * (self._longest + self._most_off))
-        return _Queries((steps + _ZERO_POINT).astype(np.uint8), 2 * (1 + _ROUNDING) * off / unit)
-
-
-def _scales(matrix: Matrix) -> NDArray[np.float64]:
-    """Of the columns, (d,); 1 for those of nothing but zeros."""
-    if not len(matrix):
-        return np.ones(matrix.shape[1])
-    most = np.maximum(matrix.max(axis=0), -matrix.min(axis=0)).astype(np.float64) / _ROW_STEPS
-    return np.where(most == 0, 1.0, most)

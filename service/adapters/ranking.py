@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from service.adapters.kernels import KINDS, score
 from service.domain import Hit, Matrix, Vector
 
 Numbers = NDArray[np.int64]
@@ -27,7 +28,7 @@ def exact_scores(vectors: Matrix, query: Vector | Matrix) -> NDArray[np.float64]
 
 
 def exact_scores_of(matrix: Matrix, rows: Numbers, queries: Matrix, numbers: Numbers) -> NDArray[np.float64]:
-    """``exact_scores`` of pairs, without ever holding the vectors of many of them.
+    """``exact_scores`` of pairs, to the last bit, without ever holding the vectors of many of them.
 
     Args:
         matrix: (n, d).
@@ -35,6 +36,8 @@ def exact_scores_of(matrix: Matrix, rows: Numbers, queries: Matrix, numbers: Num
         queries: (b, d).
         numbers: (pairs,) which query goes with each row.
     """
+    if KINDS and matrix.flags.c_contiguous and matrix.dtype == np.float32:
+        return score(KINDS[0], matrix, np.ascontiguousarray(queries, dtype=np.float32), rows, numbers)
     total = np.empty(len(rows))
     exact = queries.astype(np.float64)
     size = max(1, _TOGETHER // matrix.shape[1])

@@ -1,5 +1,6 @@
 """The distribution: three packages, typed, and nothing else."""
 
+import platform
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = {"model_store", "service", "training"}
+KERNELS = "service/adapters/_kernels.abi3.so"
+TRIED = sys.platform == "linux" and platform.machine() == "x86_64"
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +23,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.Path:
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, sources)
     for name in PACKAGES:
-        shutil.copytree(ROOT / name, sources / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / name, sources / name, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", "out"]
     done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=sources)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -29,7 +32,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.Path:
 
 def modules(directory: Path) -> set[str]:
     """All files of a package that belong into a wheel."""
-    return {path.relative_to(ROOT).as_posix() for path in directory.rglob("*") if path.suffix in {".py", ".typed"}}
+    return {
+        path.relative_to(ROOT).as_posix() for path in directory.rglob("*") if path.suffix in {".py", ".pyi", ".typed"}
+    }
 
 
 def test_wheel_holds_exactly_our_packages(wheel: zipfile.Path) -> None:
@@ -44,7 +49,14 @@ def test_wheel_holds_every_module(wheel: zipfile.Path) -> None:
     """No subpackage is forgotten in the list of pyproject.toml."""
     names = {name for name in wheel.root.namelist() if not name.endswith("/") and ".dist-info/" not in name}
 
-    assert names == set.union(*(modules(ROOT / package) for package in PACKAGES))
+    assert names - {KERNELS} == set.union(*(modules(ROOT / package) for package in PACKAGES))
+
+
+@pytest.mark.skipif(not shutil.which("cc") or not TRIED, reason="needs a compiler, and a processor it is written for")
+def test_wheel_holds_the_kernels_for_every_python(wheel: zipfile.Path) -> None:
+    """They are optional, so nothing else would tell that they no longer compile."""
+    assert (wheel / KERNELS).is_file()
+    assert str(wheel.root.filename).endswith("-cp311-abi3-linux_x86_64.whl")
 
 
 @pytest.mark.parametrize("package", sorted(PACKAGES))

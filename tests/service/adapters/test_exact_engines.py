@@ -2,15 +2,17 @@
 
 from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.adapters import exact_scan, integer_engine
+from service.adapters import exact_scan, integer_engine, integer_rows, kernels
 from service.adapters.exact_scan import Batch
 from service.adapters.integer_engine import IntegerEngine
+from service.adapters.integer_rows import IntegerRows
 from service.adapters.ranking import longest_row, norms_of
 from service.adapters.segments import Engine, ExactEngine
 from service.adapters.selection import GROUP, Selection, padded
@@ -20,10 +22,12 @@ MakeEngine = Callable[[Matrix], Engine]
 Rows = np.ndarray
 
 
-@pytest.fixture(params=[ExactEngine, IntegerEngine], ids=lambda make: make.__name__)
+@pytest.fixture(params=["rows", "onnx", *kernels.KINDS])
 def make_engine(request: pytest.FixtureRequest) -> MakeEngine:
-    """Each in turn."""
-    return request.param
+    """Each in turn; the kernel with all instructions that the processor has."""
+    if request.param == "rows":
+        return ExactEngine
+    return partial(IntegerEngine, kind=None if request.param == "onnx" else request.param)
 
 
 @pytest.fixture(params=["one block", "many blocks"])
@@ -31,6 +35,7 @@ def _blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     """Small blocks, so that few rows make many of them."""
     if request.param == "many blocks":
         monkeypatch.setattr(integer_engine, "_BLOCK", 2 * GROUP)
+        monkeypatch.setattr(integer_rows, "CHUNK", 2 * GROUP)
         monkeypatch.setattr(exact_scan, "_BLOCK", 1)
         monkeypatch.setattr(exact_scan, "_LEAST_ROWS", 2 * GROUP)
 
@@ -151,14 +156,15 @@ def test_bound_of_whole_numbers_holds(seed: int, d: int, scale: float) -> None:
     rng = np.random.default_rng(seed)
     matrix = (rng.standard_normal((50, d)) * scale * 10.0 ** rng.integers(-3, 3, d)).astype(np.float32)
     queries = rng.standard_normal((2, d)).astype(np.float32)
-    engine = IntegerEngine(matrix)
+    rows = IntegerRows(matrix)
+    ((_, whole),) = rows.chunks()
 
-    rounded = engine._rounded(batch_of(matrix, queries, 1, np.empty(0), [np.empty(0)] * 2))
+    rounded = rows.rounded(batch_of(matrix, queries, 1, np.empty(0), [np.empty(0)] * 2))
 
-    steps = rounded.steps.astype(np.float64) - 64
-    scaled = queries * engine._scales
+    steps = rounded.steps.astype(np.float64)
+    scaled = queries * rows._scales
     unit = np.abs(scaled).max(axis=1) / 63
-    products = steps @ np.rint(matrix / engine._scales).T
+    products = steps @ whole.T.astype(np.float64)
     exact = queries.astype(np.float64) @ matrix.T.astype(np.float64)
     off = np.abs(exact / unit[:, None] - products)
     assert (np.abs(steps) <= 63).all()

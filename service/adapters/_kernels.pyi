@@ -1,0 +1,25 @@
+# What native/module.c gives; kernels.py says what it means.
+
+from typing import Any, TypeAlias
+
+from numpy.typing import NDArray
+
+_Buffer: TypeAlias = NDArray[Any] | bytes
+
+def kinds() -> list[str]: ...
+def scan(
+    kind: str,
+    rows: _Buffer,
+    n: int,
+    quads: int,
+    queries: _Buffer,
+    slack: _Buffer,
+    k: int,
+    most: int,
+    shown: _Buffer | None,
+    excluded: _Buffer,
+    excluded_by: _Buffer,
+    threads: int,
+    /,
+) -> tuple[bytes, bytes]: ...
+def score(kind: str, d: int, matrix: _Buffer, queries: _Buffer, rows: _Buffer, numbers: _Buffer, /) -> bytes: ...

@@ -1,0 +1,90 @@
+"""Vectors in whole numbers, and by how much their products may be off."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.adapters.exact_scan import Batch
+from service.adapters.ranking import norms_of
+from service.domain import Matrix
+
+CHUNK = 1 << 12
+"""Rows in double precision at once."""
+_ROW_STEPS = 127  # what is rounded lies in -127…127
+_QUERY_STEPS = 63  # and the query in -63…63
+_MOST_NUMBERS = 1 << 17  # of a vector, whose product with another 32 bits hold
+_SMALLEST = 1e-200  # unit; far below what products of float32 with scales can be, but for 0
+_ROUNDING = 1e-10  # relative; what sums in double precision add to the bound, generously
+
+
+@dataclass(frozen=True, slots=True)
+class Queries:
+    """Queries in whole numbers.
+
+    Attributes:
+        steps: (b, d) int8.
+        slack: (b,) how far below the k-th best product one may be that belongs to one of the best, in its own unit.
+    """
+
+    steps: NDArray[np.int8]
+    slack: NDArray[np.float64]
+
+
+class IntegerRows:
+    """Rounds the rows of a matrix, and queries to go with them.
+
+    Each column of the matrix has a scale ``s``, so that ``w = v / s`` lies within ±127, and ``v·q = w·q'`` with
+    ``q' = s∘q``: the scales go into the query, and one unit holds for the scores of all rows. With ``w = ŵ + ε`` and
+    ``q' = t·q̂ + f``, where ``ŵ`` and ``q̂`` are whole numbers,
+
+        ``v·q = t·(ŵ·q̂) + ŵ·f + ε·q'``,  so that  ``|v·q - t·(ŵ·q̂)| ≤ ‖ŵ‖·‖f‖ + ‖ε‖·‖q'‖``
+
+    by Cauchy and Schwarz; the largest ``‖ŵ‖`` and ``‖ε‖`` of the rows are known, ``f`` and ``q'`` are those of the very
+    query. A row whose product is further below the k-th best than twice that cannot be among the best.
+
+    Processors without instructions for such products add two of them in 16 bits, and what does not fit is cut off:
+    seven bits for the query make 2·127·127 = 32,258 the most there can be (2·255·63 where rows have no signs).
+
+    Args:
+        matrix: (n, d) float32.
+
+    Attributes:
+        usable: whether it can be rounded; else nothing may be asked of it.
+    """
+
+    def __init__(self, matrix: Matrix) -> None:
+        self._matrix = matrix
+        self._scales = _scales(matrix)
+        self._longest = self._most_off = 0.0  # ‖ŵ‖ and ‖ε‖
+        self.usable = len(matrix) > 0 and matrix.shape[1] <= _MOST_NUMBERS and bool(np.isfinite(self._scales).all())
+
+    def chunks(self) -> Iterator[tuple[int, NDArray[np.int8]]]:
+        """The rows in whole numbers, ``CHUNK`` at a time, with the number of the first.
+
+        The bounds of ``rounded`` hold once all chunks were taken.
+        """
+        for start in range(0, len(self._matrix), CHUNK):
+            exact = self._matrix[start : start + CHUNK] / self._scales
+            rounded = np.rint(exact)
+            self._longest = max(self._longest, float(norms_of(rounded).max()))
+            self._most_off = max(self._most_off, float(norms_of(exact - rounded).max()))
+            yield start, rounded.astype(np.int8)
+
+    def rounded(self, batch: Batch) -> Queries:
+        """The queries of a batch."""
+        scaled = batch.queries * self._scales
+        unit = np.maximum(np.abs(scaled).max(axis=1) / _QUERY_STEPS, _SMALLEST)
+        steps = np.rint(scaled / unit[:, None])
+        off = norms_of(scaled - steps * unit[:, None]) * self._longest
+        off += norms_of(scaled) * (self._most_off + _ROUNDING * (self._longest + self._most_off))
+        return Queries(steps.astype(np.int8), 2 * (1 + _ROUNDING) * off / unit)
+
+
+def _scales(matrix: Matrix) -> NDArray[np.float64]:
+    """Of the columns, (d,); 1 for those of nothing but zeros."""
+    if not len(matrix):
+        return np.ones(matrix.shape[1])
+    most = np.maximum(matrix.max(axis=0), -matrix.min(axis=0)).astype(np.float64) / _ROW_STEPS
+    return np.where(most == 0, 1.0, most)

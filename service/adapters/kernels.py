@@ -1,0 +1,124 @@
+"""The two loops of a search that are written in C, for processors that have what they need.
+
+They do what numpy and ONNX Runtime do in many passes, whose results are written to memory and read again each time.
+Where they were not compiled, or the processor has not got the instructions, ``KINDS`` is empty, and those do it. They
+were written for x86-64; what they would be elsewhere could not be measured.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+try:
+    from service.adapters import _kernels
+except ImportError:
+    KINDS: tuple[str, ...] = ()
+else:
+    KINDS = tuple(_kernels.kinds())
+
+if TYPE_CHECKING:
+    from service.domain import Matrix
+
+LANES = 16
+"""Rows that are interleaved."""
+TILE = 64
+"""Rows are looked at by so many."""
+QUAD = 4
+"""Numbers that are added up at once."""
+MOST_THREADS = 64
+_MIDDLE = 128  # what stands for 0 in a row
+
+Numbers = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is looked for.
+
+    Attributes:
+        queries: (b, d) int8, within -63…63.
+        k: how many rows each query wants.
+        slack: (b,) int32, how far below the k-th best a score may be that belongs among the best all the same.
+        most: what of one query's rows may be among the best, at most; if it is more, nothing is said of them.
+        shown: a bit for each row, the lowest of a byte first; None = all may be found.
+        excluded: rows that single queries may not find, ascending ...
+        excluded_by: ... and the number of that query, for each.
+    """
+
+    queries: NDArray[np.int8]
+    k: int
+    slack: NDArray[np.int32]
+    most: int
+    shown: NDArray[np.uint8] | None
+    excluded: Numbers
+    excluded_by: Numbers
+
+
+class Interleaved:
+    """Rows of whole numbers, -127…127, as the kernel reads them: four numbers of each of sixteen rows, in turn.
+
+    Args:
+        n: rows, less than 2³².
+        d: numbers in a row; 2¹⁷ at most, whose products with queries 32 bits hold.
+        kind: one of ``KINDS``.
+        threads: that look at the rows, where there are enough of them.
+    """
+
+    def __init__(self, n: int, d: int, *, kind: str, threads: int = 1) -> None:
+        self._n, self._d, self._kind = n, d, kind
+        self._quads = -(-d // QUAD)
+        bytes_of_one = 1 << 22  # that pay for a thread
+        self._threads = max(1, min(threads, MOST_THREADS, n * d // bytes_of_one))
+        vectors = -(-n // TILE) * (TILE // LANES)
+        self._rows = np.full((vectors, self._quads, LANES, QUAD), _MIDDLE, dtype=np.uint8)
+
+    def put(self, start: int, rows: NDArray[np.int8]) -> None:
+        """Takes in the rows from ``start`` on, which is a multiple of ``LANES``."""
+        filled = np.full((-(-len(rows) // LANES) * LANES, self._quads * QUAD), _MIDDLE, dtype=np.uint8)
+        filled[: len(rows), : self._d] = rows.view(np.uint8) ^ _MIDDLE
+        first, vectors = start // LANES, len(filled) // LANES
+        parts = filled.reshape(vectors, LANES, self._quads, QUAD)
+        self._rows[first : first + vectors] = parts.transpose(0, 2, 1, 3)
+
+    def find(self, asked: Asked) -> tuple[Numbers, Numbers]:
+        """Looks at all rows.
+
+        Returns:
+            How many rows each query has found, (b,), -1 = too many; and the rows, query by query.
+        """
+        queries = asked.queries
+        if self._quads * QUAD > self._d:
+            queries = np.pad(queries, ((0, 0), (0, self._quads * QUAD - self._d)))
+        counts, rows = _kernels.scan(
+            self._kind,
+            self._rows,
+            self._n,
+            self._quads,
+            np.ascontiguousarray(queries),
+            asked.slack,
+            asked.k,
+            asked.most,
+            asked.shown,
+            asked.excluded,
+            asked.excluded_by,
+            self._threads,
+        )
+        return np.frombuffer(counts, dtype=np.int64), np.frombuffer(rows, dtype=np.int64)
+
+
+def score(kind: str, matrix: "Matrix", queries: "Matrix", rows: Numbers, numbers: Numbers) -> NDArray[np.float64]:
+    """Inner products of pairs in double precision, (pairs,), added up in numpy's order.
+
+    Args:
+        kind: one of ``KINDS``.
+        matrix: (n, d) float32, in C order.
+        queries: (b, d) float32, in C order.
+        rows: (pairs,) of the matrix.
+        numbers: (pairs,) which query goes with each row.
+    """
+    found: NDArray[Any] = np.frombuffer(
+        _kernels.score(kind, matrix.shape[1], matrix, queries, rows, numbers), dtype=np.float64
+    )
+    return found

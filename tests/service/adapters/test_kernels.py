@@ -1,0 +1,189 @@
+"""The loops in C: what they say is what numpy says, and what makes no sense is refused before it is read."""
+
+import sys
+import sysconfig
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from service.adapters import kernels, ranking
+from service.adapters.kernels import LANES, TILE, Asked, Interleaved
+
+_kernels = pytest.importorskip("service.adapters._kernels", reason="there was no compiler")
+pytestmark = pytest.mark.skipif(not kernels.KINDS, reason="the processor has not got the instructions")
+NONE = np.empty(0, dtype=np.int64)
+
+
+def rows_and_queries(n: int, d: int, b: int) -> tuple[Any, Any]:
+    """Whole numbers of all sizes that there may be."""
+    rng = np.random.default_rng(n + d + b)
+    return rng.integers(-127, 128, (n, d)).astype(np.int8), rng.integers(-63, 64, (b, d)).astype(np.int8)
+
+
+def interleaved(rows: Any, kind: str, threads: int = 1) -> Interleaved:
+    """The rows, put in two pieces."""
+    made = Interleaved(*rows.shape, kind=kind, threads=threads)
+    half = len(rows) // 2 // LANES * LANES
+    made.put(0, rows[:half])
+    made.put(half, rows[half:])
+    return made
+
+
+def asked(queries: Any, k: int) -> Asked:
+    """The best, nothing hidden, whatever they are."""
+    return Asked(queries, k, np.zeros(len(queries), np.int32), 1 << 30, None, NONE, NONE)
+
+
+def found(made: Interleaved, question: Asked) -> list[set[int]]:
+    """The rows of each query."""
+    counts, rows = made.find(question)
+    assert counts.sum() == len(rows)
+    parts = np.split(rows, np.cumsum(counts)[:-1])
+    assert all(len(set(part.tolist())) == len(part) for part in parts)
+    return [set(part.tolist()) for part in parts]
+
+
+@pytest.mark.parametrize("kind", kernels.KINDS)
+@pytest.mark.parametrize(("n", "d", "b", "k"), [(1, 1, 1, 1), (63, 3, 2, 5), (65, 64, 3, 7), (3001, 65, 9, 90)])
+def test_finds_what_reaches_the_kth_best_less_the_slack(kind: str, n: int, d: int, b: int, k: int) -> None:
+    """For any number of rows, numbers and queries; what is hidden or excluded counts nowhere."""
+    rows, queries = rows_and_queries(n, d, b)
+    scores = queries.astype(np.int64) @ rows.T.astype(np.int64)
+    rng = np.random.default_rng(n)
+    hidden, excluded = rng.random(n) < 0.2, rng.random((b, n)) < 0.1
+    by_row = np.argwhere(excluded.T)
+    slack = rng.integers(0, 2000, b).astype(np.int32)
+    shown = np.packbits(~hidden, bitorder="little")
+    question = Asked(queries, k, slack, n, shown, by_row[:, 0].copy(), by_row[:, 1].copy())
+
+    each = found(interleaved(rows, kind), question)
+
+    for number, mine in enumerate(each):
+        left = np.flatnonzero(~hidden & ~excluded[number])
+        kth = np.sort(scores[number, left])[::-1][:k][-1:]
+        least = kth[0] - slack[number] if len(left) >= k else -(1 << 40)
+        assert mine == {row for row in left.tolist() if scores[number, row] >= least}
+
+
+@pytest.mark.parametrize("kind", kernels.KINDS)
+def test_products_of_the_largest_numbers_are_not_cut_off(kind: str) -> None:
+    """Sums of two of them fit into 16 bits, and of as many as there may be into 32."""
+    d = 1 << 17
+    rows = np.full((2, d), 127, np.int8)
+    rows[1, 0] = 126
+
+    assert found(interleaved(rows, kind), asked(np.full((1, d), 63, np.int8), 1)) == [{0}]
+    assert found(interleaved(rows, kind), asked(np.full((1, d), -63, np.int8), 1)) == [{1}]
+
+
+@pytest.mark.parametrize("kind", kernels.KINDS)
+def test_too_many_that_may_be_among_the_best_are_not_told(kind: str) -> None:
+    """Of equal rows all may; queries that differ are answered all the same."""
+    rows = np.ones((5000, 4), np.int8)
+    rows[:3, 0] = 9
+    queries = np.array([[0, 1, 0, 0], [1, 0, 0, 0]], np.int8)
+
+    counts, best = interleaved(rows, kind).find(replace(asked(queries, 3), most=300))
+
+    assert counts.tolist() == [-1, 3]
+    assert sorted(best.tolist()) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("kind", kernels.KINDS)
+@pytest.mark.parametrize("threads", [2, 3])
+def test_threads_find_the_same(kind: str, threads: int) -> None:
+    """Each looks at a part of the rows; the best of all parts remain."""
+    rows, queries = rows_and_queries(200_000, 64, 3)
+    excluded = np.sort(np.argsort(-(queries[1].astype(int) @ rows.T.astype(int)))[:500])
+    question = replace(asked(queries, 20), excluded=excluded, excluded_by=np.ones_like(excluded))
+
+    shared = interleaved(rows, kind, threads)
+
+    assert shared._threads == threads
+    assert found(shared, question) == found(interleaved(rows, kind), question)
+
+
+@pytest.mark.parametrize("kind", kernels.KINDS)
+@pytest.mark.parametrize("d", [1, 7, 8, 9, 64, 127, 128, 129, 136, 300, 1025])
+def test_scores_are_those_of_numpy_to_the_last_bit(kind: str, d: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So processes with and without this say the same."""
+    rng = np.random.default_rng(d)
+    matrix, queries = rng.normal(size=(100, d)).astype(np.float32), rng.normal(size=(4, d)).astype(np.float32)
+    rows, numbers = rng.integers(0, 100, 500), rng.integers(0, 4, 500)
+
+    scores = kernels.score(kind, matrix, queries, rows, numbers)
+
+    monkeypatch.setattr(ranking, "KINDS", ())
+    assert scores.tolist() == ranking.exact_scores_of(matrix, rows, queries, numbers).tolist()
+    assert scores.tolist() == ranking.exact_scores(matrix[rows], queries[numbers]).tolist()
+
+
+SOUND = {
+    "kind": kernels.KINDS[0] if kernels.KINDS else "",
+    "rows": bytes(TILE * 4),
+    "n": TILE,
+    "quads": 1,
+    "queries": bytes(4),
+    "slack": bytes(4),
+    "k": 1,
+    "most": 9,
+    "shown": bytes(TILE // 8),
+    "excluded": np.array([5]),
+    "excluded_by": np.array([0]),
+    "threads": 1,
+}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"kind": "sse2"},
+        {"rows": bytes(TILE * 4 - 1)},
+        {"n": TILE + 1},
+        {"n": -1},
+        {"quads": 0},
+        {"queries": bytes(8)},
+        {"k": 0},
+        {"shown": bytes(TILE // 8 - 1)},
+        {"excluded": np.array([TILE])},
+        {"excluded": np.array([-1])},
+        {"excluded_by": np.array([1])},
+        {"excluded_by": np.array([0, 0])},
+        {"threads": 0},
+        {"threads": kernels.MOST_THREADS + 1},
+    ],
+    ids=str,
+)
+def test_what_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
+    """Nothing outside of what was given is ever read."""
+    assert _kernels.scan(*SOUND.values())
+
+    with pytest.raises(ValueError, match="expected"):
+        _kernels.scan(*{**SOUND, **wrong}.values())
+
+
+@pytest.mark.parametrize(("row", "number"), [(3, 0), (-1, 0), (0, 2), (0, -1)])
+def test_scores_of_what_there_is_not_are_refused(row: int, number: int) -> None:
+    """Neither rows nor queries."""
+    matrix, queries = np.zeros((3, 2), np.float32), np.zeros((2, 2), np.float32)
+
+    with pytest.raises(ValueError, match="expected"):
+        kernels.score(kernels.KINDS[0], matrix, queries, np.array([row]), np.array([number]))
+
+
+def test_nothing_that_is_given_is_kept() -> None:
+    """No reference is left behind, whether it is refused or not (white box)."""
+    rows, before = SOUND["rows"], sys.getrefcount(SOUND["rows"])
+    for _ in range(10):
+        _kernels.scan(*SOUND.values())
+        with pytest.raises(ValueError, match="expected"):
+            _kernels.scan(*{**SOUND, "k": 0}.values())
+
+    assert sys.getrefcount(rows) - before < 5
+
+
+def test_one_file_serves_all_releases_of_python() -> None:
+    """It is of the stable ABI, where there is one."""
+    assert _kernels.__file__.endswith(".abi3.so") or sysconfig.get_platform().startswith("win")
