@@ -17,7 +17,6 @@ from service.domain import Matrix
 _BLOCK = 16 * CHUNK  # rows of one product
 _ZERO_POINT = 64  # what stands for 0 in a query of ONNX Runtime's, which has no signs
 _UNSETTLED = 16  # where one row of so many, and so many for each wanted, may be among the best, all are looked at
-_MOST_SLACK = 1 << 30  # which no two products are apart by more than twice
 _NONE: Numbers = np.empty(0, dtype=np.int64)
 
 
@@ -68,10 +67,9 @@ class KernelPass:
 
     def find(self, queries: Queries, batch: Batch) -> tuple[Found, Numbers]:
         """Of those queries for which it can be told."""
-        slack = np.minimum(np.ceil(queries.slack), _MOST_SLACK).astype(np.int32)
         most = self._n // _UNSETTLED + _UNSETTLED * batch.k
         shown = self._left(batch.hidden).bits
-        asked = kernels.Asked(queries.steps, batch.k, slack, most, shown, batch.excluded, batch.excluded_by)
+        asked = kernels.Asked(queries.steps, batch.k, queries.slack, most, shown, batch.excluded, batch.excluded_by)
         counts, rows = self._rows.find(asked)
         numbers = np.arange(len(counts)).repeat(np.maximum(counts, 0))
         return Found(numbers, rows), (counts < 0).nonzero()[0]
@@ -102,7 +100,7 @@ class OnnxPass:
     def find(self, queries: Queries, batch: Batch) -> tuple[Found, Numbers]:
         """Of all queries or none."""
         selection = Selection(batch.k, queries.slack, np.int32)
-        steps = (queries.steps + _ZERO_POINT).astype(np.uint8)
+        steps = (queries.steps[:, : self._d] + _ZERO_POINT).astype(np.uint8)
         for number, block in enumerate(self._blocks):
             (products,) = block.run([PRODUCTS], {QUERIES: steps})
             start = number * _BLOCK

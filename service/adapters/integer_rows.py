@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.adapters.exact_scan import Batch
+from service.adapters.kernels import KINDS, rounded
 from service.adapters.ranking import norms_of
 from service.domain import Matrix
 
@@ -24,7 +25,7 @@ class Queries:
     """Queries in whole numbers.
 
     Attributes:
-        steps: (b, d) int8.
+        steps: (b, d) int8; d may be filled up with zeros to a multiple of four.
         slack: (b,) how far below the k-th best product one may be that belongs to one of the best, in its own unit.
     """
 
@@ -67,13 +68,15 @@ class IntegerRows:
         """
         for start in range(0, len(self._matrix), CHUNK):
             exact = self._matrix[start : start + CHUNK] / self._scales
-            rounded = np.rint(exact)
-            self._longest = max(self._longest, float(norms_of(rounded).max()))
-            self._most_off = max(self._most_off, float(norms_of(exact - rounded).max()))
-            yield start, rounded.astype(np.int8)
+            whole = np.rint(exact)
+            self._longest = max(self._longest, float(norms_of(whole).max()))
+            self._most_off = max(self._most_off, float(norms_of(exact - whole).max()))
+            yield start, whole.astype(np.int8)
 
     def rounded(self, batch: Batch) -> Queries:
         """The queries of a batch."""
+        if KINDS and batch.queries.flags.c_contiguous and batch.queries.dtype == np.float32:
+            return Queries(*rounded(batch.queries, self._scales, self._longest, self._most_off, _ROUNDING))
         scaled = batch.queries * self._scales
         unit = np.maximum(np.abs(scaled).max(axis=1) / _QUERY_STEPS, _SMALLEST)
         steps = np.rint(scaled / unit[:, None])

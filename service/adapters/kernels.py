@@ -38,9 +38,9 @@ class Asked:
     """What is looked for.
 
     Attributes:
-        queries: (b, d) int8, within -63…63.
+        queries: (b, d) int8, within -63…63; d may be filled up with zeros to whole quads.
         k: how many rows each query wants.
-        slack: (b,) int32, how far below the k-th best a score may be that belongs among the best all the same.
+        slack: (b,) float64, how far below the k-th best a score may be that belongs among the best all the same.
         most: what of one query's rows may be among the best, at most; if it is more, nothing is said of them.
         shown: a bit for each row, the lowest of a byte first; None = all may be found.
         excluded: rows that single queries may not find, ascending ...
@@ -49,7 +49,7 @@ class Asked:
 
     queries: NDArray[np.int8]
     k: int
-    slack: NDArray[np.int32]
+    slack: NDArray[np.float64]
     most: int
     shown: NDArray[np.uint8] | None
     excluded: Numbers
@@ -88,9 +88,9 @@ class Interleaved:
         Returns:
             How many rows each query has found, (b,), -1 = too many; and the rows, query by query.
         """
-        queries = asked.queries
-        if self._quads * QUAD > self._d:
-            queries = np.pad(queries, ((0, 0), (0, self._quads * QUAD - self._d)))
+        queries, d = asked.queries, self._quads * QUAD
+        if queries.shape[1] < d:
+            queries = np.pad(queries, ((0, 0), (0, d - queries.shape[1])))
         counts, rows = _kernels.scan(
             self._kind,
             self._rows,
@@ -121,4 +121,36 @@ def score(kind: str, matrix: "Matrix", queries: "Matrix", rows: Numbers, numbers
     found: NDArray[Any] = np.frombuffer(
         _kernels.score(kind, matrix.shape[1], matrix, queries, rows, numbers), dtype=np.float64
     )
+    return found
+
+
+def rounded(
+    queries: "Matrix", scales: NDArray[np.float64], longest: float, most_off: float, rounding: float
+) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
+    """Queries in whole numbers, -63…63, and their slack, as ``IntegerRows`` says.
+
+    Args:
+        queries: (b, d) float32, in C order, finite.
+        scales: (d,).
+        longest: the largest Euclidean norm of a row in whole numbers.
+        most_off: the largest of what rounding left of a row.
+        rounding: relative; what sums in double precision add.
+
+    Returns:
+        (b, d) int8, d filled up with zeros to whole quads, and (b,).
+    """
+    steps, slack = _kernels.rounded(queries, scales, longest, most_off, rounding)
+    filled = -(-len(scales) // QUAD) * QUAD
+    return np.frombuffer(steps, dtype=np.int8).reshape(-1, filled), np.frombuffer(slack, dtype=np.float64)
+
+
+def order(numbers: Numbers, scores: NDArray[np.float64], k: int) -> Numbers:
+    """Places of what is among the k best of each query, best first, and of what equals the last of these.
+
+    Args:
+        numbers: (pairs,) of the queries, ascending.
+        scores: (pairs,), none of which is no number.
+        k: at least 1.
+    """
+    found: Numbers = np.frombuffer(_kernels.order(numbers, scores, k), dtype=np.int64)
     return found

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from service.adapters.kernels import KINDS, score
+from service.adapters.kernels import KINDS, order, score
 from service.domain import Hit, Matrix, Vector
 
 Numbers = NDArray[np.int64]
@@ -60,6 +60,8 @@ def in_order(numbers: Numbers, scores: NDArray[np.float64], k: int, b: int) -> N
         k: at least 1.
         b: how many queries there are.
     """
+    if KINDS:
+        return order(numbers, scores, k)
     if b == 1:
         least = np.partition(scores, -k)[-k] if len(scores) > k else -np.inf
         kept = (scores >= least).nonzero()[0]
@@ -73,8 +75,8 @@ def in_order(numbers: Numbers, scores: NDArray[np.float64], k: int, b: int) -> N
         table = np.full((b, width), -np.inf)
         table[numbers, places] = scores
         kept = np.flatnonzero(scores >= np.partition(table, width - k, axis=1)[numbers, width - k])
-    order: Numbers = kept[np.lexsort((-scores[kept], numbers[kept]))]
-    return order
+    sorted_: Numbers = kept[np.lexsort((-scores[kept], numbers[kept]))]
+    return sorted_
 
 
 def best(item_ids: Sequence[str], scores: NDArray[np.float64], k: int) -> list[Hit]:

@@ -2,6 +2,7 @@
 
 #include "scan.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,9 +37,9 @@ AVX2 static int32_t kth_largest(const int32_t *scores, size_t size, size_t k) {
 }
 
 /* Raises the bound and lets go of what does not reach it. */
-AVX2 static void tighten(Kept *kept, size_t k, int32_t slack) {
+AVX2 static void tighten(Kept *kept, size_t k, double slack) {
     if (kept->size < k) return;
-    int64_t bound = (int64_t)kth_largest(kept->scores, kept->size, k) - slack;
+    double bound = ceil(kth_largest(kept->scores, kept->size, k) - slack);
     if (bound > kept->bound) kept->bound = (int32_t)bound;
     size_t left = 0;
     for (size_t i = 0; i < kept->size; i++) {

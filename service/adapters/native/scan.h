@@ -29,7 +29,7 @@ typedef struct {
 typedef struct {
     const uint8_t *rows;   /* (tiles, VECTORS, quads, LANES, 4) */
     const int8_t *queries; /* (b, quads, 4) */
-    const int32_t *slack;  /* (b,) */
+    const double *slack;   /* (b,), how far below the k-th best a score may be that belongs among the best all the same */
     size_t n, quads, b, k, most;
     const uint8_t *shown; /* a bit a row, the lowest of a byte first; NULL = all */
     uint32_t *excluded;   /* rows that single queries may not find, by query and then ascending ... */

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.adapters import kernels, ranking
+from service.adapters import integer_rows, kernels, ranking
+from service.adapters.exact_scan import Batch
+from service.adapters.integer_rows import IntegerRows
 from service.adapters.kernels import LANES, TILE, Asked, Interleaved
 
 _kernels = pytest.importorskip("service.adapters._kernels", reason="there was no compiler")
@@ -33,7 +35,7 @@ def interleaved(rows: Any, kind: str, threads: int = 1) -> Interleaved:
 
 def asked(queries: Any, k: int) -> Asked:
     """The best, nothing hidden, whatever they are."""
-    return Asked(queries, k, np.zeros(len(queries), np.int32), 1 << 30, None, NONE, NONE)
+    return Asked(queries, k, np.zeros(len(queries)), 1 << 30, None, NONE, NONE)
 
 
 def found(made: Interleaved, question: Asked) -> list[set[int]]:
@@ -54,7 +56,7 @@ def test_finds_what_reaches_the_kth_best_less_the_slack(kind: str, n: int, d: in
     rng = np.random.default_rng(n)
     hidden, excluded = rng.random(n) < 0.2, rng.random((b, n)) < 0.1
     by_row = np.argwhere(excluded.T)
-    slack = rng.integers(0, 2000, b).astype(np.int32)
+    slack = rng.uniform(0, 2000, b)
     shown = np.packbits(~hidden, bitorder="little")
     question = Asked(queries, k, slack, n, shown, by_row[:, 0].copy(), by_row[:, 1].copy())
 
@@ -120,13 +122,65 @@ def test_scores_are_those_of_numpy_to_the_last_bit(kind: str, d: int, monkeypatc
     assert scores.tolist() == ranking.exact_scores(matrix[rows], queries[numbers]).tolist()
 
 
+@pytest.mark.parametrize("scale", [1e-42, 1.0, 1e30])
+@pytest.mark.parametrize("d", [1, 4, 30, 65])
+def test_queries_are_rounded_as_numpy_rounds_them(d: int, scale: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The steps are the same, and the slack but for what sums are rounded; so is one of nothing but zeros."""
+    rng = np.random.default_rng(d)
+    matrix = rng.normal(size=(50, d)).astype(np.float32)
+    queries = (rng.normal(size=(5, d)) * scale).astype(np.float32)
+    queries[2] = 0
+    rows = IntegerRows(matrix)
+    assert len(list(rows.chunks())) == 1
+    batch = Batch(queries, 1, ranking.norms_of(queries), ranking.longest_row(matrix), NONE, NONE, NONE)
+
+    in_c = rows.rounded(batch)
+
+    monkeypatch.setattr(integer_rows, "KINDS", ())
+    in_numpy = rows.rounded(batch)
+    assert in_c.steps[:, :d].tolist() == in_numpy.steps.tolist()
+    assert not in_c.steps[:, d:].any()
+    np.testing.assert_allclose(in_c.slack, in_numpy.slack, rtol=1e-12)
+
+
+def test_order_is_that_of_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Query by query the best first, with all that equal the last one, some queries without any."""
+    rng = np.random.default_rng(3)
+    numbers = np.sort(rng.choice([0, 1, 3, 6], 400))
+    scores = rng.integers(-9, 9, 400) / 2
+
+    order = ranking.in_order(numbers, scores, 20, 8)
+
+    monkeypatch.setattr(ranking, "KINDS", ())
+    expected = ranking.in_order(numbers, scores, 20, 8)
+    assert sorted(order.tolist()) == sorted(expected.tolist())
+    assert scores[order].tolist() == scores[expected].tolist()
+    assert (np.diff(numbers[order]) >= 0).all()
+    assert not kernels.order(numbers[:0], scores[:0], 3).size
+
+
+@pytest.mark.parametrize(
+    ("numbers", "scores", "k"), [(np.zeros(2, np.int64), np.zeros(3), 1), (np.zeros(1, np.int64), np.zeros(1), 0)]
+)
+def test_order_of_what_does_not_go_together_is_refused(numbers: Any, scores: Any, k: int) -> None:
+    """As many queries as scores."""
+    with pytest.raises(ValueError, match="expected"):
+        kernels.order(numbers, scores, k)
+
+
+def test_queries_of_another_length_are_not_rounded() -> None:
+    """Each number has its scale."""
+    with pytest.raises(ValueError, match="expected"):
+        kernels.rounded(np.zeros((1, 3), np.float32), np.ones(2), 1.0, 1.0, 0.0)
+
+
 SOUND = {
     "kind": kernels.KINDS[0] if kernels.KINDS else "",
     "rows": bytes(TILE * 4),
     "n": TILE,
     "quads": 1,
     "queries": bytes(4),
-    "slack": bytes(4),
+    "slack": bytes(8),
     "k": 1,
     "most": 9,
     "shown": bytes(TILE // 8),

@@ -1,0 +1,30 @@
+/* What the parts of the module share. The limited API: one file for all releases of Python. */
+
+#pragma once
+
+#define Py_LIMITED_API 0x030b0000
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "scan.h"
+#include "scores.h"
+
+/* What is written for a kind of processor. */
+typedef struct {
+    const char *name;
+    Pass *pass;
+    Score *score;
+} Kind;
+
+/* The kind of a name; NULL, and an error, where the processor is of another. */
+const Kind *kind_of(const char *name);
+
+/* Whether it is sound; if not, the error says what was expected. */
+int expect(int sound, const char *what);
+
+/* Whether all of these int64 are at least 0 and less than the end. */
+int all_below(const Py_buffer *numbers, size_t end);
+
+/* What Python calls. */
+PyObject *call_scan(PyObject *module, PyObject *arguments), *call_score(PyObject *module, PyObject *arguments);
+PyObject *call_rounded(PyObject *module, PyObject *arguments), *call_order(PyObject *module, PyObject *arguments);
