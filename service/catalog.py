@@ -16,7 +16,7 @@ from service.locks import ItemLocks
 from service.metrics import Metrics
 from service.peers import Peers
 from service.ports import FeatureCache, Journal
-from service.queueing import in_thread
+from service.queueing import Turns, in_thread
 from service.servable import Servable
 from service.trained import trained_features
 
@@ -38,11 +38,16 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class WriteLimits:
-    """How much may run at the same time, and wait for it; of one item's writes one, among all who share this."""
+    """How much may run at the same time, and wait for it; of one item's writes one, among all who share this.
+
+    Attributes:
+        at_once_s: what of a single item's writing should take no longer is done on the event loop; 0 = nothing is.
+    """
 
     encode: CapacityLimiter
     apply: CapacityLimiter
     waiting: int = 200
+    at_once_s: float = 0.0
     items: ItemLocks = field(default_factory=ItemLocks)
 
 
@@ -63,6 +68,8 @@ class Catalog:
         self._cache = cache
         self._metrics = metrics
         self._limits = limits
+        self._encodings = Turns(limits.encode, limits.at_once_s)
+        self._changes = Turns(limits.apply, limits.at_once_s)
         self._peers = peers or Peers()
 
     async def put(self, item: Item, condition: Condition = ALWAYS) -> Written:
@@ -201,7 +208,7 @@ class Catalog:
             with self._metrics.stage("encode"):
                 return servable.encoder.encode([item.modalities])[0]
 
-        return await in_thread(encode, self._limits.encode, self._limits.waiting)
+        return await self._encodings.run(encode, self._limits.waiting)
 
     async def _write(
         self, servable: Servable, entry: Entry, encoding: Encoding | None, expected: int | None
@@ -215,7 +222,7 @@ class Catalog:
                 with self._metrics.stage("index"):
                     return servable.apply(record, encoding)
 
-            existed = await to_thread.run_sync(apply, limiter=self._limits.apply)
+            existed = await self._changes.run(apply)
             await self._peers.spread([record])
         return record, existed
 

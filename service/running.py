@@ -149,7 +149,10 @@ def _wire(
 ) -> Services:
     journal, cache, metrics = backends.journal, backends.cache, making.metrics
     limits = WriteLimits(
-        CapacityLimiter(settings.encode_threads), CapacityLimiter(settings.write_threads), settings.max_waiting
+        CapacityLimiter(settings.encode_threads),
+        CapacityLimiter(settings.write_threads),
+        settings.max_waiting,
+        settings.write_at_once_ms / 1000,
     )
     peers = Peers(others.catch_up, others.spread)
     watch(metrics, handle, cache, follower, others, limits)

@@ -86,6 +86,12 @@ class Settings(BaseSettings):
         description="Searches that should take no longer together are made between requests, not on threads; 0 = none.",
     )
     write_threads: int = Field(default=4, ge=1, description="Index updates that run at the same time.")
+    write_at_once_ms: float = Field(
+        default=1.0,
+        ge=0,
+        description="Encodings and index updates of one item that should take no longer are made between requests, not "
+        "on threads; 0 = none.",
+    )
     max_waiting: int = Field(default=200, ge=1, description="Requests that may wait for an encoding, or for a search.")
     remembered_lists: int = Field(
         default=100_000,

@@ -57,7 +57,7 @@ _NoneMatch = Annotated[
 ]
 
 
-def _condition(if_match: _Match = [], if_none_match: _NoneMatch = []) -> Condition:  # noqa: B006 - FastAPI copies them
+async def _condition(if_match: _Match = [], if_none_match: _NoneMatch = []) -> Condition:  # noqa: B006 - FastAPI copies them
     return Condition(_seqs_of("If-Match", if_match, weak=False), _seqs_of("If-None-Match", if_none_match, weak=True))
 
 
