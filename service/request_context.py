@@ -9,7 +9,6 @@ from contextvars import ContextVar
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.instruments import labelled
 from service.metrics import Metrics, stages
 
 logger = logging.getLogger(__name__)
@@ -64,8 +63,8 @@ class RequestContext:
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
         route, method = route_of(scope), method_of(scope)
-        labelled(self._metrics.requests, method, route, status).inc()
-        labelled(self._metrics.request_seconds, method, route, status).observe(seconds)
+        self._metrics.requests.labels(method, route, status).inc()
+        self._metrics.request_seconds.labels(method, route, status).observe(seconds)
         # What went well, changed nothing and was quick would drown everything else.
         ordinary = method in _READING and status < _REFUSED and seconds < _SLOW_S
         level = logging.DEBUG if ordinary else logging.INFO
