@@ -146,7 +146,7 @@ class Making:
             index_seq,
             places,
             degraded + without(self.cache, servable),
-            wish.shown.and_hashes(places.hashes).cursor() if more else None,
+            wish.shown.cursor_after(places.hashes) if more else None,
         )
 
 
