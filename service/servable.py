@@ -95,8 +95,8 @@ class Servable(Holdings):
     def restore(self, known: Mapping[str, Online]) -> None:
         """Makes hold what ``known()`` gave elsewhere; only where nothing was applied yet."""
         with self.lock:
-            # The latest first: that is the order of the newcomers, who then need not be moved for each other.
-            for item_id, state in sorted(known.items(), key=lambda pair: pair[1].seq, reverse=True):
+            # The latest last: that is where the newcomers have them, who then need not be moved for each other.
+            for item_id, state in sorted(known.items(), key=lambda pair: pair[1].seq):
                 self._hold(item_id, state)
                 self._note_expiry(item_id, state.seq)
             self._update_index(sorted(known))
