@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import NamedTuple, overload
+from typing import overload
 from weakref import WeakKeyDictionary
 
 import orjson
@@ -11,19 +11,13 @@ from service.domain import Suggestion
 from service.paging import hash_of
 from service.servable import Servable
 
-_MOST = 1 << 17  # items, some 0.2 KiB each
+MOST = 1 << 17
+"""Items whose labels are at hand; some 0.3 KiB each."""
 
 
-class Label(NamedTuple):
-    """What is always said of an item.
-
-    Attributes:
-        place: the JSON of its place in a list, a format of bytes that leaves the score (%b) and the rank (%d) open.
-        hash: what cursors name it by.
-    """
-
-    place: bytes
-    hash: bytes
+Label = tuple[bytes, bytes]
+"""What is always said of an item: the JSON of its place in a list, a format of bytes that leaves the score (%b) and the
+rank (%d) open, and the hash that cursors name it by. Plain tuples are out of sight of collections of garbage."""
 
 
 class Places(Sequence[Suggestion]):
@@ -89,15 +83,23 @@ class Labels:
 
     def of(self, servable: Servable, item_ids: Sequence[str]) -> list[Label]:
         """The labels of items of a Servable, in their order."""
-        known = self._known.get(servable)
-        if known is None or len(known) > _MOST:
-            known = self._known[servable] = {}
+        known = self._at_hand(servable)
         if servable.only_trained(item_ids):
             return _of_trained(servable, item_ids, known)
         written = {each: _label(each, servable.title(each)) for each in item_ids if not servable.only_trained([each])}
         trained = [each for each in item_ids if each not in written]
         labels = dict(zip(trained, _of_trained(servable, trained, known), strict=True)) | written
         return [labels[each] for each in item_ids]
+
+    def learn(self, servable: Servable, item_ids: Sequence[str]) -> None:
+        """Makes the labels of items of the bundle before anybody asks for them."""
+        _of_trained(servable, item_ids, self._at_hand(servable))
+
+    def _at_hand(self, servable: Servable) -> dict[str, Label]:
+        known = self._known.get(servable)
+        if known is None or len(known) > MOST:
+            known = self._known[servable] = {}
+        return known
 
 
 def _of_trained(servable: Servable, item_ids: Sequence[str], known: dict[str, Label]) -> list[Label]:
@@ -111,4 +113,4 @@ def _of_trained(servable: Servable, item_ids: Sequence[str], known: dict[str, La
 
 def _label(item_id: str, title: str | None) -> Label:
     names = [orjson.dumps(text).replace(b"%", b"%%") for text in (item_id, title)]
-    return Label(b'{"item_id":%b,"score":%%b,"rank":%%d,"title":%b}' % tuple(names), hash_of(item_id))
+    return b'{"item_id":%b,"score":%%b,"rank":%%d,"title":%b}' % tuple(names), hash_of(item_id)

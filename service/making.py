@@ -63,6 +63,7 @@ class Making:
         cache: of which it is said where it does not work.
         metrics: of the app.
         reading: how reads are carried out.
+        labels: of the items, as far as they are at hand.
     """
 
     histories: Histories
@@ -70,7 +71,7 @@ class Making:
     cache: FeatureCache
     metrics: Metrics
     reading: Reading
-    _labels: Labels = field(default_factory=Labels, init=False)
+    labels: Labels = field(default_factory=Labels, init=False)
 
     def for_user(self, servable: Servable, user_id: str, wish: Wish, *, strict: bool = False) -> Recommendation:
         """The list for a user.
@@ -138,7 +139,7 @@ class Making:
         """A page as it is told; ``index_seq`` = the Servable's, before the page was made."""
         more = page.more and len(wish.shown) + len(page.hits) < self.reading.max_shown
         ids, scores = [hit.item_id for hit in page.hits], [hit.score for hit in page.hits]
-        places = Places(ids, scores, self._labels.of(servable, ids))
+        places = Places(ids, scores, self.labels.of(servable, ids))
         return Recommendation(
             user_id,
             _strategy(user, user_id),

@@ -76,7 +76,7 @@ def test_labels_are_made_once() -> None:
 
     for item_ids in ("ab", "bca", "cba"):
         found = made.of(shop, list(item_ids))  # type: ignore[arg-type]
-        assert [label.hash for label in found] == list(map(hash_of, item_ids))
+        assert [label[1] for label in found] == list(map(hash_of, item_ids))
 
     assert shop.looked_up == ["a", "b", "c"]
 
@@ -105,7 +105,7 @@ def test_versions_have_labels_of_their_own() -> None:
 
 def test_not_more_is_kept_than_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is too much is forgotten, and made again."""
-    monkeypatch.setattr(labels, "_MOST", 1)
+    monkeypatch.setattr(labels, "MOST", 1)
     shop, made = Shop({"a": "A", "b": "B"}), Labels()
 
     for _ in range(2):
