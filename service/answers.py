@@ -5,7 +5,7 @@ changed since, all of that is the same again. Whoever asks once leaves nothing h
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from weakref import ref
 
@@ -27,7 +27,7 @@ class Given:
         changes: of the Servable, before the list was made.
         hits: what the index had found.
         new: how many of its items the model was not trained on.
-        telling: whether it is noted of any of its items that they are shown.
+        telling: those of its items of which it is noted that they are shown.
         answer: the list.
         sent: what is the same whenever it is sent, as whoever sends it has made it; None = it was never sent.
     """
@@ -38,7 +38,7 @@ class Given:
     changes: int
     hits: list[Hit]
     new: int
-    telling: bool
+    telling: Collection[str]
     answer: Recommendation
     sent: tuple[bytes, bytes] | None = None
 
@@ -61,6 +61,11 @@ class Given:
         if self.answer.index_seq != index_seq or self.answer.degraded != degraded:
             self.answer = replace(self.answer, index_seq=index_seq, degraded=degraded)
         return self.answer
+
+    def renewed(self, interactions: Sequence[str], changes: int) -> "Given":
+        """The list, given again when so much is known."""
+        self.interactions, self.changes = interactions, changes
+        return self
 
 
 class Answers:

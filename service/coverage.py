@@ -35,15 +35,12 @@ class Coverage:
         self._clock = clock
         self._last: dict[str, float] = {}  # when it was shown for the last time
 
-    def watches(self, item_ids: Iterable[str]) -> bool:
-        """Whether it makes a difference that these items are shown."""
-        return not self._watched.isdisjoint(item_ids)
-
-    def note(self, item_ids: Iterable[str]) -> None:
-        """Notes that items are shown."""
+    def note(self, item_ids: Iterable[str]) -> frozenset[str]:
+        """Notes that items are shown; returns those of them that are watched: of the others nothing is noted."""
         shown = self._watched.intersection(item_ids)
         if shown:
             self._last.update(dict.fromkeys(shown, self._clock()))
+        return shown
 
     def share(self, exists: Callable[[str], bool]) -> float:
         """The share, 0 to 1, of the items that exist; NaN where none does."""

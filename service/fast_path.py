@@ -5,8 +5,7 @@ and nothing but the best items is asked for, only the search is left: the index 
 with the searches of others. Every other list is made by ``Recommender``.
 """
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Collection, Sequence
 from time import perf_counter
 from weakref import ref
 
@@ -15,7 +14,7 @@ from service.degradation import without
 from service.domain import Hit, Query, Recommendation, Vector
 from service.filters import Filter
 from service.handle import ServableHandle
-from service.impressions import Impressions, note_shown
+from service.impressions import Impressions
 from service.lists import Page, Wish
 from service.making import Making
 from service.searching import Searches
@@ -68,7 +67,7 @@ class FastPath:
         self._metrics.spent("search", perf_counter() - started)
         self._metrics.search.recalled(known=True)
         if given.telling:
-            note_shown(servable, answer)
+            _note_shown(servable, given.telling)
         self._impressions.count(answer, given.new)
         self._impressions.count_arm(user_id, wish, answer)
         return given
@@ -100,9 +99,8 @@ class FastPath:
         before = None if known is None else self._answers.get(user_id)
         if before and before.tells_of(wish, servable, hits):
             before.told(index_seq, without(self._cache, servable))
-            given = replace(before, interactions=interactions, changes=changes)
-            if given.telling:
-                note_shown(servable, given.answer)
+            given = before.renewed(interactions, changes)
+            _note_shown(servable, given.telling)
         elif servable.all_shown([hit.item_id for hit in hits], allowed.now):
             page = Page(hits[: wish.k], more=len(hits) > wish.k)
             answer = self._making.recommendation(servable, user, user_id, page, wish, index_seq)
@@ -146,6 +144,11 @@ def _given(
     answer: Recommendation,
 ) -> Given:
     """A list that is given for the first time; notes that its items are shown."""
-    new = note_shown(servable, answer)
-    telling = new > 0 or servable.coverage.watches(item.item_id for item in answer.items)
+    new, telling = _note_shown(servable, [hit.item_id for hit in hits[: wish.k]])
     return Given(wish, ref(servable), interactions, changes, hits, new, telling, answer)
+
+
+def _note_shown(servable: Servable, item_ids: Collection[str]) -> tuple[int, Collection[str]]:
+    """Notes that items are shown; returns how many of them are new, and those of which anything is noted."""
+    watched, new = servable.coverage.note(item_ids), servable.newcomers.note_shown(item_ids)
+    return new, item_ids if new else watched

@@ -2,6 +2,7 @@
 
 from service.domain import Recommendation
 from service.handle import ServableHandle
+from service.labels import Places
 from service.lists import Wish
 from service.metrics import Metrics
 from service.servable import Servable
@@ -24,7 +25,7 @@ class Impressions:
 
     def count(self, answer: Recommendation, new: int) -> None:
         """Counts a list and its places, of which so many show new items."""
-        self._metrics.count_shown(new, len(answer.items) - new)
+        self._metrics.shown.count(new, len(answer.items) - new)
         self._metrics.count_list(answer.strategy)
 
     def count_arm(self, user_id: str, wish: Wish, answer: Recommendation) -> None:
@@ -35,6 +36,6 @@ class Impressions:
 
 def note_shown(servable: Servable, answer: Recommendation) -> int:
     """Notes that a list's items are shown; returns how many of them are new."""
-    item_ids = [item.item_id for item in answer.items]
+    item_ids = answer.items.ids if isinstance(answer.items, Places) else [item.item_id for item in answer.items]
     servable.coverage.note(item_ids)
     return servable.newcomers.note_shown(item_ids)

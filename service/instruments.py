@@ -5,13 +5,12 @@ first time it does.
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from service.domain import Encoding
+from service.tallies import Tallies
 
 REASONS = ("cache", "history", "index", "journal", "model")
 """Why the service may be degraded."""
@@ -22,18 +21,20 @@ TENTHS = tuple(n / 10 for n in range(11))
 _RATIOS = (0.1, 0.25, 0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 4.0, 10.0)
 
 
+def tallies(name: str, about: str, label: str, values: Sequence[str], registry: CollectorRegistry) -> Tallies:
+    """A counter by one label, 0 for each value, for what every list counts."""
+    made = Tallies(name, about, (label,), registry)
+    for value in values:
+        made.labels(value)
+    return made
+
+
 def counter(name: str, about: str, label: str, values: Sequence[str], registry: CollectorRegistry) -> Counter:
     """A counter by one label, 0 for each value."""
     made = Counter(name, about, (label,), registry=registry)
     for value in values:
         made.labels(value)
     return made
-
-
-@lru_cache(maxsize=4096)
-def labelled(metric: Any, *values: object) -> Any:
-    """A metric's child for some labels; finding it anew takes longer than counting."""
-    return metric.labels(*values)
 
 
 class JournalMetrics:

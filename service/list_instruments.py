@@ -7,7 +7,8 @@ from typing import get_args
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from service.domain import Strategy
-from service.instruments import TENTHS, counter, labelled
+from service.instruments import TENTHS, counter, tallies
+from service.tallies import Spreads
 
 _FOLD_SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _LIST_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -19,14 +20,11 @@ class SearchMetrics:
     """Of searches in the index."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.batch = Histogram(
-            "i3rec_search_batch_queries",
-            "Searches that shared one pass over the index.",
-            registry=registry,
-            buckets=(1, 2, 4, 8, 16, 32),
-        )
+        about = "Searches that shared one pass over the index."
+        self.batch = Spreads("i3rec_search_batch_queries", about, (), registry, (1, 2, 4, 8, 16, 32)).labels()
         about = "Searches, by whether what was found before could be given again."
-        self.recalls = counter("i3rec_search_recalls", about, "known", ("yes", "no"), registry)
+        recalls = tallies("i3rec_search_recalls", about, "known", ("yes", "no"), registry)
+        self._recalls = recalls.labels("no"), recalls.labels("yes")
 
         about = "Attempts to fold the segments into one."
         self.folds = counter("i3rec_index_folds", about, "result", ("done", "failed"), registry)
@@ -44,13 +42,13 @@ class SearchMetrics:
 
     def folded(self, seconds: float | None) -> None:
         """Notes how long a folding took, or that it failed."""
-        labelled(self.folds, "failed" if seconds is None else "done").inc()
+        self.folds.labels("failed" if seconds is None else "done").inc()
         if seconds is not None:
             self.fold_seconds.observe(seconds)
 
     def recalled(self, *, known: bool) -> None:
         """Counts a search that was remembered, or was not."""
-        labelled(self.recalls, "yes" if known else "no").inc()
+        self._recalls[known].inc()
 
 
 class ShownMetrics:
@@ -61,19 +59,23 @@ class ShownMetrics:
         self.coverage = Gauge("i3rec_list_coverage", about, registry=registry)
         about = "New items that stood in a list at least once since the process started."
         self.new_items = Gauge("i3rec_new_items_shown", about, registry=registry)
-        self.seconds = Histogram(
-            "i3rec_list_seconds",
-            "Time to make a list that was not at hand, by strategy; waiting for a thread left out.",
-            ("strategy",),
-            registry=registry,
-            buckets=_LIST_SECONDS,
-        )
+        about = "Places in served lists, by whether the model was trained on the item."
+        impressions = tallies("i3rec_impressions", about, "item", ("new", "trained"), registry)
+        self._new, self._trained = impressions.labels("new"), impressions.labels("trained")
+        about = "Time to make a list that was not at hand, by strategy; waiting for a thread left out."
+        self.seconds = Spreads("i3rec_list_seconds", about, ("strategy",), registry, _LIST_SECONDS)
         for strategy in get_args(Strategy):
             self.seconds.labels(strategy)
 
+    def count(self, new: int, trained: int) -> None:
+        """Counts places in a list."""
+        if new:
+            self._new.inc(new)
+        self._trained.inc(trained)
+
     def made(self, strategy: Strategy, seconds: float) -> None:
         """Notes how long a list took."""
-        labelled(self.seconds, strategy).observe(seconds)
+        self.seconds.labels(strategy).observe(seconds)
 
 
 class ShadowMetrics:

@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 from anyio import CapacityLimiter
 
 from service.degradation import without
-from service.domain import Recommendation, Strategy, Suggestion
+from service.domain import Recommendation, Strategy
 from service.errors import StorageUnavailable, UnknownUser
 from service.explain import Explainer
 from service.exploration import Exploration
 from service.filters import Filter, make_filter
 from service.histories import Histories
-from service.labels import Labels
+from service.labels import Labels, Places
 from service.lists import Page, Wish, make_page
 from service.metrics import Metrics
 from service.ports import FeatureCache, Journal
@@ -63,6 +63,7 @@ class Making:
         cache: of which it is said where it does not work.
         metrics: of the app.
         reading: how reads are carried out.
+        labels: of the items, as far as they are at hand.
     """
 
     histories: Histories
@@ -70,7 +71,7 @@ class Making:
     cache: FeatureCache
     metrics: Metrics
     reading: Reading
-    _labels: Labels = field(default_factory=Labels, init=False)
+    labels: Labels = field(default_factory=Labels, init=False)
 
     def for_user(self, servable: Servable, user_id: str, wish: Wish, *, strict: bool = False) -> Recommendation:
         """The list for a user.
@@ -137,16 +138,16 @@ class Making:
     ) -> Recommendation:
         """A page as it is told; ``index_seq`` = the Servable's, before the page was made."""
         more = page.more and len(wish.shown) + len(page.hits) < self.reading.max_shown
-        ids = [hit.item_id for hit in page.hits]
-        titles, hashes = self._labels.of(servable, ids)
+        ids, scores = [hit.item_id for hit in page.hits], [hit.score for hit in page.hits]
+        places = Places(ids, scores, self.labels.of(servable, ids))
         return Recommendation(
             user_id,
             _strategy(user, user_id),
             servable.version,
             index_seq,
-            list(map(Suggestion, ids, [hit.score for hit in page.hits], titles)),
+            places,
             degraded + without(self.cache, servable),
-            wish.shown.and_hashes(hashes).cursor() if more else None,
+            wish.shown.cursor_after(places.hashes) if more else None,
         )
 
 

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import get_args
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, PlatformCollector, ProcessCollector
 
 from service.domain import Strategy
 from service.instruments import (
@@ -16,9 +16,10 @@ from service.instruments import (
     JournalMetrics,
     ModelMetrics,
     counter,
-    labelled,
+    tallies,
 )
 from service.list_instruments import EngineMetrics, SearchMetrics, ShadowMetrics, ShownMetrics
+from service.tallies import Spreads, Tallies
 
 stages: ContextVar[dict[str, float] | None] = ContextVar("stages", default=None)
 """Seconds in each stage of the request that is being answered; None outside of one."""
@@ -42,30 +43,23 @@ class Metrics:
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         labels = ("method", "route", "status")
-        self.requests = Counter("i3rec_http_requests", "Requests answered.", labels, registry=registry)
-        self.request_seconds = Histogram(
-            "i3rec_http_request_seconds", "Time to answer.", labels, registry=registry, buckets=_SECONDS
+        self.requests = Tallies("i3rec_http_requests", "Requests answered.", labels, registry)
+        self.request_seconds = Spreads(
+            "i3rec_http_request_seconds", "Time to answer.", labels, registry, buckets=_SECONDS
         )
         self.items_posted = Counter(
             "i3rec_items_posted", "Items written, by the modalities they had.", ("present",), registry=registry
         )
-        self.recommendations = counter(
+        self.recommendations = tallies(
             "i3rec_recommendations", "Lists served, by strategy.", "strategy", get_args(Strategy), registry
         )
-        self.impressions = counter(
-            "i3rec_impressions",
-            "Places in served lists, by whether the model was trained on the item.",
-            "item",
-            ("new", "trained"),
-            registry,
-        )
         self.interactions = Counter("i3rec_interactions", "Interactions written.", registry=registry)
-        self.arm_lists = counter("i3rec_arm_lists", "Lists served to users, by arm.", "arm", _ARMS, registry)
+        self.arm_lists = tallies("i3rec_arm_lists", "Lists served to users, by arm.", "arm", _ARMS, registry)
         self.arm_interactions = counter(
             "i3rec_arm_interactions", "Interactions of users, by the arm they are in.", "arm", _ARMS, registry
         )
-        self.stage_seconds = Histogram(
-            "i3rec_stage_seconds", "Time in one stage.", ("stage",), registry=registry, buckets=_STAGE_SECONDS
+        self.stage_seconds = Spreads(
+            "i3rec_stage_seconds", "Time in one stage.", ("stage",), registry, buckets=_STAGE_SECONDS
         )
         self.journal = JournalMetrics(registry)
         self.encoding = EncodeMetrics(registry)
@@ -93,7 +87,7 @@ class Metrics:
 
     def spent(self, name: str, seconds: float) -> None:
         """Notes the time of one stage, for the metrics and for this request's own answer."""
-        labelled(self.stage_seconds, name).observe(seconds)
+        self.stage_seconds.labels(name).observe(seconds)
         spent = stages.get()
         if spent is not None:
             spent[name] = spent.get(name, 0.0) + seconds
@@ -106,18 +100,13 @@ class Metrics:
             pattern = f"{len(present)} of {total}"
         self.items_posted.labels(pattern).inc()
 
-    def count_shown(self, new: int, trained: int) -> None:
-        """Counts places in a list."""
-        labelled(self.impressions, "new").inc(new)
-        labelled(self.impressions, "trained").inc(trained)
-
     def count_list(self, strategy: str) -> None:
         """Counts a list."""
-        labelled(self.recommendations, strategy).inc()
+        self.recommendations.labels(strategy).inc()
 
     def count_arm(self, arm: str) -> None:
         """Counts a list for a user in an arm of a split test."""
-        labelled(self.arm_lists, arm).inc()
+        self.arm_lists.labels(arm).inc()
 
 
 class Stage:

@@ -15,6 +15,7 @@ from service.errors import InvalidCursor
 
 _FORMAT = b"\x01"
 _BYTES = 5
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,10 @@ class Shown:
     def __len__(self) -> int:
         return len(self.hashes)
 
+    def cursor_after(self, hashes: Iterable[bytes]) -> str:
+        """The cursor that says so once these items, told by their hashes, are shown too."""
+        return _cursor(self.hashes.union(hashes))
+
     def and_these(self, item_ids: Iterable[str]) -> "Shown":
         """What was shown after one page more."""
         return self.and_hashes(map(hash_of, item_ids))
@@ -39,7 +44,12 @@ class Shown:
 
     def cursor(self) -> str:
         """The cursor that says so."""
-        return base64.urlsafe_b64encode(_FORMAT + b"".join(sorted(self.hashes))).decode().rstrip("=")
+        return _cursor(self.hashes)
+
+
+def _cursor(hashes: Iterable[bytes]) -> str:
+    text = binascii.b2a_base64(_FORMAT + b"".join(sorted(hashes)), newline=False)
+    return text.translate(_URL_SAFE).rstrip(b"=").decode()
 
 
 def read_cursor(text: str, most: int) -> Shown:

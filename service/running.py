@@ -23,6 +23,7 @@ from service.handle import ServableHandle
 from service.histories import Histories
 from service.impressions import Impressions
 from service.inventory import Inventory
+from service.labels import Labels
 from service.making import Making, Reading
 from service.metrics import Metrics
 from service.models import Models
@@ -34,7 +35,7 @@ from service.searching import Searches
 from service.settings import Settings
 from service.shadow import Shadow
 from service.sync import ModelFollower
-from service.warming import Warming
+from service.warming import Labelling, Warming
 from service.watching import watch, watch_searches
 
 
@@ -71,7 +72,7 @@ async def serving(
     async with anyio.create_task_group() as tasks:
         await models_follower.refresh()
         tasks.start_soon(models_follower.run, settings.model_poll_s)
-        _look_ahead(tasks, settings, handle, lists)
+        _look_ahead(tasks, settings, handle, lists, making.labels)
         _keep_up(tasks, settings, used, others, metrics)
         if writer:
             tasks.start_soon(writer.run, settings.checkpoint_every_s)
@@ -119,9 +120,10 @@ def _reading(settings: Settings) -> Reading:
     )
 
 
-def _look_ahead(tasks: TaskGroup, settings: Settings, handle: ServableHandle, lists: _Lists) -> None:
-    """Starts what makes lists that nobody has asked for: those of the version on trial, and those expected next."""
+def _look_ahead(tasks: TaskGroup, settings: Settings, handle: ServableHandle, lists: _Lists, labels: Labels) -> None:
+    """Starts what makes lists that nobody has asked for, those of the version on trial and those expected next."""
     tasks.start_soon(lists.shadow.run)
+    tasks.start_soon(Labelling(handle, labels).run, settings.model_poll_s)
     if settings.warm_lists and settings.remembered_lists:
         warming = Warming(handle, lists.fast_path, settings.default_k, settings.remembered_lists)
         tasks.start_soon(warming.run, settings.model_poll_s)

@@ -51,6 +51,8 @@ class Servable(Holdings):
         self._index_seq = 0
         self._displaced: set[str] = set()  # items of the bundle whose own vector is not in the index now
         self._expiries: list[tuple[datetime, int, str]] = []  # heap
+        self._seen_ends: memoryview[int] = memoryview(np.asarray(bundle.seen_indptr))  # type: ignore[arg-type]
+        self._seen_rows = np.asarray(bundle.seen_indices)
         self._next_expiry = _NEVER
 
     @property
@@ -66,8 +68,7 @@ class Servable(Holdings):
 
     def seen(self, row: int) -> NDArray[np.int32]:
         """Rows of the bundle's items this user had to do with in training, oldest first; not to be written to."""
-        first, last = np.asarray(self.bundle.seen_indptr)[row : row + 2].tolist()
-        return np.asarray(self.bundle.seen_indices)[first:last]
+        return self._seen_rows[self._seen_ends[row] : self._seen_ends[row + 1]]
 
     def apply(self, record: Record, encoding: Encoding | None = None) -> bool:
         """Makes one record hold; searches that start afterwards see it. Returns whether the item existed before."""
@@ -94,8 +95,8 @@ class Servable(Holdings):
     def restore(self, known: Mapping[str, Online]) -> None:
         """Makes hold what ``known()`` gave elsewhere; only where nothing was applied yet."""
         with self.lock:
-            # The latest first: that is the order of the newcomers, who then need not be moved for each other.
-            for item_id, state in sorted(known.items(), key=lambda pair: pair[1].seq, reverse=True):
+            # The latest last: that is where the newcomers have them, who then need not be moved for each other.
+            for item_id, state in sorted(known.items(), key=lambda pair: pair[1].seq):
                 self._hold(item_id, state)
                 self._note_expiry(item_id, state.seq)
             self._update_index(sorted(known))

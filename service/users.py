@@ -62,11 +62,11 @@ def find_user(servable: Servable, user_id: str, interactions: Sequence[str]) -> 
     row = bundle.users.get(user_id)
     if row is None:
         return session_user(servable, interactions) if interactions else None
-    user = User(servable, None, interactions, servable.seen(row))
-    told = any(map(servable.tells_of_users, interactions))
-    folded = _fold_in(servable, user.history) if told else None
+    trained = servable.seen(row)
+    told = interactions and any(map(servable.tells_of_users, interactions))
+    folded = _fold_in(servable, User(servable, None, interactions, trained).history) if told else None
     vector = _telling(servable.user_vector(row)) if folded is None else folded
-    return User(servable, vector, interactions, user.trained)
+    return User(servable, vector, interactions, trained)
 
 
 def session_user(servable: Servable, history: Sequence[str]) -> User:
@@ -91,4 +91,4 @@ def _fold_in(servable: Servable, history: Sequence[str]) -> Vector | None:
 
 def _telling(vector: Vector) -> Vector | None:
     """None in place of a zero vector, to which all items are alike."""
-    return vector if any(vector.tolist()) else None  # mostly the first number tells
+    return vector if vector.item(0) or vector.any() else None  # mostly the first number tells

@@ -21,7 +21,7 @@ from service.lists import Wish
 from service.settings import Settings
 
 _PREFIX = "/recommend/"
-_K = re.compile(rb"(?:k=([1-9]\d{0,5}))?")
+_K = re.compile(rb"k=([1-9]\d{0,5})")
 _ELSEWHERE = frozenset({b"x-index-seq", b"content-length", b"transfer-encoding"})  # what to wait for, and bodies
 
 
@@ -61,10 +61,15 @@ class QuickLists:
 
     def _wish(self, scope: Scope, settings: Settings) -> Wish | None:
         """What is asked for; None where it is more than a length, or not within the limits."""
-        match = _K.fullmatch(scope["query_string"])
-        if match is None or any(name in _ELSEWHERE for name, _ in scope["headers"]):
-            return None
-        k = int(match[1]) if match[1] else settings.default_k
+        for name, _ in scope["headers"]:
+            if name in _ELSEWHERE:
+                return None
+        k = settings.default_k
+        if query := scope["query_string"]:
+            match = _K.fullmatch(query)
+            if match is None:
+                return None
+            k = int(match[1])
         if k > settings.max_k:
             return None
         if k not in self._wishes:

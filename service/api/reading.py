@@ -14,6 +14,7 @@ from service.api.state import WithServices
 from service.domain import Recommendation, Suggestion
 from service.errors import InvalidCursor, UnknownRecord
 from service.facets import AttributeIs
+from service.labels import Places
 from service.lists import Wish
 from service.paging import Shown, read_cursor
 from service.request_context import request_id
@@ -135,16 +136,22 @@ def too_much(place: str, name: str, message: str, found: object) -> RequestValid
 
 
 def list_content(answer: Recommendation) -> dict[str, Any]:
-    """A list as it is sent."""
+    """A list as it is sent, for orjson."""
     return {
         "user_id": answer.user_id,
         "strategy": answer.strategy,
         "model_version": answer.model_version,
         "index_seq": answer.index_seq,
         "degraded": answer.degraded,
-        "items": [_place(rank, item) for rank, item in enumerate(answer.items, start=1)],
+        "items": orjson.Fragment(_items_bytes(answer.items)),
         "next_cursor": answer.next_cursor,
     }
+
+
+def _items_bytes(items: Sequence[Suggestion]) -> bytes:
+    if isinstance(items, Places):
+        return items.as_json()
+    return orjson.dumps([_place(rank, item) for rank, item in enumerate(items, start=1)])
 
 
 def _place(rank: int, item: Suggestion) -> dict[str, Any]:
@@ -162,10 +169,10 @@ def _place(rank: int, item: Suggestion) -> dict[str, Any]:
 
 def lasting_parts(answer: Recommendation) -> tuple[bytes, bytes]:
     """What of ``answer_content`` is the same whenever a list is sent, as JSON: before and after what is not."""
-    content = list_content(answer)
-    first = orjson.dumps({name: content[name] for name in ("user_id", "strategy", "model_version")})
-    last = orjson.dumps({name: content[name] for name in ("items", "next_cursor")})
-    return first[1:-1], last[1:]
+    names = (answer.user_id, answer.strategy, answer.model_version)
+    first = b'"user_id":%b,"strategy":%b,"model_version":%b' % tuple(map(orjson.dumps, names))
+    cursor = orjson.dumps(answer.next_cursor)
+    return first, b'"items":%b,"next_cursor":%b}' % (_items_bytes(answer.items), cursor)
 
 
 def answer_bytes(answer: Recommendation, parts: tuple[bytes, bytes]) -> bytes:

@@ -69,6 +69,27 @@ def test_written_anew_an_item_keeps_its_count(newcomers: Newcomers) -> None:
     assert newcomers.split(1) == (["a", "d"], ["c", "b"])
 
 
+def test_counting_what_is_shown_leaves_the_order_alone(newcomers: Newcomers) -> None:
+    """It is put right for whoever asks for it, however many have been shown: nobody else need wait for that."""
+    for n in range(100):
+        newcomers.put(f"{n}", 10 + n)
+    before = newcomers._order.copy()
+
+    newcomers.note_shown([f"{n}" for n in range(0, 100, 2)])
+
+    assert newcomers._order == before
+    expected = [f"{n}" for n in range(99, 0, -2)] + ["c", "b", "a"] + [f"{n}" for n in range(98, -1, -2)]
+    assert newcomers.split(0)[0] == expected
+    assert newcomers._order != before
+
+
+def test_latest_written_is_put_last(newcomers: Newcomers) -> None:
+    """A new item shifts no other one in memory."""
+    newcomers.put("d", 4)
+
+    assert [item_id for _, _, item_id in newcomers._order] == ["a", "b", "c", "d"]
+
+
 def test_successor_inherits_what_was_shown(newcomers: Newcomers) -> None:
     """Only of items that are new to it as well; what it counted itself before it served is put aside."""
     newcomers.note_shown("aaab")
@@ -93,13 +114,14 @@ def test_successor_inherits_what_was_shown(newcomers: Newcomers) -> None:
             st.tuples(st.just("put"), st.sampled_from("abcde")),
             st.tuples(st.just("remove"), st.sampled_from("abcde")),
             st.tuples(st.just("show"), st.text("abcdex", max_size=4)),
-            st.tuples(st.just("inherit"), st.none()),
+            st.tuples(st.sampled_from(["ask", "inherit"]), st.none()),
         )
     ),
     st.integers(0, 4),
+    st.integers(0, 3),
 )
-def test_order_is_that_of_the_counts(steps: list[tuple[str, Any]], until: int) -> None:
-    """Whatever happens, and whoever inherits it."""
+def test_order_is_that_of_the_counts(steps: list[tuple[str, Any]], until: int, few: int) -> None:
+    """Whatever happens, whoever inherits it, and however many have moved by the time somebody asks."""
     newcomers, shown, seqs = Newcomers(), dict[str, int](), dict[str, int]()
     for seq, (kind, what) in enumerate(steps):
         if kind == "put":
@@ -112,6 +134,10 @@ def test_order_is_that_of_the_counts(steps: list[tuple[str, Any]], until: int) -
         elif kind == "show":
             assert newcomers.note_shown(what) == sum(name in seqs for name in what)
             shown |= {name: shown.get(name, 0) + what.count(name) for name in what if name in seqs}
+        elif kind == "ask":
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setattr("service.newcomers._FEW", few)
+                newcomers.split(until)
         else:
             successor = Newcomers()
             for name, written in seqs.items():
@@ -121,7 +147,10 @@ def test_order_is_that_of_the_counts(steps: list[tuple[str, Any]], until: int) -
 
     ranked = sorted(seqs, key=lambda name: (shown.get(name, 0), -seqs[name]))
     first = [name for name in ranked if not until or shown.get(name, 0) < until]
-    assert newcomers.split(until) == (first, ranked[len(first) :])
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("service.newcomers._FEW", few)
+        found = newcomers.split(until)
+    assert found == (first, ranked[len(first) :])
     assert len(newcomers) == len(seqs)
 
 

@@ -1,4 +1,4 @@
-"""Lists of known users are searched for before anybody asks."""
+"""Labels of items are made, and lists of known users searched for, before anybody asks."""
 
 import gc
 from collections.abc import Callable, Sequence
@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from model_store import ModelStore
+from service import labels
 from service.adapters.segmented_index import SegmentedIndex
 from service.domain import Hit, Query
 from service.lists import Wish
@@ -34,6 +35,55 @@ def remembered(running: Any, k: int = 20) -> list[str]:
     servable, fast_path = running.services.handle.current, running.services.fast_path
     asked = {user_id: fast_path.expected(servable, user_id, Wish(k)) for user_id in servable.bundle.users}
     return [user_id for user_id, query in asked.items() if query and servable.index.recall(query) is not None]
+
+
+async def test_labels_are_there_before_anybody_asks(
+    run_app: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of every item of the model, and those alone are made when a list is that speak of what was written."""
+    made: list[str] = []
+    label = labels._label
+    monkeypatch.setattr(labels, "_label", lambda item_id, title: (made.append(item_id), label(item_id, title))[1])
+    async with run_app(settings) as running:
+        items = list(running.services.handle.current.bundle.items)
+        await until(lambda: len(made) == len(items))
+        assert sorted(made) == sorted(items)
+        await running.client.patch(f"/items/{items[0]}", json={"title": "New"})
+        answer = await running.client.get("/recommend/nobody?k=100")
+
+    assert {item["title"] for item in answer.json()["items"] if item["item_id"] == items[0]} == {"New"}
+    assert made[len(items) :] == [items[0]]
+
+
+async def test_labels_are_made_of_the_most_popular_items(
+    run_app: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where not all have room; half of it is left for those that are wanted later."""
+    monkeypatch.setattr("service.warming.MOST", 6)
+    async with run_app(settings) as running:
+        bundle = running.services.handle.current.bundle
+        made = running.services.fast_path._making.labels
+        await until(lambda: len(made._at_hand(running.services.handle.current)) == 3)
+        best = sorted(range(len(bundle.items)), key=lambda row: (-bundle.popularity[row], row))[:3]
+
+        assert list(made._at_hand(running.services.handle.current)) == bundle.items.ids(best)
+
+
+async def test_failing_labels_end_it_and_nothing_else(
+    run_app: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is logged; they are made when a list is."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("disk broke")
+
+    monkeypatch.setattr(labels.Labels, "learn", fail)
+    async with run_app(settings) as running:
+        await until(lambda: "labelling_failed" in caplog.text)
+        answer = await running.client.get("/recommend/u0")
+
+    assert answer.status_code == 200
+    assert "disk broke" in caplog.text
 
 
 async def test_lists_are_there_before_anybody_asks(run_app: Any, settings: Settings) -> None:

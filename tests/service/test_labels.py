@@ -1,0 +1,114 @@
+"""Places of lists, made into JSON of what is at hand."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service import labels
+from service.domain import Suggestion
+from service.labels import Labels, Places
+from service.paging import hash_of
+
+TEXTS = st.text(st.characters(exclude_categories=("Cs",)) | st.sampled_from('%"\\\0\x7f{}é☃'), max_size=12)
+SCORES = st.floats() | st.sampled_from([0.0, 1.0, 1e-9, 1e300, 0.1, 1 / 3])
+
+
+class Shop:
+    """Titles of items; those that were written since come as they are now."""
+
+    def __init__(self, trained: dict[str, str | None]) -> None:
+        self.trained = trained
+        self.written: dict[str, str | None] = {}
+        self.looked_up: list[str] = []
+
+    def only_trained(self, item_ids: Iterable[str]) -> bool:
+        """Whether nobody has spoken of any."""
+        return self.written.keys().isdisjoint(item_ids)
+
+    def title(self, item_id: str) -> str | None:
+        """As it is now."""
+        return self.written[item_id]
+
+    def titles(self, item_ids: Sequence[str]) -> list[str | None]:
+        """As they were."""
+        self.looked_up += item_ids
+        return [self.trained[item_id] for item_id in item_ids]
+
+
+def places_of(shop: Any, scores: dict[str, float], made: Labels | None = None) -> Places:
+    """A list of items with these scores."""
+    return Places(list(scores), list(scores.values()), (made or Labels()).of(shop, list(scores)))
+
+
+@given(st.dictionaries(TEXTS, st.tuples(SCORES, TEXTS | st.none())))
+def test_places_are_what_orjson_would_write(items: dict[str, tuple[float, str | None]]) -> None:
+    """Byte for byte, whatever the ids, titles and scores."""
+    expected = [
+        {"item_id": item_id, "score": score, "rank": rank, "title": title}
+        for rank, (item_id, (score, title)) in enumerate(items.items(), start=1)
+    ]
+    shop = Shop({item_id: title for item_id, (_, title) in items.items()})
+
+    assert places_of(shop, {item_id: score for item_id, (score, _) in items.items()}).as_json() == orjson.dumps(
+        expected
+    )
+
+
+def test_places_are_a_sequence_of_suggestions() -> None:
+    """Whoever looks at them finds ids, scores and titles, in order, and equal to a list of the same."""
+    places = places_of(Shop({"a": "A%", "b": None}), {"b": 0.5, "a": 0.25})
+    spelled_out = [Suggestion("b", 0.5, None), Suggestion("a", 0.25, "A%")]
+
+    assert list(places) == spelled_out
+    assert (places[0], places[-1], places[:1], len(places)) == (*spelled_out, spelled_out[:1], 2)
+    assert places == spelled_out
+    assert places != spelled_out[::-1]
+    assert places == places_of(Shop({"a": "A%", "b": None}), {"b": 0.5, "a": 0.25})
+
+
+def test_labels_are_made_once() -> None:
+    """What one list has asked for is at hand for the next, which asks for the rest alone."""
+    shop, made = Shop({"a": "A", "b": "B", "c": "C"}), Labels()
+
+    for item_ids in ("ab", "bca", "cba"):
+        found = made.of(shop, list(item_ids))  # type: ignore[arg-type]
+        assert [label[1] for label in found] == list(map(hash_of, item_ids))
+
+    assert shop.looked_up == ["a", "b", "c"]
+
+
+def test_what_was_written_is_said_as_it_is_now() -> None:
+    """Also where it was said otherwise before; the others' labels stay at hand."""
+    shop, made = Shop({"a": "A", "b": "B"}), Labels()
+    places_of(shop, {"a": 1.0, "b": 0.5}, made)
+    for title in ("new", "newer", None):
+        shop.written = {"a": title, "x": "X"}
+
+        found = places_of(shop, {"x": 2.0, "a": 1.0, "b": 0.5}, made)
+
+        assert [item.title for item in found] == ["X", title, "B"]
+    assert shop.looked_up == ["a", "b"]
+
+
+def test_versions_have_labels_of_their_own() -> None:
+    """An item may have another title in another one."""
+    made = Labels()
+
+    titles = [places_of(Shop({"a": title}), {"a": 1.0}, made)[0].title for title in ("old", "new")]
+
+    assert titles == ["old", "new"]
+
+
+def test_not_more_is_kept_than_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is too much is forgotten, and made again."""
+    monkeypatch.setattr(labels, "MOST", 1)
+    shop, made = Shop({"a": "A", "b": "B"}), Labels()
+
+    for _ in range(2):
+        made.of(shop, ["a", "b"])  # type: ignore[arg-type]
+
+    assert shop.looked_up == ["a", "b", "a", "b"]
