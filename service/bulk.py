@@ -1,7 +1,6 @@
 """The write use case for many items at once: they share one encoding, one flush to disk, one change of the index."""
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, wait
 from functools import partial
 
 import anyio
@@ -9,7 +8,7 @@ from anyio import to_thread
 
 from service.catalog import WriteLimits, Written
 from service.domain import Encoding, Item, PutItem, Record, Vector
-from service.errors import EncodingFailed, InvalidItem, ItemMoved, RecommenderError, StorageUnavailable
+from service.errors import EncodingFailed, InvalidItem, ItemMoved, RecommenderError
 from service.features import check_modalities, featurized
 from service.handle import ServableHandle
 from service.holdings import Standing
@@ -122,9 +121,7 @@ class Bulk:
 
     def _append(self, servable: Servable, entries: Sequence[PutItem]) -> list[Record | RecommenderError]:
         with self._metrics.stage("journal"):
-            futures = [self._journal.append(entry, expected=_expected(servable, entry)) for entry in entries]
-            wait(futures)
-        return [_record(future) for future in futures]
+            return [*self._journal.append_all([(entry, _expected(servable, entry)) for entry in entries]).result()]
 
     def _apply(
         self, servable: Servable, changes: Sequence[_Change], records: Sequence[Record | RecommenderError]
@@ -195,10 +192,3 @@ def _encode_one(encoder: Encoder, item: Mapping[str, Vector]) -> _Encoded:
 def _expected(servable: Servable, entry: PutItem) -> int | None:
     """What stands of an item stands only while no other process has written it."""
     return None if entry.since is None else servable.latest_seq(entry.item.item_id)
-
-
-def _record(future: Future[Record]) -> Record | RecommenderError:
-    try:
-        return future.result()
-    except (StorageUnavailable, ItemMoved) as exc:
-        return exc
