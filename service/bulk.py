@@ -1,5 +1,6 @@
 """The write use case for many items at once: they share one encoding, one flush to disk, one change of the index."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 
@@ -136,13 +137,12 @@ class Bulk:
         ]
 
     async def _note(self, changes: Sequence[_Change], written: Sequence[Outcome]) -> None:
-        encodings = {}
-        for (_, encoding), outcome in zip(changes, written, strict=True):
-            if isinstance(outcome, Written):
-                self._metrics.count_item(outcome.report.present, outcome.report.missing)
-                if encoding:
-                    self._metrics.encoding.note(encoding)
-                    encodings[outcome.item_id, outcome.seq] = encoding
+        pairs = zip(changes, written, strict=True)
+        done = [(outcome, encoding) for (_, encoding), outcome in pairs if isinstance(outcome, Written)]
+        for (present, missing), items in Counter((each.report.present, each.report.missing) for each, _ in done).items():
+            self._metrics.count_item(present, missing, items)
+        encodings = {(outcome.item_id, outcome.seq): encoding for outcome, encoding in done if encoding}
+        self._metrics.encoding.note(*encodings.values())
         if encodings:
             await self._cache.put_many(encodings)
 
