@@ -10,7 +10,7 @@ from anyio import to_thread
 from service.catalog import WriteLimits, Written
 from service.domain import Encoding, Item, PutItem, Record, Vector
 from service.errors import EncodingFailed, InvalidItem, ItemMoved, RecommenderError
-from service.features import check_modalities, featurized
+from service.features import all_fit, check_modalities, featurized
 from service.handle import ServableHandle
 from service.holdings import Standing
 from service.metrics import Metrics
@@ -97,7 +97,7 @@ class Bulk:
         return outcomes
 
     def _prepare(self, servable: Servable, items: Sequence[Item], *, compare: bool) -> list[_Change | RecommenderError]:
-        ready = [_ready(servable, item) for item in items]
+        ready = _ready_all(servable, items)
         standing = _standing(servable, ready) if compare else [None] * len(ready)
         pairs = zip(ready, standing, strict=True)
         to_encode = [item.modalities for item, stands in pairs if isinstance(item, Item) and stands is None]
@@ -139,7 +139,9 @@ class Bulk:
     async def _note(self, changes: Sequence[_Change], written: Sequence[Outcome]) -> None:
         pairs = zip(changes, written, strict=True)
         done = [(outcome, encoding) for (_, encoding), outcome in pairs if isinstance(outcome, Written)]
-        for (present, missing), items in Counter((each.report.present, each.report.missing) for each, _ in done).items():
+        for (present, missing), items in Counter(
+            (each.report.present, each.report.missing) for each, _ in done
+        ).items():
             self._metrics.count_item(present, missing, items)
         encodings = {(outcome.item_id, outcome.seq): encoding for outcome, encoding in done if encoding}
         self._metrics.encoding.note(*encodings.values())
@@ -164,6 +166,12 @@ def _standing(servable: Servable, items: Sequence[Item | RecommenderError]) -> l
         else:
             found.append(None)
     return found
+
+
+def _ready_all(servable: Servable, items: Sequence[Item]) -> Sequence[Item | RecommenderError]:
+    """Items that the model can encode, or why it cannot."""
+    fit = all_fit(items, servable.bundle.manifest.modalities)
+    return items if fit else [_ready(servable, item) for item in items]
 
 
 def _ready(servable: Servable, item: Item) -> Item | RecommenderError:

@@ -3,8 +3,7 @@
 import json
 import logging
 from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import orjson
 from anyio import to_thread
@@ -47,8 +46,7 @@ _BODY = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
+class _Read(NamedTuple):
     """One item as it was read: the item, or what is wrong with it."""
 
     item_id: str | None
