@@ -1,7 +1,7 @@
 """The write use case for many items at once: they share one encoding, one flush to disk, one change of the index."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, wait
 from functools import partial
 
 import anyio
@@ -9,8 +9,8 @@ from anyio import to_thread
 
 from service.catalog import WriteLimits, Written
 from service.domain import Encoding, Item, PutItem, Record, Vector
-from service.errors import EncodingFailed, InvalidItem, ItemMoved, RecommenderError, StorageUnavailable
-from service.features import check_modalities, featurized
+from service.errors import EncodingFailed, InvalidItem, ItemMoved, RecommenderError
+from service.features import all_fit, check_modalities, featurized
 from service.handle import ServableHandle
 from service.holdings import Standing
 from service.metrics import Metrics
@@ -97,7 +97,7 @@ class Bulk:
         return outcomes
 
     def _prepare(self, servable: Servable, items: Sequence[Item], *, compare: bool) -> list[_Change | RecommenderError]:
-        ready = [_ready(servable, item) for item in items]
+        ready = _ready_all(servable, items)
         standing = _standing(servable, ready) if compare else [None] * len(ready)
         pairs = zip(ready, standing, strict=True)
         to_encode = [item.modalities for item, stands in pairs if isinstance(item, Item) and stands is None]
@@ -122,9 +122,7 @@ class Bulk:
 
     def _append(self, servable: Servable, entries: Sequence[PutItem]) -> list[Record | RecommenderError]:
         with self._metrics.stage("journal"):
-            futures = [self._journal.append(entry, expected=_expected(servable, entry)) for entry in entries]
-            wait(futures)
-        return [_record(future) for future in futures]
+            return [*self._journal.append_all([(entry, _expected(servable, entry)) for entry in entries]).result()]
 
     def _apply(
         self, servable: Servable, changes: Sequence[_Change], records: Sequence[Record | RecommenderError]
@@ -139,13 +137,14 @@ class Bulk:
         ]
 
     async def _note(self, changes: Sequence[_Change], written: Sequence[Outcome]) -> None:
-        encodings = {}
-        for (_, encoding), outcome in zip(changes, written, strict=True):
-            if isinstance(outcome, Written):
-                self._metrics.count_item(outcome.report.present, outcome.report.missing)
-                if encoding:
-                    self._metrics.encoding.note(encoding)
-                    encodings[outcome.item_id, outcome.seq] = encoding
+        pairs = zip(changes, written, strict=True)
+        done = [(outcome, encoding) for (_, encoding), outcome in pairs if isinstance(outcome, Written)]
+        for (present, missing), items in Counter(
+            (each.report.present, each.report.missing) for each, _ in done
+        ).items():
+            self._metrics.count_item(present, missing, items)
+        encodings = {(outcome.item_id, outcome.seq): encoding for outcome, encoding in done if encoding}
+        self._metrics.encoding.note(*encodings.values())
         if encodings:
             await self._cache.put_many(encodings)
 
@@ -167,6 +166,12 @@ def _standing(servable: Servable, items: Sequence[Item | RecommenderError]) -> l
         else:
             found.append(None)
     return found
+
+
+def _ready_all(servable: Servable, items: Sequence[Item]) -> Sequence[Item | RecommenderError]:
+    """Items that the model can encode, or why it cannot."""
+    fit = all_fit(items, servable.bundle.manifest.modalities)
+    return items if fit else [_ready(servable, item) for item in items]
 
 
 def _ready(servable: Servable, item: Item) -> Item | RecommenderError:
@@ -195,10 +200,3 @@ def _encode_one(encoder: Encoder, item: Mapping[str, Vector]) -> _Encoded:
 def _expected(servable: Servable, entry: PutItem) -> int | None:
     """What stands of an item stands only while no other process has written it."""
     return None if entry.since is None else servable.latest_seq(entry.item.item_id)
-
-
-def _record(future: Future[Record]) -> Record | RecommenderError:
-    try:
-        return future.result()
-    except (StorageUnavailable, ItemMoved) as exc:
-        return exc

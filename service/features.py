@@ -1,7 +1,7 @@
 """From what an item came with to what the model can encode of it."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -29,6 +29,14 @@ def check_modalities(modalities: Mapping[str, Vector], known: Mapping[str, int])
         finite = np.isfinite(vector)
         if not finite.all():
             raise NotFinite(json_pointer("modalities", name, int(np.argmin(finite))))
+
+
+def all_fit(items: Sequence[Item], known: Mapping[str, int]) -> bool:
+    """Whether items came with nothing but vectors, which all pass ``check_modalities``; looks at them in one go."""
+    vectors = [(known.get(name), vector) for item in items for name, vector in item.modalities.items()]
+    if any(vector.shape != (d_m,) for d_m, vector in vectors) or any(item.raw for item in items):
+        return False
+    return not vectors or bool(np.isfinite(np.concatenate([vector for _, vector in vectors])).all())
 
 
 def featurized(servable: Servable, item: Item) -> Item:

@@ -3,7 +3,7 @@
 import threading
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
 from weakref import ref
@@ -252,9 +252,26 @@ class Holdings:
 
 def online(record: Record, encoding: Encoding | None) -> Online:
     """What a record about an item says of it."""
-    item = record.entry.item if isinstance(record.entry, PutItem) else None
-    digest = _digest(item.modalities) if item else b""
-    return Online(record.seq, item and replace(item, modalities={}, made_by={}), encoding, _since(record), digest)
+    if not isinstance(record.entry, PutItem):
+        return Online(record.seq, None, encoding, record.seq, b"")
+    item = record.entry.item
+    return Online(record.seq, _without_features(item), encoding, _since(record), _digest(item.modalities))
+
+
+def _without_features(item: Item) -> Item:
+    """The description of an item; ``replace`` would take three times as long."""
+    return Item(
+        item.item_id,
+        {},
+        item.title,
+        item.categories,
+        item.attributes,
+        item.available,
+        item.hidden,
+        item.expires_at,
+        raw=item.raw,
+        made_by={},
+    )
 
 
 def _since(record: Record) -> int:
@@ -265,8 +282,8 @@ def _since(record: Record) -> int:
 
 def _digest(modalities: Mapping[str, Vector]) -> bytes:
     """What stands for features when they are compared."""
-    digest = blake2b(digest_size=16)
+    parts: list[bytes] = []
     for name in sorted(modalities):
-        digest.update(f"{name}\0{modalities[name].size}\0".encode())
-        digest.update(np.ascontiguousarray(modalities[name], dtype=np.float32).tobytes())
-    return digest.digest()
+        vector = modalities[name]
+        parts += f"{name}\0{vector.size}\0".encode(), np.asarray(vector, dtype=np.float32).tobytes()
+    return blake2b(b"".join(parts), digest_size=16).digest()

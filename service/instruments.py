@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from service.distributions import Distribution
 from service.domain import Encoding
 from service.tallies import Tallies
 
@@ -85,15 +86,10 @@ class EncodeMetrics:
             registry=registry,
             buckets=_RECORDS,
         )
-        self._confidence = Histogram(
-            "i3rec_encode_confidence", "Confidence in items that were written.", registry=registry, buckets=TENTHS
-        )
-        self._norm_ratio = Histogram(
-            "i3rec_embedding_norm_ratio",
-            "Length of vectors of items that were written; 1 = as long as trained items' are on average.",
-            registry=registry,
-            buckets=_RATIOS,
-        )
+        about = "Confidence in items that were written."
+        self._confidence = Distribution("i3rec_encode_confidence", about, TENTHS, registry)
+        about = "Length of vectors of items that were written; 1 = as long as trained items' are on average."
+        self._norm_ratio = Distribution("i3rec_embedding_norm_ratio", about, _RATIOS, registry)
         self.waiting = Gauge("i3rec_encode_waiting_requests", "Requests that wait for an encoding.", registry=registry)
         self._typical_length = 0.0
         for source in ("item", "batch", "replay"):
@@ -108,13 +104,15 @@ class EncodeMetrics:
         """From now on vectors are compared with this length; 0 = with none."""
         self._typical_length = typical_length
 
-    def note(self, encoding: Encoding) -> None:
-        """Notes what an item that was written was encoded to."""
-        self._confidence.observe(encoding.confidence)
+    def note(self, *encodings: Encoding) -> None:
+        """Notes what items that were written were encoded to."""
+        if not encodings:
+            return
+        self._confidence.observe([encoding.confidence for encoding in encodings])
         if self._typical_length:
             # The square of what float32 can hold may be more than it can hold.
-            length = float(np.linalg.norm(encoding.embedding.astype(np.float64)))
-            self._norm_ratio.observe(length / self._typical_length)
+            vectors = np.array([encoding.embedding for encoding in encodings], dtype=np.float64)
+            self._norm_ratio.observe(np.linalg.norm(vectors, axis=1) / self._typical_length)
 
 
 class CacheMetrics:

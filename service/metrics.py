@@ -92,13 +92,13 @@ class Metrics:
         if spent is not None:
             spent[name] = spent.get(name, 0.0) + seconds
 
-    def count_item(self, present: Sequence[str], missing: Sequence[str]) -> None:
-        """Counts a written item under its pattern; a model of many modalities is counted by their number alone."""
+    def count_item(self, present: Sequence[str], missing: Sequence[str], items: int = 1) -> None:
+        """Counts written items under their pattern; a model of many modalities is counted by their number alone."""
         total = len(present) + len(missing)
         pattern = "+".join(present) or "none"
         if total > _NAMED_PATTERNS:
             pattern = f"{len(present)} of {total}"
-        self.items_posted.labels(pattern).inc()
+        labelled(self.items_posted, pattern).inc(items)
 
     def count_list(self, strategy: str) -> None:
         """Counts a list."""

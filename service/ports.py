@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from typing import Protocol
 
 from service.domain import Basis, Checkpoint, Encoding, Entry, Hit, IndexState, Matrix, Query, Raw, Record, Vector
+from service.errors import ItemMoved, StorageUnavailable
 
 
 class Encoder(Protocol):
@@ -107,6 +108,15 @@ class Journal(Protocol):
 
         An interaction whose event id is known already is not written again; its first record, ``repeated``, is the
         answer.
+        """
+        ...
+
+    def append_all(
+        self, entries: Sequence[tuple[Entry, int | None]]
+    ) -> "Future[list[Record | ItemMoved | StorageUnavailable]]":
+        """Writes entries in their order, each with what is ``expected`` of it, as ``append`` would; for all at once.
+
+        The future resolves once they are on disk, with what came of each in place of what ``append`` would raise.
         """
         ...
 

@@ -1,7 +1,7 @@
 """Everything of one model version."""
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import numpy as np
@@ -109,22 +109,16 @@ class Servable(Holdings):
             self._next_expiry = self._expiries[0][0]
 
     def _update_index(self, touched: Sequence[str]) -> None:
-        removed = [item_id for item_id in touched if not self._online[item_id].listed]
-        self._remove(removed)
-        ids, vectors = [], []
-        for item_id in touched:
-            state = self._online[item_id]
-            if not state.listed or (state.encoding is None and item_id not in self._displaced):
-                continue
-            ids.append(item_id)
-            if state.encoding:
-                self._displace([item_id])
-                vectors.append(state.encoding.embedding)
-            else:
-                self._displaced.discard(item_id)
-                vectors.append(self.bundle.item_embeddings[self.bundle.items.row(item_id)])
-        if ids:
-            self.index.upsert(ids, np.stack(vectors))
+        states = [(item_id, self._online[item_id]) for item_id in touched]
+        self._remove([item_id for item_id, state in states if not state.listed])
+        listed = [(item_id, state.encoding) for item_id, state in states if state.listed]
+        encoded = {item_id: encoding.embedding for item_id, encoding in listed if encoding}
+        trained = [item_id for item_id, encoding in listed if not encoding and item_id in self._displaced]
+        self._displace(encoded)
+        self._displaced.difference_update(trained)
+        vectors = encoded | {item_id: self.bundle.item_embeddings[self.bundle.items.row(item_id)] for item_id in trained}
+        if vectors:
+            self.index.upsert(list(vectors), np.array(list(vectors.values())))
         self.changes += bool(touched)
 
     def _remove(self, item_ids: Sequence[str]) -> None:
@@ -132,7 +126,7 @@ class Servable(Holdings):
             self.index.remove(item_ids)
             self._displace(item_ids)
 
-    def _displace(self, item_ids: Sequence[str]) -> None:
+    def _displace(self, item_ids: Iterable[str]) -> None:
         self._displaced.update(item_id for item_id in item_ids if item_id in self.bundle.items)
 
     def expire(self, now: datetime) -> None:

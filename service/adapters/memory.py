@@ -139,6 +139,20 @@ class MemoryJournal:
             future.set_exception(moved)
         return future
 
+    def append_all(
+        self, entries: Sequence[tuple[Entry, int | None]]
+    ) -> Future[list[Record | ItemMoved | StorageUnavailable]]:
+        """Writes entries one by one, at once."""
+        outcomes: list[Record | ItemMoved | StorageUnavailable] = []
+        for entry, expected in entries:
+            try:
+                outcomes.append(self.append(entry, expected=expected).result())
+            except (ItemMoved, StorageUnavailable) as exc:
+                outcomes.append(exc)
+        future: Future[list[Record | ItemMoved | StorageUnavailable]] = Future()
+        future.set_result(outcomes)
+        return future
+
     def _moved(self, entry: Entry, expected: int | None) -> ItemMoved | None:
         item_id = item_of(entry)
         if expected is None or item_id is None:

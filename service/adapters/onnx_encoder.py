@@ -13,6 +13,8 @@ from service.errors import EncodingFailed, ModelUnavailable
 
 _BATCH = 256
 
+_Pattern = tuple[tuple[str, ...], tuple[str, ...]]
+
 
 class OnnxEncoder:
     """Encodes items with an ``encoder.onnx``; see ``docs/bundle-format.md`` for its inputs and outputs.
@@ -67,27 +69,33 @@ class OnnxEncoder:
         return [name for name in ("embedding", "confidence", "history_embedding") if name in outputs]
 
     def _encode_batch(self, items: Sequence[Mapping[str, Vector]]) -> list[Encoding]:
-        present = np.array([[name in item for name in self._modalities] for item in items], dtype=bool)
-        inputs: dict[str, NDArray[Any]] = {"present": present.reshape(len(items), len(self._modalities))}
-        for name, d_m in self._modalities.items():
+        outputs = self._run(self._inputs(items))
+        none = [None] * len(items)
+        histories = _rows_of(outputs["history_embedding"]) if "history_embedding" in outputs else none
+        parts = zip(_rows_of(outputs["embedding"]), histories, outputs["confidence"].tolist(), strict=True)
+        patterns = self._patterns(items)
+        return [Encoding(*part, *pattern, self._model_version) for part, pattern in zip(parts, patterns, strict=True)]
+
+    def _inputs(self, items: Sequence[Mapping[str, Vector]]) -> dict[str, NDArray[Any]]:
+        present = np.zeros((len(items), len(self._modalities)), dtype=bool)
+        inputs: dict[str, NDArray[Any]] = {"present": present}
+        for column, (name, d_m) in enumerate(self._modalities.items()):
             rows = np.zeros((len(items), d_m), dtype=np.float32)
-            for row, item in zip(rows, items, strict=True):
-                if name in item:
-                    row[:] = item[name]
+            places = [place for place, item in enumerate(items) if name in item]
+            if places:
+                rows[places] = np.stack([items[place][name] for place in places])
+            present[places, column] = True
             inputs[f"features_{name}"] = rows
-        outputs = self._run(inputs)
-        names = tuple(self._modalities)
-        return [
-            Encoding(
-                embedding=outputs["embedding"][i].copy(),
-                history_embedding=outputs["history_embedding"][i].copy() if "history_embedding" in outputs else None,
-                confidence=float(outputs["confidence"][i]),
-                present=tuple(sorted(name for name in names if name in item)),
-                missing=tuple(sorted(name for name in names if name not in item)),
-                model_version=self._model_version,
-            )
-            for i, item in enumerate(items)
-        ]
+        return inputs
+
+    def _patterns(self, items: Sequence[Mapping[str, Vector]]) -> list[_Pattern]:
+        """Which modalities each item has, and which it lacks; items that are alike in that share their names."""
+        kinds = [tuple(item) for item in items]
+        known: dict[tuple[str, ...], _Pattern] = {}
+        for kind in {*kinds}:
+            present = tuple(sorted(name for name in self._modalities if name in kind))
+            known[kind] = present, tuple(sorted(self._modalities.keys() - kind))
+        return [known[kind] for kind in kinds]
 
     def _run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
         try:
@@ -101,3 +109,8 @@ class OnnxEncoder:
             if array.shape != shape or not np.isfinite(array).all():
                 raise EncodingFailed(f"output {name}: expected finite values {shape}, found shape {array.shape}")
         return outputs
+
+
+def _rows_of(matrix: NDArray[np.float32]) -> list[Vector]:
+    """The rows of a matrix, each of which is kept without the others."""
+    return [row.copy() for row in matrix]

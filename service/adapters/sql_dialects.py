@@ -2,7 +2,7 @@
 
 import logging
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,12 +10,21 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
+from service.adapters.sql_tables import insert, journal
 from service.errors import StorageUnavailable
 
 logger = logging.getLogger(__name__)
 
 _LOCK = 0x13_5EC  # names the journal among the advisory locks of its database
 _DISK_FULL = "53100"  # PostgreSQL's SQLSTATE
+_COLUMNS = [column.name for column in journal.c if column.name != "seq"]
+_INSERT = f"INSERT INTO journal (seq, {', '.join(_COLUMNS)}) VALUES "  # noqa: S608 - our own names
+_PLACES = f"({', '.join('?' * (1 + len(_COLUMNS)))})"
+_MOST_ROWS = 256  # of a statement
+_LAST_SEQ = """
+SELECT max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'journal'), 0),
+           coalesce((SELECT max(seq) FROM journal), 0))
+"""
 
 
 class Dialect(Protocol):
@@ -25,6 +34,10 @@ class Dialect(Protocol):
 
     def writing(self) -> "_Transaction":
         """A transaction, durable once it is left, during which nobody else writes the journal."""
+        ...
+
+    def insert_rows(self, connection: sa.Connection, rows: Sequence[Mapping[str, str | None]]) -> Sequence[int]:
+        """Inserts rows of the journal, in their order and inside ``writing()``; gives the ``seq`` of each."""
         ...
 
     def forget_erased(self) -> None:
@@ -90,6 +103,25 @@ class Sqlite:
                 raise
             connection.exec_driver_sql("COMMIT")
 
+    def insert_rows(self, connection: sa.Connection, rows: Sequence[Mapping[str, str | None]]) -> Sequence[int]:
+        """Inserts rows of the journal in few statements, each of many rows.
+
+        Whatever a statement gives back, and every statement of one row, has Python's lock given away and got again for
+        each row, which under load takes longer than all the rest. So the numbers are given here, as AUTOINCREMENT
+        would: nobody else can write meanwhile.
+        """
+        (last,) = connection.exec_driver_sql(_LAST_SEQ).one()
+        start = 0
+        while start < len(rows):
+            size = min(
+                _MOST_ROWS, 1 << ((len(rows) - start).bit_length() - 1)
+            )  # few sizes, so that statements are kept
+            some = enumerate(rows[start : start + size], last + start + 1)
+            values = [value for seq, row in some for value in (seq, *map(row.get, _COLUMNS))]
+            connection.exec_driver_sql(_INSERT + ", ".join([_PLACES] * size), tuple(values))
+            start += size
+        return range(last + 1, last + 1 + len(rows))
+
     def forget_erased(self) -> None:
         """Empties the write-ahead log."""
         try:
@@ -133,6 +165,10 @@ class Postgres:
         ):
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
             yield connection
+
+    def insert_rows(self, connection: sa.Connection, rows: Sequence[Mapping[str, str | None]]) -> Sequence[int]:
+        """Inserts rows of the journal in one statement."""
+        return connection.execute(insert, list(rows)).scalars().all()
 
     def forget_erased(self) -> None:
         """Nothing: the server's own vacuum reclaims what was erased."""

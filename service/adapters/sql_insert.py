@@ -1,14 +1,13 @@
 """The writing of many entries in one transaction."""
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import sqlalchemy as sa
 
 from service.adapters.records import INTERACT
-from service.adapters.sql_tables import about_items, insert, journal, record_of
+from service.adapters.sql_tables import about_items, journal, record_of
 from service.domain import Entry, EraseUser, Record, item_of
 from service.errors import ItemMoved
 
@@ -20,18 +19,21 @@ class Write:
     entry: Entry
     row: dict[str, str | None]
     expected: int | None
-    done: Future[Record] = field(default_factory=Future)
 
 
 Outcome = Record | ItemMoved
+InsertRows = Callable[[sa.Connection, Sequence[Mapping[str, str | None]]], Sequence[int]]
+"""Inserts rows of the journal, in their order, and gives the ``seq`` of each."""
 
 
-def insert_all(connection: sa.Connection, batch: Sequence[Write], now: datetime) -> list[Outcome]:
-    """Inserts in order; runs of entries that do not depend on each other go in one statement."""
+def insert_all(
+    connection: sa.Connection, insert_rows: InsertRows, batch: Sequence[Write], now: datetime
+) -> list[Outcome]:
+    """Inserts in order; runs of entries that do not depend on each other go together."""
     outcomes: list[Outcome] = []
     for run in _runs(batch):
-        special = _is_special(run[0])
-        outcomes += [_insert_special(connection, run[0], now)] if special else _insert_run(connection, run, now)
+        insert = _insert_special if _is_special(run[0]) else _insert_run
+        outcomes += insert(connection, insert_rows, run, now)
     return outcomes
 
 
@@ -58,10 +60,12 @@ def _is_special(write: Write) -> bool:
     return write.row["event_id"] is not None or isinstance(write.entry, EraseUser)
 
 
-def _insert_run(connection: sa.Connection, run: Sequence[Write], now: datetime) -> list[Outcome]:
-    moved = _moved(connection, run)
-    rows = [{**write.row, "at": now.isoformat()} for place, write in enumerate(run) if place not in moved]
-    seqs = iter(connection.execute(insert, rows).scalars().all() if rows else [])
+def _insert_run(
+    connection: sa.Connection, insert_rows: InsertRows, run: Sequence[Write], now: datetime
+) -> list[Outcome]:
+    moved, at = _moved(connection, run), now.isoformat()
+    rows = [{**write.row, "at": at} for place, write in enumerate(run) if place not in moved]
+    seqs = iter(insert_rows(connection, rows) if rows else [])
     return [moved.get(place) or Record(next(seqs), now, write.entry) for place, write in enumerate(run)]
 
 
@@ -82,14 +86,17 @@ def _moved(connection: sa.Connection, run: Sequence[Write]) -> dict[int, ItemMov
     }
 
 
-def _insert_special(connection: sa.Connection, write: Write, now: datetime) -> Record:
+def _insert_special(
+    connection: sa.Connection, insert_rows: InsertRows, run: Sequence[Write], now: datetime
+) -> list[Outcome]:
+    (write,) = run
     event_id = write.row["event_id"]
     if event_id is not None:
         known = connection.execute(sa.select(journal).where(journal.c.event_id == event_id)).first()
         if known:
-            return replace(record_of(known), repeated=True)
+            return [replace(record_of(known), repeated=True)]
     if isinstance(write.entry, EraseUser):
         mine = (journal.c.user_id == write.entry.user_id, journal.c.kind == INTERACT)
         connection.execute(journal.delete().where(*mine))
-    seq = connection.execute(insert, {**write.row, "at": now.isoformat()}).scalar_one()
-    return Record(seq, now, write.entry)
+    (seq,) = insert_rows(connection, [{**write.row, "at": now.isoformat()}])
+    return [Record(seq, now, write.entry)]

@@ -29,6 +29,7 @@ from service.adapters.sql_tables import (
     make_tables,
     record_of,
 )
+from service.adapters.sql_waiting import Answer, Many, One, Request, answer_all, refuse_all, take
 from service.domain import Entry, EraseUser, Record
 from service.errors import StorageFull, StorageUnavailable
 
@@ -85,7 +86,7 @@ class SqlJournal:
             self._engine.dispose()
             where = address.render_as_string(hide_password=True)
             raise StorageUnavailable(f"the journal {where} cannot be opened: {_cause(exc)}") from exc
-        self._queue: queue.SimpleQueue[Write | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._closing = threading.Lock()
         self._closed = False
         self._thread = threading.Thread(target=self._write_forever, name="journal-writer", daemon=True)
@@ -106,14 +107,27 @@ class SqlJournal:
 
     def append(self, entry: Entry, *, expected: int | None = None) -> Future[Record]:
         """Writes an entry; the future resolves once it is on disk."""
-        row = {**columns_of(entry), "payload": encode_payload(entry), "origin": self._origin}
-        write = Write(entry, row, expected)
+        request = One(self._write(entry, expected))
+        self._ask(request)
+        return request.done
+
+    def append_all(self, entries: Sequence[tuple[Entry, int | None]]) -> Future[list[Answer]]:
+        """Writes entries in their order, in one transaction; the future resolves once they are on disk."""
+        request = Many([self._write(entry, expected) for entry, expected in entries])
+        self._ask(request)
+        return request.done
+
+    def _write(self, entry: Entry, expected: int | None) -> Write:
+        row = columns_of(entry)
+        row["payload"], row["origin"] = encode_payload(entry), self._origin
+        return Write(entry, row, expected)
+
+    def _ask(self, request: Request) -> None:
         with self._closing:
-            if self._closed:
-                write.done.set_exception(StorageUnavailable("the journal is closed"))
-            else:
-                self._queue.put(write)
-        return write.done
+            if not self._closed:
+                self._queue.put(request)
+                return
+        request.answer([StorageUnavailable("the journal is closed")] * len(request.writes))
 
     def read(self, after: int = 0) -> Iterator[Record]:
         """All records with ``seq > after``, in order."""
@@ -221,55 +235,37 @@ class SqlJournal:
 
     def _write_forever(self) -> None:
         while True:
-            batch, last = self._take()
+            batch, last = take(self._queue, _MAX_BATCH)
             if batch:
                 self._commit(batch)
             if last:
                 return
 
-    def _take(self) -> tuple[list[Write], bool]:
-        """Waits for one write, then takes all that wait with it; True once the journal closes."""
-        batch: list[Write] = []
-        write = self._queue.get()
-        while write is not None:
-            if write.done.set_running_or_notify_cancel():
-                batch.append(write)
-            if len(batch) >= _MAX_BATCH:
-                return batch, False
-            try:
-                write = self._queue.get_nowait()
-            except queue.Empty:
-                return batch, False
-        return batch, True
-
-    def _commit(self, batch: Sequence[Write]) -> None:
+    def _commit(self, batch: Sequence[Request]) -> None:
         now, started = datetime.now(UTC), time.perf_counter()
+        writes = [write for request in batch for write in request.writes]
         try:
             with self._dialect.writing() as connection:
-                outcomes = insert_all(connection, batch, now)
+                outcomes = insert_all(connection, self._dialect.insert_rows, writes, now)
         except Exception as exc:  # whatever it is: a dead writer would leave every later write waiting forever
-            logger.exception("journal_write_failed", extra={"records": len(batch)})
+            logger.exception("journal_write_failed", extra={"records": len(writes)})
             if self._observer:
                 self._observer.refused(full=self._is_full(exc))
-            for write in batch:
-                refusal = self._refusal(exc)
-                refusal.__cause__ = exc
-                write.done.set_exception(refusal)
+            cause = exc
+            refuse_all(batch, lambda: self._refusal(cause))
             return
         if self._observer:
-            self._observer.flushed(len(batch), time.perf_counter() - started)
-        if any(isinstance(write.entry, EraseUser) for write in batch):
+            self._observer.flushed(len(writes), time.perf_counter() - started)
+        if any(isinstance(write.entry, EraseUser) for write in writes):
             self._dialect.forget_erased()
-        self._on_batch(len(batch))
-        for write, outcome in zip(batch, outcomes, strict=True):
-            if isinstance(outcome, Record):
-                write.done.set_result(outcome)
-            else:
-                write.done.set_exception(outcome)
+        self._on_batch(len(writes))
+        answer_all(batch, outcomes)
 
-    def _refusal(self, exc: Exception) -> StorageUnavailable:
-        kind = StorageFull if self._is_full(exc) else StorageUnavailable
-        return kind(f"the journal cannot be written: {_cause(exc)}")
+    def _refusal(self, cause: Exception) -> StorageUnavailable:
+        kind = StorageFull if self._is_full(cause) else StorageUnavailable
+        refusal = kind(f"the journal cannot be written: {_cause(cause)}")
+        refusal.__cause__ = cause
+        return refusal
 
     def _is_full(self, exc: Exception) -> bool:
         return self._dialect.is_full(getattr(exc, "orig", exc))

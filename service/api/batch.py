@@ -3,8 +3,7 @@
 import json
 import logging
 from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import orjson
 from anyio import to_thread
@@ -37,6 +36,7 @@ JSON, LINES = "application/json", "application/x-ndjson"
 
 router = APIRouter(tags=["items"], dependencies=[Depends(no_query)])
 
+_Lines = list[bytes | None]
 _ITEM = {"$ref": "#/components/schemas/ItemBody"}
 _BODY = {
     "required": True,
@@ -47,8 +47,7 @@ _BODY = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
+class _Read(NamedTuple):
     """One item as it was read: the item, or what is wrong with it."""
 
     item_id: str | None
@@ -87,7 +86,7 @@ async def put_items(request: Request, services: WithServices) -> Response:
     if media_type(request.headers) == LINES:
         lines = read_lines(request.stream(), services.settings.max_body_bytes)
         # Clients who wait for "100 Continue" get it before the answer begins.
-        started = _prepend(await anext(lines, b""), lines)
+        started = _prepend(await anext(lines, []), lines)
         return _Duplex(_answer_lines(started, services), 207, headers, media_type=LINES)
     return json_response(await _answer_array(_array(await request.body(), services), services), 207, headers)
 
@@ -101,7 +100,7 @@ async def _answer_array(documents: Sequence[object], services: Services) -> dict
     return {"results": results, "written": len(results) - failed, "failed": failed}
 
 
-async def _answer_lines(lines: AsyncIterator[bytes | None], services: Services) -> AsyncIterator[bytes]:
+async def _answer_lines(lines: AsyncIterator[_Lines], services: Services) -> AsyncIterator[bytes]:
     written = failed = 0
     async for chunk in _chunks(lines, services.settings.max_body_bytes):
         numbers = [number for number, _ in chunk]
@@ -130,39 +129,44 @@ def _result(item_id: str | None, outcome: Written | Exception) -> dict[str, Any]
     return {"item_id": item_id, "status": problem["status"], "error": problem}
 
 
-async def read_lines(stream: AsyncIterable[bytes], max_bytes: int) -> AsyncIterator[bytes | None]:
-    """The lines of a stream without their ends; None for one longer than ``max_bytes``, which is not kept.
+async def read_lines(stream: AsyncIterable[bytes], max_bytes: int) -> AsyncIterator[_Lines]:
+    """The lines of a stream without their ends, some at a time; None for one longer than ``max_bytes``.
 
-    Where the client goes away, the line it was about to send is left out.
+    Such a line is not kept. Where the client goes away, the line it was about to send is left out.
     """
     kept, too_long = bytearray(), False
     try:
         async for data in stream:
-            *ends, tail = data.split(b"\n")
-            for end in ends:
-                fits = not too_long and len(kept) + len(end) <= max_bytes
-                yield bytes(kept) + end if fits else None
-                kept, too_long = bytearray(), False
-            too_long = too_long or len(kept) + len(tail) > max_bytes
-            kept = bytearray() if too_long else kept + tail
+            first, *others = data.split(b"\n")
+            too_long = too_long or len(kept) + len(first) > max_bytes
+            kept = bytearray() if too_long else kept + first
+            if others:
+                *others, tail = others
+                yield [
+                    None if too_long else bytes(kept),
+                    *(line if len(line) <= max_bytes else None for line in others),
+                ]
+                too_long = len(tail) > max_bytes
+                kept = bytearray() if too_long else bytearray(tail)
     except ClientDisconnect:
         return
     if kept or too_long:
-        yield None if too_long else bytes(kept)
+        yield [None if too_long else bytes(kept)]
 
 
-async def _chunks(lines: AsyncIterator[bytes | None], max_bytes: int) -> AsyncIterator[list[tuple[int, bytes | None]]]:
+async def _chunks(lines: AsyncIterator[_Lines], max_bytes: int) -> AsyncIterator[list[tuple[int, bytes | None]]]:
     """Numbered lines, as many as are best written at once, and not much more than ``max_bytes``."""
     chunk: list[tuple[int, bytes | None]] = []
     number = size = 0
-    async for line in lines:
-        number += 1
-        if line is None or line.strip():
-            chunk.append((number, line))
-            size += len(line or b"")
-        if len(chunk) == CHUNK or size > max_bytes:
-            yield chunk
-            chunk, size = [], 0
+    async for some in lines:
+        for line in some:
+            number += 1
+            if line is None or line.strip():
+                chunk.append((number, line))
+                size += len(line or b"")
+            if len(chunk) == CHUNK or size > max_bytes:
+                yield chunk
+                chunk, size = [], 0
     if chunk:
         yield chunk
 

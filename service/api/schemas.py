@@ -4,6 +4,7 @@ import base64
 import binascii
 import math
 import re
+from array import array
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -165,17 +166,24 @@ class ItemBody(RequestPart):
         Raises:
             InvalidItem: a packed vector is no base64 of float32 numbers, or an image no base64.
         """
-        parts = {name: part_of(name, value) for name, value in self.modalities.items()}
+        vectors: dict[str, Vector] = {}
+        raw: dict[str, Raw] = {}
+        for name, value in self.modalities.items():
+            part = part_of(name, value)
+            if isinstance(part, np.ndarray):
+                vectors[name] = part
+            else:
+                raw[name] = part
         return Item(
             self.item_id,
-            {name: part for name, part in parts.items() if not isinstance(part, Text | Image)},
+            vectors,
             self.title,
             tuple(self.categories),
             self.attributes,
             available=self.available,
             hidden=self.hidden,
             expires_at=self.expires_at,
-            raw={name: part for name, part in parts.items() if isinstance(part, Text | Image)},
+            raw=raw,
         )
 
 
@@ -185,13 +193,13 @@ def part_of(name: str, value: list[float] | PackedVector | RawText | RawImage) -
     Raises:
         InvalidItem: it is packed, and no base64 of finite float32 numbers, or no base64 of an image.
     """
+    if isinstance(value, list):
+        # What float32 cannot hold becomes infinity, which the catalogue refuses; numpy's own conversion would warn.
+        return np.asarray(array("f", value))
     if isinstance(value, RawText):
         return Text(value.text)
     if isinstance(value, RawImage):
         return Image(_bytes_of(json_pointer("modalities", name, "image_b64"), value.image_b64))
-    if isinstance(value, list):
-        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinity, which the catalogue refuses
-            return np.array(value, dtype=np.float64).astype(np.float32)
     pointer = json_pointer("modalities", name, "embedding_b64")
     data = _bytes_of(pointer, value.embedding_b64)
     if len(data) % _LITTLE_ENDIAN.itemsize:

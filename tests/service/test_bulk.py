@@ -1,5 +1,6 @@
 """Writing many items at once, and what it leaves behind when something fails."""
 
+import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
@@ -16,7 +17,7 @@ from service.adapters.memory import MemoryCache, MemoryIndex, MemoryJournal
 from service.bulk import Bulk
 from service.catalog import Catalog, WriteLimits, Written
 from service.domain import Entry, Item, PutItem, Record
-from service.errors import EncodingFailed, ModelUnavailable, StorageUnavailable, UnknownModality
+from service.errors import EncodingFailed, ModelUnavailable, Overloaded, StorageUnavailable, UnknownModality
 from service.handle import ServableHandle
 from service.locks import ItemLocks
 from service.metrics import Metrics
@@ -220,5 +221,41 @@ async def test_locks_outlive_callers_who_leave() -> None:
         holder.cancel_scope.cancel()
     async with locks.hold(["a", "b"]):
         assert len(locks) == 2
+
+    assert len(locks) == 0
+
+
+async def test_lock_passes_on_from_whoever_leaves_as_it_comes() -> None:
+    """Whose turn comes at the very moment they go away leaves it to the next one, who is waiting already."""
+    locks = ItemLocks(wait_s=5)
+    order: list[str] = []
+
+    async def hold(name: str) -> None:
+        async with locks.hold(["a", "b"]):
+            order.append(name)
+
+    async with locks.hold(["a"]):
+        leaves = asyncio.create_task(hold("leaves"))
+        stays = asyncio.create_task(hold("stays"))
+        await asyncio.sleep(0)
+    leaves.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaves
+    await stays
+
+    assert order == ["stays"]
+    assert len(locks) == 0
+
+
+async def test_whoever_waits_too_long_for_an_item_is_told() -> None:
+    """With nothing of what was wanted kept from others."""
+    locks = ItemLocks(wait_s=0.01)
+
+    async with locks.hold(["b"]):
+        with pytest.raises(Overloaded):
+            async with locks.hold(["a", "b"]):
+                pytest.fail("held twice")
+        async with locks.hold(["a"]):
+            assert len(locks) == 2
 
     assert len(locks) == 0
