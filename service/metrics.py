@@ -98,7 +98,7 @@ class Metrics:
         pattern = "+".join(present) or "none"
         if total > _NAMED_PATTERNS:
             pattern = f"{len(present)} of {total}"
-        labelled(self.items_posted, pattern).inc(items)
+        self.items_posted.labels(pattern).inc(items)
 
     def count_list(self, strategy: str) -> None:
         """Counts a list."""
