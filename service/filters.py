@@ -82,5 +82,5 @@ def make_filter(
         attributes: conditions of which items must fulfil every one.
     """
     servable.expire(now)
-    only = servable.facets.matching(categories, attributes)
+    only = servable.facets.matching(categories, attributes) if categories or attributes else None
     return Filter(servable, frozenset(seen).union(exclude), now, only, trained)

@@ -1,7 +1,7 @@
 """What a list says of its items, at hand as it is sent: most lists are only that, and nobody spells them out."""
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import overload
 from weakref import WeakKeyDictionary
 
@@ -16,8 +16,10 @@ MOST = 1 << 17
 
 
 Label = tuple[bytes, bytes]
-"""What is always said of an item: the JSON of its place in a list, a format of bytes that leaves the score (%b) and the
-rank (%d) open, and the hash that cursors name it by. Plain tuples are out of sight of collections of garbage."""
+"""What is always said of an item: the JSON of its place in a list, with score and rank left open, and the hash that
+cursors name it by. Plain tuples are out of sight of collections of garbage."""
+
+_LEFT_OPEN = b"\0"  # a byte that no JSON has
 
 
 class Places(Sequence[Suggestion]):
@@ -64,10 +66,11 @@ class Places(Sequence[Suggestion]):
         n = len(self.ids)
         if not n:
             return b"[]"
-        blanks: list[object] = [None] * (2 * n)
-        blanks[::2] = orjson.dumps(self._scores)[1:-1].split(b",")
-        blanks[1::2] = range(1, n + 1)
-        return b"[%b]" % (b",".join([label[0] for label in self._labels]) % tuple(blanks))
+        parts = [b""] * (3 * n + 1)
+        parts[::3] = b",".join([label[0] for label in self._labels]).split(_LEFT_OPEN)
+        parts[1::3] = orjson.dumps(self._scores)[1:-1].split(b",")
+        parts[2::3] = _ranks(n)
+        return b"[%b]" % b"".join(parts)
 
     @cached_property
     def _spelled_out(self) -> list[Suggestion]:
@@ -112,5 +115,10 @@ def _of_trained(servable: Servable, item_ids: Sequence[str], known: dict[str, La
 
 
 def _label(item_id: str, title: str | None) -> Label:
-    names = [orjson.dumps(text).replace(b"%", b"%%") for text in (item_id, title)]
-    return b'{"item_id":%b,"score":%%b,"rank":%%d,"title":%b}' % tuple(names), hash_of(item_id)
+    place = b'{"item_id":%b,"score":%b,"title":%b}' % (orjson.dumps(item_id), _LEFT_OPEN, orjson.dumps(title))
+    return place, hash_of(item_id)
+
+
+@lru_cache(maxsize=64)
+def _ranks(n: int) -> list[bytes]:
+    return [b',"rank":%d' % rank for rank in range(1, n + 1)]

@@ -138,7 +138,7 @@ class Making:
     ) -> Recommendation:
         """A page as it is told; ``index_seq`` = the Servable's, before the page was made."""
         more = page.more and len(wish.shown) + len(page.hits) < self.reading.max_shown
-        ids, scores = [hit.item_id for hit in page.hits], [hit.score for hit in page.hits]
+        ids, scores = (list(column) for column in zip(*page.hits, strict=True)) if page.hits else ([], [])
         places = Places(ids, scores, self.labels.of(servable, ids))
         return Recommendation(
             user_id,

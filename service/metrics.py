@@ -19,7 +19,7 @@ from service.instruments import (
     tallies,
 )
 from service.list_instruments import EngineMetrics, SearchMetrics, ShadowMetrics, ShownMetrics
-from service.tallies import Spreads, Tallies
+from service.tallies import Spread, Spreads, Tallies, Tally
 
 stages: ContextVar[dict[str, float] | None] = ContextVar("stages", default=None)
 """Seconds in each stage of the request that is being answered; None outside of one."""
@@ -47,6 +47,7 @@ class Metrics:
         self.request_seconds = Spreads(
             "i3rec_http_request_seconds", "Time to answer.", labels, registry, buckets=_SECONDS
         )
+        self._answered: dict[tuple[str, str, int], tuple[Tally, Spread]] = {}
         self.items_posted = Counter(
             "i3rec_items_posted", "Items written, by the modalities they had.", ("present",), registry=registry
         )
@@ -80,6 +81,15 @@ class Metrics:
         )
         for reason in REASONS:
             self.degraded.labels(reason)
+
+    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Counts a request and notes how long its answer took."""
+        labels = (method, route, status)
+        both = self._answered.get(labels)
+        if both is None:
+            both = self._answered[labels] = self.requests.labels(*labels), self.request_seconds.labels(*labels)
+        both[0].inc()
+        both[1].observe(seconds)
 
     def stage(self, name: str) -> AbstractContextManager[None]:
         """Times one stage, for the metrics and for this request's own answer: ``with metrics.stage("encode"): ...``."""

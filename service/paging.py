@@ -25,7 +25,7 @@ class Shown:
     hashes: frozenset[bytes] = frozenset()
 
     def __contains__(self, item_id: str) -> bool:
-        return hash_of(item_id) in self.hashes
+        return _hash_at_hand(item_id) in self.hashes
 
     def __len__(self) -> int:
         return len(self.hashes)
@@ -36,11 +36,7 @@ class Shown:
 
     def and_these(self, item_ids: Iterable[str]) -> "Shown":
         """What was shown after one page more."""
-        return self.and_hashes(map(hash_of, item_ids))
-
-    def and_hashes(self, hashes: Iterable[bytes]) -> "Shown":
-        """The same, of items that are told by their hashes."""
-        return Shown(self.hashes.union(hashes))
+        return Shown(self.hashes.union(map(hash_of, item_ids)))
 
     def cursor(self) -> str:
         """The cursor that says so."""
@@ -70,7 +66,9 @@ def read_cursor(text: str, most: int) -> Shown:
     return Shown(frozenset(body[start : start + _BYTES] for start in range(0, len(body), _BYTES)))
 
 
-@lru_cache(maxsize=1 << 16)
 def hash_of(item_id: str) -> bytes:
     """What stands for an item in cursors."""
     return hashlib.blake2b(item_id.encode(), digest_size=_BYTES).digest()
+
+
+_hash_at_hand = lru_cache(maxsize=1 << 16)(hash_of)

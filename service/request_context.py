@@ -63,9 +63,7 @@ class RequestContext:
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
         route, method = route_of(scope), method_of(scope)
-        labels = (method, route, status)
-        self._metrics.requests.labels(*labels).inc()
-        self._metrics.request_seconds.labels(*labels).observe(seconds)
+        self._metrics.answered(method, route, status, seconds)
         # What went well, changed nothing and was quick would drown everything else.
         ordinary = method in _READING and status < _REFUSED and seconds < _SLOW_S
         level = logging.DEBUG if ordinary else logging.INFO

@@ -1,4 +1,4 @@
-"""Counters and histograms for what every request counts: as prometheus_client's are read, at a third of their price.
+"""Counters and histograms for what every request counts: as prometheus_client's are read, at half the price.
 
 They know their labels' values by the objects they are given, look for no exemplars, and find the bucket of a number by
 bisection. Whoever reads a registry sees no difference.
