@@ -152,7 +152,7 @@ def _inserting(url: str, per_second: int) -> Iterator[None]:
             number, size, rng = 0, max(1, per_second // 10), np.random.default_rng()
             begun = time.monotonic()
             while not over.is_set():
-                lines = [_new_item(f"new-{number + n}", rng) for n in range(size)]
+                lines = [new_item(f"new-{number + n}", rng) for n in range(size)]
                 headers = {"Content-Type": "application/x-ndjson"}
                 client.post("/items/batch", content="\n".join(lines), headers=headers).raise_for_status()
                 number += size
@@ -169,7 +169,7 @@ def _inserting(url: str, per_second: int) -> Iterator[None]:
             thread.join()
 
 
-def _new_item(item_id: str, rng: np.random.Generator) -> str:
+def new_item(item_id: str, rng: np.random.Generator) -> str:
     """An item unlike any other, whose vector is about as long as theirs."""
     modalities = {name: rng.normal(scale=0.2, size=d).round(4).tolist() for name, d in MODALITIES.items()}
     return json.dumps({"item_id": item_id, "modalities": modalities})
