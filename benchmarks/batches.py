@@ -72,8 +72,8 @@ async def _write(app: FastAPI, bodies: Sequence[bytes]) -> list[tuple[float, flo
 
 async def _post(app: FastAPI, state: dict[str, object], body: bytes) -> None:
     path = "/items/batch"
-    scope = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "http"}
-    scope |= {"path": path, "raw_path": path.encode(), "root_path": "", "query_string": b"", "headers": _HEADERS}
+    scope: dict[str, object] = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "scheme": "http"}
+    scope |= {"method": "POST", "path": path, "raw_path": path.encode(), "root_path": "", "query_string": b""}
     answer = bytearray()
 
     async def receive() -> dict[str, object]:
@@ -82,7 +82,7 @@ async def _post(app: FastAPI, state: dict[str, object], body: bytes) -> None:
     async def send(message: dict[str, object]) -> None:
         answer.extend(bytes(message.get("body", b"")))  # type: ignore[call-overload]
 
-    await app(scope | {"state": state}, receive, send)  # type: ignore[arg-type]
+    await app(scope | {"headers": _HEADERS, "state": state}, receive, send)  # type: ignore[arg-type]
     if b'"failed":0}' not in answer:
         raise RuntimeError(f"expected all items to be written, found {bytes(answer[-200:])!r}")
 
