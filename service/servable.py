@@ -116,7 +116,9 @@ class Servable(Holdings):
         trained = [item_id for item_id, encoding in listed if not encoding and item_id in self._displaced]
         self._displace(encoded)
         self._displaced.difference_update(trained)
-        vectors = encoded | {item_id: self.bundle.item_embeddings[self.bundle.items.row(item_id)] for item_id in trained}
+        vectors = encoded | {
+            item_id: self.bundle.item_embeddings[self.bundle.items.row(item_id)] for item_id in trained
+        }
         if vectors:
             self.index.upsert(list(vectors), np.array(list(vectors.values())))
         self.changes += bool(touched)

@@ -42,12 +42,9 @@ def encode_payload(entry: Entry) -> str:
     facts: dict[str, Any] = {"format": _FORMAT}
     if isinstance(entry, PutItem):
         item = entry.item
-        facts |= {
-            "modalities": {name: _pack(vector) for name, vector in item.modalities.items()},
-            **description_of(item),
-            "since": entry.since,
-            "made_by": dict(item.made_by),
-        }
+        facts["modalities"] = {name: _pack(vector) for name, vector in item.modalities.items()}
+        facts.update(description_of(item))
+        facts["since"], facts["made_by"] = entry.since, dict(item.made_by)
     elif isinstance(entry, Interact):
         facts |= {"kind": entry.kind, "at": entry.at.isoformat() if entry.at else None}
     return orjson.dumps(facts).decode()
@@ -129,7 +126,7 @@ def _item(item_id: str, facts: dict[str, Any]) -> Item:
 
 
 def _pack(vector: Vector) -> str:
-    return base64.b64encode(np.asarray(vector, dtype=_LITTLE_ENDIAN).tobytes()).decode()
+    return binascii.b2a_base64(np.asarray(vector, dtype=_LITTLE_ENDIAN).tobytes(), newline=False).decode()
 
 
 def _unpack(text: str) -> Vector:

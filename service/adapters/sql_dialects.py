@@ -4,6 +4,7 @@ import logging
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +19,7 @@ logger = logging.getLogger(__name__)
 _LOCK = 0x13_5EC  # names the journal among the advisory locks of its database
 _DISK_FULL = "53100"  # PostgreSQL's SQLSTATE
 _COLUMNS = [column.name for column in journal.c if column.name != "seq"]
+_values_of = itemgetter(*_COLUMNS)
 _INSERT = f"INSERT INTO journal (seq, {', '.join(_COLUMNS)}) VALUES "  # noqa: S608 - our own names
 _PLACES = f"({', '.join('?' * (1 + len(_COLUMNS)))})"
 _MOST_ROWS = 256  # of a statement
@@ -116,8 +118,10 @@ class Sqlite:
             size = min(
                 _MOST_ROWS, 1 << ((len(rows) - start).bit_length() - 1)
             )  # few sizes, so that statements are kept
-            some = enumerate(rows[start : start + size], last + start + 1)
-            values = [value for seq, row in some for value in (seq, *map(row.get, _COLUMNS))]
+            values: list[Any] = []
+            for seq, row in enumerate(rows[start : start + size], last + start + 1):
+                values.append(seq)
+                values += _values_of(row)
             connection.exec_driver_sql(_INSERT + ", ".join([_PLACES] * size), tuple(values))
             start += size
         return range(last + 1, last + 1 + len(rows))

@@ -108,7 +108,7 @@ async def _answer_lines(lines: AsyncIterator[_Lines], services: Services) -> Asy
         results = await _write(read, services)
         refused = sum("error" in result for result in results)
         written, failed = written + len(results) - refused, failed + refused
-        yield b"".join(_line({"line": n, **result}) for n, result in zip(numbers, results, strict=True))
+        yield b"".join([_line({"line": n} | result) for n, result in zip(numbers, results, strict=True)])
     yield _line({"written": written, "failed": failed})
 
 
