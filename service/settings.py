@@ -81,7 +81,7 @@ class Settings(BaseSettings):
     encode_threads: int = Field(default=2, ge=1, description="Items encoded at the same time.")
     search_threads: int = Field(default=2, ge=1, description="Searches that run at the same time.")
     search_at_once_ms: float = Field(
-        default=10.0,
+        default=0.5,
         ge=0,
         description="Searches that should take no longer together are made between requests, not on threads; 0 = none.",
     )

@@ -5,6 +5,8 @@
 #include <immintrin.h>
 #include <string.h>
 
+enum { AHEAD = 4 }; /* tiles that are fetched from memory meanwhile */
+
 #define VNNI "avx512f,avx512bw,avx512vnni"
 
 /* A tile with so many queries, which the compiler knows. It would copy sums from register to register, were the
@@ -20,6 +22,9 @@ __attribute__((target(VNNI), always_inline)) static inline void tile_vnni(Part *
     for (size_t quad = 0; quad < quads; quad++) {
         __m512i four[VECTORS];
         for (size_t v = 0; v < VECTORS; v++) four[v] = _mm512_loadu_si512(rows + (v * quads + quad) * LANES * 4);
+        if (!query)
+            for (size_t v = 0; v < VECTORS; v++)
+                _mm_prefetch(rows + (AHEAD * VECTORS * quads + v * quads + quad) * LANES * 4, _MM_HINT_T0);
         for (size_t q = 0; q < queries; q++) {
             int32_t numbers;
             memcpy(&numbers, with + (q * quads + quad) * 4, 4);

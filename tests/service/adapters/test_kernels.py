@@ -143,16 +143,17 @@ def test_queries_are_rounded_as_numpy_rounds_them(d: int, scale: float, monkeypa
     np.testing.assert_allclose(in_c.slack, in_numpy.slack, rtol=1e-12)
 
 
-def test_order_is_that_of_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("k", [1, 20, 256, 257])
+def test_order_is_that_of_numpy(k: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Query by query the best first, with all that equal the last one, some queries without any."""
     rng = np.random.default_rng(3)
-    numbers = np.sort(rng.choice([0, 1, 3, 6], 400))
-    scores = rng.integers(-9, 9, 400) / 2
+    numbers = np.sort(rng.choice([0, 1, 3, 6], 2000))
+    scores = rng.integers(-9, 9, 2000) / 2 + rng.choice([0, 0, 1e-9], 2000)
 
-    order = ranking.in_order(numbers, scores, 20, 8)
+    order = ranking.in_order(numbers, scores, k, 8)
 
     monkeypatch.setattr(ranking, "KINDS", ())
-    expected = ranking.in_order(numbers, scores, 20, 8)
+    expected = ranking.in_order(numbers, scores, k, 8)
     assert sorted(order.tolist()) == sorted(expected.tolist())
     assert scores[order].tolist() == scores[expected].tolist()
     assert (np.diff(numbers[order]) >= 0).all()
