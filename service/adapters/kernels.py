@@ -101,8 +101,8 @@ class Interleaved:
             asked.k,
             asked.most,
             asked.shown,
-            asked.excluded,
-            asked.excluded_by,
+            np.ascontiguousarray(asked.excluded),
+            np.ascontiguousarray(asked.excluded_by),
             self._threads,
         )
         return np.frombuffer(counts, dtype=np.int64), np.frombuffer(rows, dtype=np.int64)
@@ -118,8 +118,9 @@ def score(kind: str, matrix: "Matrix", queries: "Matrix", rows: Numbers, numbers
         rows: (pairs,) of the matrix.
         numbers: (pairs,) which query goes with each row.
     """
+    pairs = np.ascontiguousarray(rows), np.ascontiguousarray(numbers)
     found: NDArray[Any] = np.frombuffer(
-        _kernels.score(kind, matrix.shape[1], matrix, queries, rows, numbers), dtype=np.float64
+        _kernels.score(kind, matrix.shape[1], matrix, queries, *pairs), dtype=np.float64
     )
     return found
 
@@ -152,5 +153,6 @@ def order(numbers: Numbers, scores: NDArray[np.float64], k: int) -> Numbers:
         scores: (pairs,), none of which is no number.
         k: at least 1.
     """
-    found: Numbers = np.frombuffer(_kernels.order(numbers, scores, k), dtype=np.int64)
+    pairs = np.ascontiguousarray(numbers), np.ascontiguousarray(scores)
+    found: Numbers = np.frombuffer(_kernels.order(*pairs, k), dtype=np.int64)
     return found

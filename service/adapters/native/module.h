@@ -25,6 +25,9 @@ int expect(int sound, const char *what);
 /* Whether all of these int64 are at least 0 and less than the end. */
 int all_below(const Py_buffer *numbers, size_t end);
 
+/* Products of numbers, to take fewer of which Python's lock is kept: to get it back may take half a millisecond. */
+enum { SHORT_WORK = 1 << 18 };
+
 /* What Python calls. */
 PyObject *call_scan(PyObject *module, PyObject *arguments), *call_score(PyObject *module, PyObject *arguments);
 PyObject *call_rounded(PyObject *module, PyObject *arguments), *call_order(PyObject *module, PyObject *arguments);

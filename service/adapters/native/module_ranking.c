@@ -22,9 +22,9 @@ PyObject *call_score(PyObject *module, PyObject *arguments) {
     if (scores) {
         Pairs pairs = {views[0].buf, views[1].buf, views[2].buf, views[3].buf, (size_t)d, (size_t)views[2].len / 8};
         double *into = (double *)PyBytes_AsString(scores);
-        Py_BEGIN_ALLOW_THREADS;
+        PyThreadState *state = pairs.pairs * pairs.d < SHORT_WORK ? NULL : PyEval_SaveThread();
         kind->score(&pairs, into);
-        Py_END_ALLOW_THREADS;
+        if (state) PyEval_RestoreThread(state);
     }
     for (size_t i = 0; i < sizeof views / sizeof *views; i++)
         if (views[i].obj) PyBuffer_Release(views + i);

@@ -41,10 +41,10 @@ static PyObject *scan_views(Scan *scan, const Kind *kind, const Py_buffer *views
     parts[0].failed = !kept || !scan->excluded || !scan->ends;
     if (!parts[0].failed) {
         for (size_t i = 0; i < threads; i++) parts[i].kept = kept + i * scan->b;
-        Py_BEGIN_ALLOW_THREADS;
+        PyThreadState *state = scan->n * scan->b * scan->quads < SHORT_WORK ? NULL : PyEval_SaveThread();
         exclude(scan, views[4].buf, views[5].buf, pairs);
         look_at_all(scan, kind->pass, parts, threads);
-        Py_END_ALLOW_THREADS;
+        if (state) PyEval_RestoreThread(state);
     }
     PyObject *found = parts[0].failed ? PyErr_NoMemory() : found_of(scan, kept);
     for (size_t i = 0; kept && i < threads * scan->b; i++) {

@@ -115,7 +115,7 @@ def test_scores_are_those_of_numpy_to_the_last_bit(kind: str, d: int, monkeypatc
     matrix, queries = rng.normal(size=(100, d)).astype(np.float32), rng.normal(size=(4, d)).astype(np.float32)
     rows, numbers = rng.integers(0, 100, 500), rng.integers(0, 4, 500)
 
-    scores = kernels.score(kind, matrix, queries, rows, numbers)
+    scores = kernels.score(kind, matrix, queries, np.repeat(rows, 2)[::2], np.repeat(numbers, 2)[::2])
 
     monkeypatch.setattr(ranking, "KINDS", ())
     assert scores.tolist() == ranking.exact_scores_of(matrix, rows, queries, numbers).tolist()
