@@ -1,4 +1,4 @@
-"""The two loops of a search that are written in C, for processors that have what they need.
+"""The loops of a search that are written in C, for processors that have what they need.
 
 They do what numpy and ONNX Runtime do in many passes, whose results are written to memory and read again each time.
 Where they were not compiled, or the processor has not got the instructions, ``KINDS`` is empty, and those do it. They
@@ -106,6 +106,18 @@ class Interleaved:
             self._threads,
         )
         return np.frombuffer(counts, dtype=np.int64), np.frombuffer(rows, dtype=np.int64)
+
+
+def reaching(matrix: "Matrix", query: NDArray[np.float32], bound: float) -> Numbers:
+    """Rows of (n, d) float32 whose product with (d,) is at least the bound, or no number; summed in any order.
+
+    Args:
+        matrix: in C order.
+        query: in C order.
+        bound: for the product in single precision.
+    """
+    found: Numbers = np.frombuffer(_kernels.reaching(matrix, query, bound), dtype=np.int64)
+    return found
 
 
 def score(kind: str, matrix: "Matrix", queries: "Matrix", rows: Numbers, numbers: Numbers) -> NDArray[np.float64]:

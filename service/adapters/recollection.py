@@ -1,30 +1,34 @@
 """What was found for somebody before, and what of it still holds.
 
 A list stays right until something is written that belongs into it. So a longer list than was asked for is kept, with
-the state of the index it was made from; when the same user asks again, what was taken away since is left out, what was
-written since is scored alone, and the list is as exact as a search. Where too much has changed, or too little is left,
-nothing is said and the index is searched.
+the changes that were known when it was made; when the same user asks again, what was taken away since is left out,
+what was written since is scored alone, and the list is as exact as a search. Mostly neither touches the list, which
+takes two looks: when its slots were changed, and whether what was written reaches its last score. Where too much has
+changed, or too little is left, nothing is said and the index is searched.
 """
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from service.adapters import kernels
+from service.adapters.changes import Moment
+from service.adapters.exact_scan import Numbers
 from service.adapters.ranking import exact_scores, norms_of, rounding_bound
-from service.adapters.segment_search import Ranked
-from service.adapters.segments import Delta, NamesOf, View, without_rows
+from service.adapters.segment_search import Ranked, sort_ties
+from service.adapters.segments import NamesOf, View
 from service.domain import Hit, Query
 
 SPARE = 12  # places that are kept beyond those asked for
 _BYTES = 8  # of a score
 _ORDINARY = 64 * _BYTES
 _MOST_CHANGES = 4096  # writes that are made up for
+_NONE: Numbers = np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +36,8 @@ class _Found:
     """The best items for a vector, once; as small as can be, since there are many.
 
     Attributes:
-        delta: of the index, then; another one = the segments were folded since.
-        rows: how many rows it had.
-        gone: how many had lost their row.
+        rows: how many rows the index had been given, then.
+        count: how many changes there had been.
         vector: what stands for what was asked.
         exclude: what was left out beside the user's rows.
         slots: of the best, best first, int32.
@@ -42,9 +45,8 @@ class _Found:
         whole: whether there are no others.
     """
 
-    delta: Delta
     rows: int
-    gone: int
+    count: int
     vector: bytes
     exclude: frozenset[str]
     slots: bytes
@@ -67,14 +69,6 @@ class _Found:
         return Ranked(np.frombuffer(self.slots, dtype=np.int32), np.frombuffer(self.scores, dtype=np.float64))
 
 
-class _Place(NamedTuple):
-    """One place of a list; in the order of places, the best is first."""
-
-    negative: float  # score
-    item_id: str
-    slot: int
-
-
 class Recollections:
     """Lists by who asked for them, the latest ``most`` of them; long ones count for several. Thread-safe."""
 
@@ -93,7 +87,8 @@ class Recollections:
             return
         slots, scores = ranked.slots.astype(np.int32).tobytes(), ranked.scores.tobytes()
         exclude, whole = frozenset(query.exclude), len(ranked.slots) < k
-        found = _Found(view.delta, len(view.slots), view.gone, _digest(query), exclude, slots, scores, whole)
+        changes = view.changes
+        found = _Found(changes.rows, changes.count, _digest(query), exclude, slots, scores, whole)
         self._keep(query.key, found)
 
     def recall(self, view: View, query: Query, names: NamesOf) -> list[Hit] | None:
@@ -101,32 +96,33 @@ class Recollections:
         if query.key is None or query.restricted:
             return None
         found = self._found.get(query.key)
-        if found is None or not _comparable(found, view, query):
+        if found is None or not _comparable(found, view.changes, query):
             return None
-        if view.gone == found.gone and not query.exclude and len(found.scores) > query.k * _BYTES:
-            hits = found.ranked.hits(names, query.k)  # nothing was written
-            return hits if found.whole or hits[-1].score > found.least else None
-        return self._made_up(found, view, query, names)
+        changes = view.changes
+        written = _NONE if changes.count == found.count else _reaching(found, changes, query)
+        last = changes.last_changes(found.ranked.slots).max(initial=0) if changes.count > found.count else 0
+        if written.size or last > found.count or query.exclude or len(found.scores) <= query.k * _BYTES:
+            return self._made_up(found, changes, query, written, names)
+        if changes.count > found.count:
+            self._keep(query.key, replace(found, rows=changes.rows, count=changes.count))
+        hits = found.ranked.hits(names, query.k)
+        return hits if found.whole or hits[-1].score > found.least else None
 
-    def forget(self) -> None:
-        """Lets go of everything: once the segments are folded nothing of it holds, and it would hold the old ones."""
-        with self._lock:
-            self._found.clear()
-            self._weight = 0
-
-    def _made_up(self, found: _Found, view: View, query: Query, names: NamesOf) -> list[Hit] | None:
+    def _made_up(
+        self, found: _Found, changes: Moment, query: Query, written: Numbers, names: NamesOf
+    ) -> list[Hit] | None:
         """The list without what was taken away, and with what was written since."""
-        places = _still_there(found, view, query, names)
-        if places is None:
+        there, new = _still_there(found, changes), _alive(written, changes, query)
+        if there is None or new is None:
             return None
-        places = sorted([*places, *_written_since(found, view, query, names)])
+        slots, scores = _in_order(there, new, query.exclude, names)
         # Of scores that equal the last one kept it cannot be told what else has them.
-        if not found.whole and (len(places) < query.k or not -places[query.k - 1].negative > found.least):
+        if not found.whole and (len(slots) < query.k or not scores[query.k - 1] > found.least):
             return None
-        if view.gone > found.gone:
-            kept = places if found.whole else [place for place in places if -place.negative > found.least]
-            self._keep(query.key or "", _brought_up(found, view, query, kept))
-        return [Hit(place.item_id, 0.0 - place.negative) for place in places[: query.k]]
+        if changes.count > found.count:
+            kept = len(slots) if found.whole else int(np.count_nonzero(scores > found.least))
+            self._keep(query.key or "", _brought_up(found, changes, query, Ranked(slots[:kept], scores[:kept])))
+        return Ranked(slots, scores).hits(names, query.k)
 
     def _keep(self, key: str, found: _Found) -> None:
         with self._lock:
@@ -138,57 +134,70 @@ class Recollections:
                 self._weight -= oldest.weight
 
 
-def _brought_up(found: _Found, view: View, query: Query, places: Sequence[_Place]) -> _Found:
-    """What is remembered, with what is known of a later view."""
-    slots = np.array([place.slot for place in places], dtype=np.int32).tobytes()
-    scores = (0.0 - np.array([place.negative for place in places], dtype=np.float64)).tobytes()
-    exclude = frozenset(query.exclude)
-    return replace(found, rows=len(view.slots), gone=view.gone, exclude=exclude, slots=slots, scores=scores)
+def _brought_up(found: _Found, changes: Moment, query: Query, ranked: Ranked) -> _Found:
+    """What is remembered, with what is known of a later moment."""
+    slots, scores, exclude = ranked.slots.astype(np.int32).tobytes(), ranked.scores.tobytes(), frozenset(query.exclude)
+    return replace(found, rows=changes.rows, count=changes.count, exclude=exclude, slots=slots, scores=scores)
 
 
 def _digest(query: Query) -> bytes:
     return blake2b(query.vector.tobytes(), digest_size=16).digest()
 
 
-def _comparable(found: _Found, view: View, query: Query) -> bool:
+def _comparable(found: _Found, changes: Moment, query: Query) -> bool:
     return (
-        found.delta is view.delta
-        and view.gone - found.gone <= _MOST_CHANGES
+        changes.count - found.count <= _MOST_CHANGES
+        and found.rows >= changes.first
         and found.vector == _digest(query)
         and found.exclude.issubset(query.exclude)
     )
 
 
-def _still_there(found: _Found, view: View, query: Query, names: NamesOf) -> list[_Place] | None:
-    """What was neither taken away since nor is excluded now; None where a writer is just taking something away."""
+def _reaching(found: _Found, changes: Moment, query: Query) -> Numbers:
+    """Which of the rows at hand were written since, and may reach the last score."""
+    first = found.rows - changes.first
+    vectors = changes.vectors[first:]
+    if found.whole or not found.scores or not len(vectors):
+        return np.arange(first, len(changes.vectors))
+    norms = norms_of(query.vector[None])
+    least = found.least - float(rounding_bound(len(query.vector), changes.longest, norms)[0])
+    if kernels.KINDS and query.vector.flags.c_contiguous and query.vector.dtype == np.float32:
+        return kernels.reaching(vectors, query.vector, least) + first
+    return (~(vectors @ query.vector < least)).nonzero()[0] + first
+
+
+def _still_there(found: _Found, changes: Moment) -> Ranked | None:
+    """What was not taken away since; None where a writer is just taking something away."""
     slots, scores = found.ranked
-    places = _places(slots.tolist(), scores, names)
-    if view.gone == found.gone and not query.exclude:
-        return places
-    gone_at = [found.delta.gone_at.get(place.item_id, -1) for place in places]
-    if max(gone_at, default=-1) >= view.gone:  # that is later than this view, and may have been in between as well
+    if changes.count == found.count:
+        return Ranked(slots, scores)
+    last = changes.last_changes(slots)
+    if last.max(initial=0) > changes.count:  # that is later than this moment, and may have been in between as well
         return None
-    pairs = zip(places, gone_at, strict=True)
-    return [place for place, at in pairs if at < found.gone and place.item_id not in query.exclude]
+    left = last <= found.count
+    return Ranked(slots[left], scores[left])
 
 
-def _written_since(found: _Found, view: View, query: Query, names: NamesOf) -> list[_Place]:
-    """What was written since and may belong into the list."""
-    vectors = view.vectors[found.rows :]
-    if not len(vectors):
-        return []
-    least = -np.inf
-    if not found.whole and found.scores:
-        norms = norms_of(query.vector[None])
-        least = found.least - float(rounding_bound(len(query.vector), view.longest, norms)[0])
-    rows = without_rows(np.flatnonzero(vectors @ query.vector >= least) + found.rows, view.delta_dead)
-    slots = view.slots[rows]
-    if query.exclude_rows is not None and rows.size:
-        seen = np.isin(slots, query.exclude_rows)
-        rows, slots = rows[~seen], slots[~seen]
-    places = _places(slots.tolist(), exact_scores(view.vectors[rows], query.vector), names)
-    return [place for place in places if place.item_id not in query.exclude]
+def _alive(rows: Numbers, changes: Moment, query: Query) -> Ranked | None:
+    """Of rows that were written those that still hold; None where a writer is just replacing some of them."""
+    slots = changes.slots[rows]
+    last = changes.last_changes(slots)
+    if last.max(initial=0) > changes.count:
+        return None
+    alive = last == changes.counts[rows]
+    if query.exclude_rows is not None:
+        alive &= ~np.isin(slots, query.exclude_rows)
+    return Ranked(slots[alive], exact_scores(changes.vectors[rows[alive]], query.vector) + 0.0)  # no -0.0
 
 
-def _places(slots: Sequence[int], scores: NDArray[np.float64], names: NamesOf) -> list[_Place]:
-    return list(map(_Place, (0.0 - scores).tolist(), names(slots), slots))
+def _in_order(some: Ranked, others: Ranked, exclude: Collection[str], names: NamesOf) -> Ranked:
+    """Both together without what is excluded, best first, ties by id."""
+    slots = np.concatenate([some.slots, others.slots])
+    scores = np.concatenate([some.scores, others.scores])
+    if exclude:
+        left = [name not in exclude for name in names(slots.tolist())]
+        slots, scores = slots[left], scores[left]
+    order = np.argsort(-scores, kind="stable")
+    slots, scores = slots[order], scores[order]
+    sort_ties(slots, (scores[1:] == scores[:-1]).nonzero()[0].tolist(), names)
+    return Ranked(slots, scores)

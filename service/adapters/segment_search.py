@@ -125,7 +125,7 @@ def _ranked(asks: Sequence[Ask], parts: Sequence[_Part], names: NamesOf) -> list
     all_queries, all_slots, all_scores = _joined(parts, len(asks))
     order = in_order(all_queries, all_scores, max(ask.k for ask in asks), len(asks))
     queries, slots, scores = all_queries[order], all_slots[order], all_scores[order] + 0.0  # no -0.0
-    _sort_ties(slots, ((scores[1:] == scores[:-1]) & (queries[1:] == queries[:-1])).nonzero()[0].tolist(), names)
+    sort_ties(slots, ((scores[1:] == scores[:-1]) & (queries[1:] == queries[:-1])).nonzero()[0].tolist(), names)
     ends = np.searchsorted(queries, np.arange(len(asks) + 1)).tolist()
     places = [slice(first, min(last, first + ask.k)) for ask, first, last in zip(asks, ends, ends[1:], strict=False)]
     return [Ranked(slots[place], scores[place]) for place in places]
@@ -144,7 +144,7 @@ def _joined(parts: Sequence[_Part], b: int) -> tuple[Numbers, Numbers, NDArray[n
     return queries[order], slots[order], scores[order]
 
 
-def _sort_ties(slots: Numbers, equal: Sequence[int], names: NamesOf) -> None:
+def sort_ties(slots: Numbers, equal: Sequence[int], names: NamesOf) -> None:
     """Orders slots by id where neighbours have equal scores, given the first place of each such pair."""
     start = 0
     while start < len(equal):

@@ -15,6 +15,7 @@ import numpy as np
 
 from model_store import IdMap
 from service.adapters.background import Ended, Workers
+from service.adapters.changes import Changes
 from service.adapters.exact_scan import Numbers
 from service.adapters.recollection import SPARE, Recollections
 from service.adapters.segment_search import Ask, best_of_all, best_within
@@ -65,7 +66,8 @@ class SegmentedIndex:
         self._folding: threading.Thread | None = None
         vectors = np.asarray(vectors, dtype=np.float32)  # a memory map stays one
         main = Main.of(vectors, None, self._engine_or_none(vectors))
-        self._view = View.of(main, NONE, Delta.empty(self._d), NONE)
+        self._changes = Changes(self._d)
+        self._view = View.of(main, NONE, Delta.empty(self._d), NONE, self._changes.now)
 
     def __len__(self) -> int:
         return len(self._view)
@@ -93,17 +95,19 @@ class SegmentedIndex:
             slots = [self._slots.give(item_id) for item_id in latest]
             main_dead, delta_dead = self._without(np.array(slots, dtype=np.int64))
             delta = self._view.delta
-            delta.lose(latest)
-            delta.append(slots, np.asarray(vectors, dtype=np.float32)[list(latest.values())])
-            self._view = View.of(self._view.main, main_dead, delta, delta_dead)
+            rows = np.asarray(vectors, dtype=np.float32)[list(latest.values())]
+            self._changes.written(slots, rows)
+            delta.append(slots, rows)
+            self._view = View.of(self._view.main, main_dead, delta, delta_dead, self._changes.now)
             self._fold_if_overgrown()
 
     def remove(self, item_ids: Collection[str]) -> None:
         """Removes items; unknown ids are ignored."""
         with self._writing:
-            main_dead, delta_dead = self._without(np.unique(self._slots.of(item_ids)))
-            self._view.delta.lose(item_ids)
-            self._view = View.of(self._view.main, main_dead, self._view.delta, delta_dead)
+            slots = np.unique(self._slots.of(item_ids))
+            main_dead, delta_dead = self._without(slots)
+            self._changes.lost(slots.tolist())
+            self._view = View.of(self._view.main, main_dead, self._view.delta, delta_dead, self._changes.now)
             self._fold_if_overgrown()
 
     def search(
@@ -199,8 +203,7 @@ class SegmentedIndex:
             delta = Delta.empty(self._d)
             delta.append(now.slots[start:].tolist(), now.vectors[start:])
             delta_dead = now.delta_dead[np.searchsorted(now.delta_dead, start) :] - start
-            self._view = View.of(main, np.concatenate(dead), delta, delta_dead)
-            self._recollections.forget()
+            self._view = View.of(main, np.concatenate(dead), delta, delta_dead, now.changes)
             self._on_fold(time.perf_counter() - started)
             self._folding = None
             self._fold_if_overgrown()

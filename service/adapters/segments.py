@@ -5,13 +5,14 @@ alive. Readers look at a ``View``: arrays that are never written again as far as
 """
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from service.adapters.changes import Moment
 from service.adapters.exact_scan import Batch, Found, Numbers, scan
 from service.adapters.ranking import longest_row
 from service.domain import Matrix
@@ -124,19 +125,11 @@ class Delta:
     before: list[int] = field(default_factory=list)  # row → the row its slot had before in here, or -1
     known: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(1, dtype=bool))  # which slots have rows; its last
     # place stands for all slots beyond it, and is never set
-    gone: int = 0  # how often the row of an id was taken away or replaced, or its first was written
-    gone_at: dict[str, int] = field(default_factory=dict)  # id → when that was its turn for the last time
 
     @classmethod
     def empty(cls, d: int, capacity: int = 64) -> "Delta":
         """A delta for vectors of d numbers."""
         return cls(np.empty((capacity, d), dtype=np.float32), np.empty(capacity, dtype=np.int64))
-
-    def lose(self, item_ids: Iterable[str]) -> None:
-        """Notes that what was known of the rows of ids holds no longer."""
-        for item_id in item_ids:
-            self.gone_at[item_id] = self.gone
-            self.gone += 1
 
     def append(self, slots: Sequence[int], vectors: Matrix) -> None:
         """Adds rows, each of another slot. What views see stays as it is."""
@@ -197,7 +190,7 @@ class View:
         slots: theirs.
         delta_dead: its rows that are gone, ascending.
         longest: the largest Euclidean norm of a row of the delta.
-        gone: the delta's count of rows that were taken away, replaced or written.
+        changes: what was written of late.
     """
 
     main: Main
@@ -207,13 +200,13 @@ class View:
     slots: NDArray[np.int64]
     delta_dead: Numbers
     longest: float
-    gone: int
+    changes: Moment
 
     @classmethod
-    def of(cls, main: Main, main_dead: Numbers, delta: Delta, delta_dead: Numbers) -> "View":
+    def of(cls, main: Main, main_dead: Numbers, delta: Delta, delta_dead: Numbers, changes: Moment) -> "View":
         """The view of this very moment; call it where no writer is."""
         n = delta.size
-        return cls(main, main_dead, delta, delta.matrix[:n], delta.slots[:n], delta_dead, delta.longest, delta.gone)
+        return cls(main, main_dead, delta, delta.matrix[:n], delta.slots[:n], delta_dead, delta.longest, changes)
 
     def __len__(self) -> int:
         return len(self.main) - len(self.main_dead) + len(self.slots) - len(self.delta_dead)

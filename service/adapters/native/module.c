@@ -43,6 +43,7 @@ int all_below(const Py_buffer *numbers, size_t end) {
 
 static PyMethodDef METHODS[] = {{"kinds", kinds, METH_NOARGS, NULL},
                                 {"order", call_order, METH_VARARGS, NULL},
+                                {"reaching", call_reaching, METH_VARARGS, NULL},
                                 {"rounded", call_rounded, METH_VARARGS, NULL},
                                 {"scan", call_scan, METH_VARARGS, NULL},
                                 {"score", call_score, METH_VARARGS, NULL},

@@ -1,6 +1,8 @@
 """Conformance of every VectorIndex, and segments against brute force."""
 
+import gc
 import threading
+import weakref
 from collections.abc import Callable
 
 import numpy as np
@@ -511,13 +513,19 @@ def test_engine_that_cannot_be_made_is_done_without() -> None:
 
 
 def test_segments_that_were_folded_are_let_go() -> None:
-    """What was remembered of them does not keep them in memory (white box), and what comes after is remembered."""
-    index, _, query = remembering()
-    assert index._recollections._found
-    index.upsert([f"n{n}" for n in range(5000)], np.zeros((5000, D), np.float32))
-    index.settle()
+    """What is remembered outlives them, and does not keep them in memory."""
+    index, items, query = remembering()
+    main = weakref.ref(index._view.main.engine)
+    rows = np.zeros((3000, D), np.float32)
+    rows[7] = [9, 0, 0]
 
-    assert not index._recollections._found
-    assert index.recall(query) is None
-    index.search_many([query])
-    assert index.recall(query) is not None
+    index.upsert([f"n{n}" for n in range(3000)], rows)
+    index.remove([f"n{n}" for n in range(100, 1000)])
+    index._fold()
+
+    gc.collect()
+    assert main() is None
+    items |= {f"n{n}": row for n, row in enumerate(rows) if not 100 <= n < 1000}
+    known = index.recall(query)
+    assert [tuple(hit) for hit in known or ()] == told(items, query)
+

@@ -1,0 +1,44 @@
+/* Rows of single precision whose products with a query reach a bound. */
+
+#include "reaching.h"
+
+#include <immintrin.h>
+
+enum { WIDE = 8, ROWS = 4 };
+
+#define AVX2 __attribute__((target("avx2,fma")))
+
+/* The sums of four times eight numbers. */
+AVX2 static inline __m128 sums_of(__m256 a, __m256 b, __m256 c, __m256 d) {
+    __m256 all = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+    return _mm_add_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1));
+}
+
+AVX2 static inline __m128 products(const float *query, const float *const rows[ROWS], size_t d) {
+    __m256 sums[ROWS];
+    size_t i = 0;
+    for (size_t r = 0; r < ROWS; r++) sums[r] = _mm256_setzero_ps();
+    for (; i + WIDE <= d; i += WIDE) {
+        __m256 eight = _mm256_loadu_ps(query + i);
+        for (size_t r = 0; r < ROWS; r++) sums[r] = _mm256_fmadd_ps(eight, _mm256_loadu_ps(rows[r] + i), sums[r]);
+    }
+    __m128 all = sums_of(sums[0], sums[1], sums[2], sums[3]);
+    for (; i < d; i++)
+        all = _mm_fmadd_ps(_mm_set1_ps(query[i]), _mm_setr_ps(rows[0][i], rows[1][i], rows[2][i], rows[3][i]), all);
+    return all;
+}
+
+AVX2 size_t reaching_rows(const float *matrix, size_t n, size_t d, const float *query, double bound, int64_t *rows) {
+    size_t found = 0;
+    for (size_t first = 0; first < n; first += ROWS) {
+        const float *four[ROWS]; /* the last one again, where there are no more */
+        float scores[ROWS];
+        for (size_t r = 0; r < ROWS; r++) four[r] = matrix + (first + r < n ? first + r : n - 1) * d;
+        _mm_storeu_ps(scores, products(query, four, d));
+        for (size_t r = 0; r < ROWS && first + r < n; r++) {
+            rows[found] = (int64_t)(first + r);
+            found += !(scores[r] < bound); /* what is no number may be anything */
+        }
+    }
+    return found;
+}

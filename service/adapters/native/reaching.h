@@ -1,0 +1,9 @@
+/* Rows of single precision whose products with a query reach a bound. */
+
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* How many rows of (n, d) they are; their numbers, ascending, go to where there is room for n. */
+size_t reaching_rows(const float *matrix, size_t n, size_t d, const float *query, double bound, int64_t *rows);
