@@ -1,7 +1,7 @@
 """What was written to an index of late: what was found before is brought up to date by it.
 
-Segments come and go, and rows with them; slots stay. So this outlives foldings: a list that was found may be made up for
-as long as what was written since is at hand.
+Segments come and go, and rows with them; slots stay. So this outlives foldings: a list that was found may be made up
+for as long as what was written since is at hand.
 """
 
 from collections.abc import Sequence

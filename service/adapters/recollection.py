@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 
 import numpy as np
-from numpy.typing import NDArray
 
 from service.adapters import kernels
 from service.adapters.changes import Moment

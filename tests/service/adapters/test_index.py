@@ -528,4 +528,3 @@ def test_segments_that_were_folded_are_let_go() -> None:
     items |= {f"n{n}": row for n, row in enumerate(rows) if not 100 <= n < 1000}
     known = index.recall(query)
     assert [tuple(hit) for hit in known or ()] == told(items, query)
-
