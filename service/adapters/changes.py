@@ -21,17 +21,17 @@ class Moment(NamedTuple):
     """The changes up to a moment. What it refers to may have been changed since, which can be told.
 
     Attributes:
-        count: how many slots were written or lost up to then, one after the other.
+        total: how many slots were written or lost up to then, one after the other.
         rows: how many rows were written.
         first: the number of the first row that is at hand.
         vectors: those at hand, (n, d).
         slots: theirs.
         counts: how many changes there were when each was written.
-        changed_at: slot → ``count`` right after its last change, also after this moment; 0 = it was never changed.
+        changed_at: slot → ``total`` right after its last change, also after this moment; 0 = it was never changed.
         longest: the largest Euclidean norm of a row that was ever written.
     """
 
-    count: int
+    total: int
     rows: int
     first: int
     vectors: Matrix
@@ -41,7 +41,7 @@ class Moment(NamedTuple):
     longest: float
 
     def last_changes(self, slots: Numbers) -> Numbers:
-        """When each slot was changed for the last time; more than ``count`` = after this moment, and maybe before."""
+        """When each slot was changed for the last time; more than ``total`` = after this moment, and maybe before."""
         known = len(self.changed_at)
         if slots.size and int(slots.max()) >= known:
             return np.where(slots < known, self.changed_at[np.minimum(slots, known - 1)], 0)
@@ -60,7 +60,7 @@ class Changes:
     def __init__(self, d: int, kept: int = KEPT) -> None:
         self._kept = kept
         self._longest = 0.0
-        self._count = self._rows = self._first = 0
+        self._total = self._rows = self._first = 0
         self._changed_at = np.zeros(64, dtype=np.int64)
         self._make_room(np.empty((0, d), dtype=np.float32), np.empty((2, 0), dtype=np.int64), 64)
 
@@ -70,7 +70,7 @@ class Changes:
         size = self._rows - self._first
         slots, counts = self._places[:, :size]
         return Moment(
-            self._count,
+            self._total,
             self._rows,
             self._first,
             self._vectors[:size],
@@ -104,9 +104,9 @@ class Changes:
             changed_at = np.zeros(max(most, 2 * len(self._changed_at)), dtype=np.int64)
             changed_at[: len(self._changed_at)] = self._changed_at
             self._changed_at = changed_at
-        counts = np.arange(self._count + 1, self._count + 1 + len(slots))
+        counts = np.arange(self._total + 1, self._total + 1 + len(slots))
         self._changed_at[slots] = counts
-        self._count += len(slots)
+        self._total += len(slots)
         return counts
 
     def _move(self, size: int, new: int) -> None:

@@ -87,7 +87,7 @@ class Recollections:
         slots, scores = ranked.slots.astype(np.int32).tobytes(), ranked.scores.tobytes()
         exclude, whole = frozenset(query.exclude), len(ranked.slots) < k
         changes = view.changes
-        found = _Found(changes.rows, changes.count, _digest(query), exclude, slots, scores, whole)
+        found = _Found(changes.rows, changes.total, _digest(query), exclude, slots, scores, whole)
         self._keep(query.key, found)
 
     def recall(self, view: View, query: Query, names: NamesOf) -> list[Hit] | None:
@@ -98,12 +98,12 @@ class Recollections:
         if found is None or not _comparable(found, view.changes, query):
             return None
         changes = view.changes
-        written = _NONE if changes.count == found.count else _reaching(found, changes, query)
-        last = changes.last_changes(found.ranked.slots).max(initial=0) if changes.count > found.count else 0
+        written = _NONE if changes.total == found.count else _reaching(found, changes, query)
+        last = changes.last_changes(found.ranked.slots).max(initial=0) if changes.total > found.count else 0
         if written.size or last > found.count or query.exclude or len(found.scores) <= query.k * _BYTES:
             return self._made_up(found, changes, query, written, names)
-        if changes.count > found.count:
-            self._keep(query.key, replace(found, rows=changes.rows, count=changes.count))
+        if changes.total > found.count:
+            self._keep(query.key, replace(found, rows=changes.rows, count=changes.total))
         hits = found.ranked.hits(names, query.k)
         return hits if found.whole or hits[-1].score > found.least else None
 
@@ -118,7 +118,7 @@ class Recollections:
         # Of scores that equal the last one kept it cannot be told what else has them.
         if not found.whole and (len(slots) < query.k or not scores[query.k - 1] > found.least):
             return None
-        if changes.count > found.count:
+        if changes.total > found.count:
             kept = len(slots) if found.whole else int(np.count_nonzero(scores > found.least))
             self._keep(query.key or "", _brought_up(found, changes, query, Ranked(slots[:kept], scores[:kept])))
         return Ranked(slots, scores).hits(names, query.k)
@@ -136,7 +136,7 @@ class Recollections:
 def _brought_up(found: _Found, changes: Moment, query: Query, ranked: Ranked) -> _Found:
     """What is remembered, with what is known of a later moment."""
     slots, scores, exclude = ranked.slots.astype(np.int32).tobytes(), ranked.scores.tobytes(), frozenset(query.exclude)
-    return replace(found, rows=changes.rows, count=changes.count, exclude=exclude, slots=slots, scores=scores)
+    return replace(found, rows=changes.rows, count=changes.total, exclude=exclude, slots=slots, scores=scores)
 
 
 def _digest(query: Query) -> bytes:
@@ -145,7 +145,7 @@ def _digest(query: Query) -> bytes:
 
 def _comparable(found: _Found, changes: Moment, query: Query) -> bool:
     return (
-        changes.count - found.count <= _MOST_CHANGES
+        changes.total - found.count <= _MOST_CHANGES
         and found.rows >= changes.first
         and found.vector == _digest(query)
         and found.exclude.issubset(query.exclude)
@@ -168,10 +168,10 @@ def _reaching(found: _Found, changes: Moment, query: Query) -> Numbers:
 def _still_there(found: _Found, changes: Moment) -> Ranked | None:
     """What was not taken away since; None where a writer is just taking something away."""
     slots, scores = found.ranked
-    if changes.count == found.count:
+    if changes.total == found.count:
         return Ranked(slots, scores)
     last = changes.last_changes(slots)
-    if last.max(initial=0) > changes.count:  # that is later than this moment, and may have been in between as well
+    if last.max(initial=0) > changes.total:  # that is later than this moment, and may have been in between as well
         return None
     left = last <= found.count
     return Ranked(slots[left], scores[left])
@@ -181,7 +181,7 @@ def _alive(rows: Numbers, changes: Moment, query: Query) -> Ranked | None:
     """Of rows that were written those that still hold; None where a writer is just replacing some of them."""
     slots = changes.slots[rows]
     last = changes.last_changes(slots)
-    if last.max(initial=0) > changes.count:
+    if last.max(initial=0) > changes.total:
         return None
     alive = last == changes.counts[rows]
     if query.exclude_rows is not None:

@@ -27,9 +27,9 @@ def test_a_moment_stays_what_it_was() -> None:
     for number in range(100, 120):
         changes.written([number], rows(number))
 
-    assert (before.count, before.rows, before.slots.tolist()) == (2, 2, [3, 5])
+    assert (before.total, before.rows, before.slots.tolist()) == (2, 2, [3, 5])
     assert before.vectors.tolist() == rows(3, 5).tolist()
-    assert (before.last_changes(np.array([5, 7, 900])) > before.count).tolist() == [True, False, False]
+    assert (before.last_changes(np.array([5, 7, 900])) > before.total).tolist() == [True, False, False]
     assert changes.now.last_changes(np.array([3, 5, 100, 900])).tolist() == [4, 3, 5, 0]
 
 
