@@ -9,9 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from service.distributions import Distribution
 from service.domain import Encoding
-from service.tallies import Tallies
+from service.tallies import Spreads, Tallies
 
 REASONS = ("cache", "history", "index", "journal", "model")
 """Why the service may be degraded."""
@@ -87,9 +86,9 @@ class EncodeMetrics:
             buckets=_RECORDS,
         )
         about = "Confidence in items that were written."
-        self._confidence = Distribution("i3rec_encode_confidence", about, TENTHS, registry)
+        self._confidence = Spreads("i3rec_encode_confidence", about, (), registry, TENTHS).labels()
         about = "Length of vectors of items that were written; 1 = as long as trained items' are on average."
-        self._norm_ratio = Distribution("i3rec_embedding_norm_ratio", about, _RATIOS, registry)
+        self._norm_ratio = Spreads("i3rec_embedding_norm_ratio", about, (), registry, _RATIOS).labels()
         self.waiting = Gauge("i3rec_encode_waiting_requests", "Requests that wait for an encoding.", registry=registry)
         self._typical_length = 0.0
         for source in ("item", "batch", "replay"):
@@ -108,11 +107,11 @@ class EncodeMetrics:
         """Notes what items that were written were encoded to."""
         if not encodings:
             return
-        self._confidence.observe([encoding.confidence for encoding in encodings])
+        self._confidence.observe_all([encoding.confidence for encoding in encodings])
         if self._typical_length:
             # The square of what float32 can hold may be more than it can hold.
             vectors = np.array([encoding.embedding for encoding in encodings], dtype=np.float64)
-            self._norm_ratio.observe(np.linalg.norm(vectors, axis=1) / self._typical_length)
+            self._norm_ratio.observe_all(np.linalg.norm(vectors, axis=1) / self._typical_length)
 
 
 class CacheMetrics:

@@ -80,3 +80,29 @@ def test_nothing_is_lost_between_threads() -> None:
         thread.join()
 
     assert [registry.get_sample_value(name) for name in ("seen_total", "s_count", "s_sum")] == [4 * times] * 3
+
+
+@given(st.lists(st.lists(st.sampled_from([0.0, 0.125, 0.5, 1.0, 1.5, 2.5, 64.0]), max_size=9)))
+def test_many_at_once_count_as_each_by_itself(batches: list[list[float]]) -> None:
+    """To the letter, bounds included, whatever comes together (sums of these numbers are exact in any order)."""
+    ours, theirs = CollectorRegistry(), CollectorRegistry()
+    many = Spreads("s", "How long.", (), ours, BUCKETS).labels()
+    one = Histogram("s", "How long.", registry=theirs, buckets=BUCKETS)
+
+    for batch in batches:
+        many.observe_all(batch)
+        for value in batch:
+            one.observe(value)
+
+    assert texts(ours) == texts(theirs)
+
+
+def test_what_is_beyond_all_bounds_is_counted() -> None:
+    """Also where it is larger than float32 can hold."""
+    registry = CollectorRegistry()
+
+    Spreads("s", "How long.", (), registry, BUCKETS).labels().observe_all([3e38 * 4, 0.2])
+
+    assert registry.get_sample_value("s_bucket", {"le": "2.5"}) == 1
+    assert registry.get_sample_value("s_bucket", {"le": "+Inf"}) == 2
+    assert registry.get_sample_value("s_sum") == pytest.approx(1.2e39)
