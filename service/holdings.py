@@ -171,6 +171,10 @@ class Holdings:
         """Whether all that is known of items of the bundle is what the bundle says: no record speaks of any."""
         return self._online.keys().isdisjoint(item_ids)
 
+    def written_among(self, item_ids: Sequence[str]) -> set[str]:
+        """Those of which some record speaks."""
+        return self._online.keys() & item_ids
+
     def all_shown(self, item_ids: Sequence[str], now: datetime) -> bool:
         """Whether items that the index has found may be shown at ``now``: those never spoken of online may."""
         online = self._online

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property, lru_cache
-from typing import overload
+from typing import NamedTuple, overload
 from weakref import WeakKeyDictionary
 
 import orjson
@@ -78,30 +78,37 @@ class Places(Sequence[Suggestion]):
         return list(map(Suggestion, self.ids, self._scores, titles))
 
 
+class _AtHand(NamedTuple):
+    """Labels of one Servable's items."""
+
+    trained: dict[str, Label]  # of which no record speaks
+    written: dict[str, tuple[int, Label]]  # by the record that spoke of them last
+
+
 class Labels:
-    """Labels of items; those of which no record speaks are made once. Used on any thread."""
+    """Labels of items, which are made anew only once another record speaks of them. Used on any thread."""
 
     def __init__(self) -> None:
-        self._known: WeakKeyDictionary[Servable, dict[str, Label]] = WeakKeyDictionary()
+        self._known: WeakKeyDictionary[Servable, _AtHand] = WeakKeyDictionary()
 
     def of(self, servable: Servable, item_ids: Sequence[str]) -> list[Label]:
         """The labels of items of a Servable, in their order."""
-        known = self._at_hand(servable)
-        if servable.only_trained(item_ids):
-            return _of_trained(servable, item_ids, known)
-        written = {each: _label(each, servable.title(each)) for each in item_ids if not servable.only_trained([each])}
-        trained = [each for each in item_ids if each not in written]
-        labels = dict(zip(trained, _of_trained(servable, trained, known), strict=True)) | written
+        known, written = self._at_hand(servable), servable.written_among(item_ids)
+        if not written:
+            return _of_trained(servable, item_ids, known.trained)
+        labels = {each: _of_written(servable, each, known.written) for each in written}
+        trained = [each for each in item_ids if each not in labels]
+        labels.update(zip(trained, _of_trained(servable, trained, known.trained), strict=True))
         return [labels[each] for each in item_ids]
 
     def learn(self, servable: Servable, item_ids: Sequence[str]) -> None:
         """Makes the labels of items of the bundle before anybody asks for them."""
-        _of_trained(servable, item_ids, self._at_hand(servable))
+        _of_trained(servable, item_ids, self._at_hand(servable).trained)
 
-    def _at_hand(self, servable: Servable) -> dict[str, Label]:
+    def _at_hand(self, servable: Servable) -> _AtHand:
         known = self._known.get(servable)
-        if known is None or len(known) > MOST:
-            known = self._known[servable] = {}
+        if known is None or len(known.trained) + len(known.written) > MOST:
+            known = self._known[servable] = _AtHand({}, {})
         return known
 
 
@@ -112,6 +119,14 @@ def _of_trained(servable: Servable, item_ids: Sequence[str], known: dict[str, La
     unknown = [each for each in item_ids if each not in known]
     known.update(zip(unknown, map(_label, unknown, servable.titles(unknown)), strict=True))
     return [known[each] for each in item_ids]
+
+
+def _of_written(servable: Servable, item_id: str, known: dict[str, tuple[int, Label]]) -> Label:
+    seq = servable.latest_seq(item_id)  # before what it says: what comes in between is looked up next time
+    found = known.get(item_id)
+    if found is None or found[0] != seq:
+        found = known[item_id] = seq, _label(item_id, servable.title(item_id))
+    return found[1]
 
 
 def _label(item_id: str, title: str | None) -> Label:

@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 _TOGETHER = 32  # queries that share a pass: more are no quicker, and their scores would leave the processor's cache
 
+_SHARE = 32  # one row of so many may be in the delta: every search looks at all of it, in single precision
+
 MakeEngine = Callable[[Matrix], Engine]
 
 
@@ -49,7 +51,7 @@ class SegmentedIndex:
         vectors: Matrix,
         *,
         make_engine: MakeEngine = ExactEngine,
-        min_delta: int = 4096,
+        min_delta: int = 1024,
         remembered: int = 0,
         on_fold: Callable[[float | None], object] = lambda _: None,
         workers: Workers | None = None,
@@ -170,7 +172,7 @@ class SegmentedIndex:
     def _fold_if_overgrown(self) -> None:
         """Starts folding where enough is wasted, or the delta has become large; call it as the writer."""
         view = self._view
-        most = max(self._min_delta, len(view.main) // 8)
+        most = max(self._min_delta, len(view.main) // _SHARE)
         if self._folding is None and (view.wasted > most or len(view.slots) > most):
             self._folding = self._workers.start(self._fold, "index-folding")
 

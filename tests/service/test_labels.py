@@ -22,16 +22,21 @@ class Shop:
 
     def __init__(self, trained: dict[str, str | None]) -> None:
         self.trained = trained
-        self.written: dict[str, str | None] = {}
+        self.written: dict[str, tuple[int, str | None]] = {}  # with the record that says so
         self.looked_up: list[str] = []
 
-    def only_trained(self, item_ids: Iterable[str]) -> bool:
-        """Whether nobody has spoken of any."""
-        return self.written.keys().isdisjoint(item_ids)
+    def written_among(self, item_ids: Iterable[str]) -> set[str]:
+        """Of whom somebody has spoken."""
+        return self.written.keys() & item_ids
+
+    def latest_seq(self, item_id: str) -> int:
+        """Who spoke last."""
+        return self.written[item_id][0]
 
     def title(self, item_id: str) -> str | None:
         """As it is now."""
-        return self.written[item_id]
+        self.looked_up.append(item_id)
+        return self.written[item_id][1]
 
     def titles(self, item_ids: Sequence[str]) -> list[str | None]:
         """As they were."""
@@ -85,13 +90,14 @@ def test_what_was_written_is_said_as_it_is_now() -> None:
     """Also where it was said otherwise before; the others' labels stay at hand."""
     shop, made = Shop({"a": "A", "b": "B"}), Labels()
     places_of(shop, {"a": 1.0, "b": 0.5}, made)
-    for title in ("new", "newer", None):
-        shop.written = {"a": title, "x": "X"}
+    for seq, title in enumerate(("new", "newer", None), start=7):
+        shop.written = {"a": (seq, title), "x": (2, "X")}
 
-        found = places_of(shop, {"x": 2.0, "a": 1.0, "b": 0.5}, made)
+        for _ in range(2):
+            found = places_of(shop, {"x": 2.0, "a": 1.0, "b": 0.5}, made)
 
-        assert [item.title for item in found] == ["X", title, "B"]
-    assert shop.looked_up == ["a", "b"]
+            assert [item.title for item in found] == ["X", title, "B"]
+    assert sorted(shop.looked_up) == ["a", "a", "a", "a", "b", "x"]
 
 
 def test_versions_have_labels_of_their_own() -> None:
