@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 _TOGETHER = 32  # queries that share a pass: more are no quicker, and their scores would leave the processor's cache
 
-_SHARE = 32  # one row of so many may be in the delta: every search looks at all of it, in single precision
+_SHARE = 16  # one row of so many may be in the delta: every search looks at all of it, in single precision
 
 MakeEngine = Callable[[Matrix], Engine]
 
@@ -51,7 +51,7 @@ class SegmentedIndex:
         vectors: Matrix,
         *,
         make_engine: MakeEngine = ExactEngine,
-        min_delta: int = 1024,
+        min_delta: int = 2048,
         remembered: int = 0,
         on_fold: Callable[[float | None], object] = lambda _: None,
         workers: Workers | None = None,
