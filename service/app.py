@@ -169,6 +169,7 @@ def create_app(settings: Settings, backends: Backends | None = None) -> FastAPI:
             async with serving(settings, used, handle, metrics) as services:
                 yield {"services": services}
         finally:
+            handle.release()
             with anyio.CancelScope(shield=True):
                 await to_thread.run_sync(used.engines.close)
                 await to_thread.run_sync(used.journal.close)

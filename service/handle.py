@@ -104,6 +104,11 @@ class ServableHandle:
             servable.newcomers.inherit(self._servable.newcomers)
         self._servable = servable
 
+    def release(self) -> None:
+        """Lets go of what serves, and of the files it is mapped from; the app may be kept by others for longer."""
+        self._servable = self._contender = None
+        self._reason = "the service has ended"
+
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[None]:
         """Keeps the Servable from being exchanged meanwhile."""

@@ -1,7 +1,11 @@
 """The composition root: what importing it does, and does not."""
 
+import gc
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,3 +48,29 @@ def test_closed_engines_fold_nothing(settings: Settings, *, closed: bool, main: 
 
     assert index.state.main == main
     assert len(index) == 5001
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="files that are open are looked up there")
+@pytest.mark.anyio
+async def test_an_app_that_has_ended_holds_no_files(run_app: Any, settings: Settings) -> None:
+    """Frameworks keep apps they have seen in mind; what served is let go of with its files all the same."""
+    async with run_app(settings) as running:
+        app = running.app
+        assert (await running.client.get("/recommend/u1")).is_success
+        assert any(map(is_of(settings), open_files()))
+    del running
+
+    gc.collect()
+
+    assert not any(map(is_of(settings), open_files()))
+    assert app.state.routes  # it is still there
+
+
+def open_files() -> list[str]:
+    """Paths of this process' open files."""
+    return [str(path.readlink()) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+
+
+def is_of(settings: Settings) -> Callable[[str], bool]:
+    """Whether a file is one of the store's."""
+    return lambda path: path.startswith(str(settings.model_store))
