@@ -63,10 +63,10 @@ async def test_labels_are_made_of_the_most_popular_items(
     async with run_app(settings) as running:
         bundle = running.services.handle.current.bundle
         made = running.services.fast_path._making.labels
-        await until(lambda: len(made._at_hand(running.services.handle.current)) == 3)
+        await until(lambda: len(made._at_hand(running.services.handle.current).trained) == 3)
         best = sorted(range(len(bundle.items)), key=lambda row: (-bundle.popularity[row], row))[:3]
 
-        assert list(made._at_hand(running.services.handle.current)) == bundle.items.ids(best)
+        assert list(made._at_hand(running.services.handle.current).trained) == bundle.items.ids(best)
 
 
 async def test_failing_labels_end_it_and_nothing_else(
