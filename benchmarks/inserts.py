@@ -17,8 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,6 +26,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.processes import meanwhile
 from benchmarks.serving import new_item, service
 from benchmarks.shop import Shop, publish_shop
 from benchmarks.wrk import CONNECTIONS, SCRIPTS, load, script_of, write_scripts
@@ -98,25 +98,15 @@ def _insert(directory: Path, url: str, name: str, n: int) -> Times:
     return times
 
 
-@contextmanager
-def _asking(directory: Path, url: str, per_second: int, args: argparse.Namespace) -> Iterator[None]:
+def _asking(directory: Path, url: str, per_second: int, args: argparse.Namespace) -> AbstractContextManager[None]:
     """Asks for lists of users by Zipf's law meanwhile, at random times."""
-    over = threading.Event()
 
-    def ask() -> None:
+    def ask(over: threading.Event) -> None:
         script = script_of(directory, list(SCRIPTS)[1])
         while not over.is_set():
             load(script, url, seconds=1, first=0, users=args.users, mean_ms=1000 * CONNECTIONS / per_second)
 
-    thread = threading.Thread(target=ask) if per_second else None
-    if thread:
-        thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        if thread:
-            thread.join()
+    return meanwhile(ask if per_second else None)
 
 
 def _show(table: Table, name: str, times: Times) -> None:

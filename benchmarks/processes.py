@@ -2,7 +2,10 @@
 
 import os
 import socket
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -25,6 +28,21 @@ def wait_ready(url: str) -> None:
             pass
         time.sleep(0.1)
     raise TimeoutError(url)
+
+
+@contextmanager
+def meanwhile(work: Callable[[threading.Event], object] | None) -> Iterator[None]:
+    """Does work on a thread until the block ends, which the event tells; None = there is none."""
+    over = threading.Event()
+    thread = threading.Thread(target=work, args=(over,)) if work else None
+    if thread:
+        thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        if thread:
+            thread.join()
 
 
 def free_port() -> int:

@@ -20,7 +20,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +29,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.processes import free_port, resident_mib, wait_ready
+from benchmarks.processes import free_port, meanwhile, resident_mib, wait_ready
 from benchmarks.shop import MODALITIES, Shop, publish_shop
 from benchmarks.wrk import CONNECTIONS, SCRIPTS, Load, load, medians, script_of, write_scripts
 from model_store import ModelStore
@@ -142,12 +142,10 @@ def _remembered(url: str) -> float:
     return float(found[1]) if found else 0.0
 
 
-@contextmanager
-def _inserting(url: str, per_second: int) -> Iterator[None]:
+def _inserting(url: str, per_second: int) -> AbstractContextManager[None]:
     """Inserts items at that pace meanwhile, a tenth of a second's worth at a time."""
-    over = threading.Event()
 
-    def insert() -> None:
+    def insert(over: threading.Event) -> None:
         with httpx.Client(base_url=url, timeout=60) as client:
             number, size, rng = 0, max(1, per_second // 10), np.random.default_rng()
             begun = time.monotonic()
@@ -158,15 +156,7 @@ def _inserting(url: str, per_second: int) -> Iterator[None]:
                 number += size
                 over.wait(max(0.0, begun + number / per_second - time.monotonic()))
 
-    thread = threading.Thread(target=insert) if per_second else None
-    if thread:
-        thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        if thread:
-            thread.join()
+    return meanwhile(insert if per_second else None)
 
 
 def new_item(item_id: str, rng: np.random.Generator) -> str:

@@ -57,6 +57,21 @@ class Shown:
         return sound
 
 
+class Left:
+    """Which of n rows may be found, at hand as long as the same ones are hidden: the very array, as views keep it."""
+
+    def __init__(self, n: int) -> None:
+        self._n = n
+        self._last: tuple[Numbers, Shown] | None = None
+
+    def but(self, hidden: Numbers) -> Shown:
+        """All but these."""
+        last = self._last
+        if last is None or last[0] is not hidden:
+            self._last = last = (hidden, Shown.but(self._n, hidden))
+        return last[1]
+
+
 class Proposer(Protocol):
     """An index that proposes rows which may be among the best. Thread-safe.
 
@@ -87,7 +102,7 @@ class ApproximateEngine:
         self._proposer = proposer
         self._exact = exact
         self._efforts = tuple(zip(LENGTHS, efforts, strict=False))
-        self._shown: tuple[Numbers, Shown] | None = None  # the last hidden rows, and what is left
+        self._left = Left(len(matrix))
 
     def find(self, batch: Batch) -> Found:
         """At least k rows for every query, but where there are fewer."""
@@ -109,7 +124,7 @@ class ApproximateEngine:
         """
         b = len(batch.queries)
         lengths = batch.k + np.bincount(batch.excluded_by, minlength=b)
-        shown, shorter, pairs = self._left(batch.hidden), 0, []
+        shown, shorter, pairs = self._left.but(batch.hidden), 0, []
         for length, effort in self._efforts:
             queries = np.flatnonzero((shorter < lengths) & (lengths <= length))
             shorter = length
@@ -121,12 +136,6 @@ class ApproximateEngine:
             return np.empty(0, dtype=np.int64)
         different: Numbers = np.setdiff1d(np.concatenate(pairs), batch.excluded * b + batch.excluded_by)
         return different
-
-    def _left(self, hidden: Numbers) -> Shown:
-        last = self._shown
-        if last is None or last[0] is not hidden:
-            self._shown = last = (hidden, Shown.but(self._n, hidden))
-        return last[1]
 
 
 def certain(

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.adapters.approximate_engines import selector
-from service.adapters.candidates import Shown, certain, find_part, joined
+from service.adapters.candidates import Left, Shown, certain, find_part, joined
 from service.adapters.exact_scan import Batch, Found, Numbers
 from service.adapters.segments import Engine
 from service.domain import Matrix
@@ -114,13 +114,13 @@ class DeviceFlat:
             self._index = device.flat(self._d, half=half)
             for start in range(0, self._n, _CHUNK):
                 self._index.add(np.ascontiguousarray(matrix[start : start + _CHUNK]))
-        self._shown: tuple[Numbers, Shown] | None = None  # the last hidden rows, and what is left
+        self._left = Left(len(matrix))
 
     def find(self, batch: Batch) -> Found:
         """The rows among which the exact best of every query are."""
         most_excluded = int(np.bincount(batch.excluded_by).max()) if batch.excluded.size else 0
         fetched = batch.k + most_excluded + _SPARE
-        shown = self._left(batch.hidden)
+        shown = self._left.but(batch.hidden)
         if fetched > min(_MOST_FETCHED, self._n - batch.hidden.size) or not self._holds(batch):
             return self._exact.find(batch)
         scores, rows = self.fetch(batch.queries, fetched, shown)
@@ -144,12 +144,6 @@ class DeviceFlat:
 
     def _holds(self, batch: Batch) -> bool:
         return not self._half or bool(batch.norms.max() < _MOST_HALF)
-
-    def _left(self, hidden: Numbers) -> Shown:
-        last = self._shown
-        if last is None or last[0] is not hidden:
-            self._shown = last = (hidden, Shown.but(self._n, hidden))
-        return last[1]
 
 
 class DeviceGraph:

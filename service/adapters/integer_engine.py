@@ -5,19 +5,18 @@ from typing import Any, Protocol
 import numpy as np
 
 from service.adapters import kernels
-from service.adapters.candidates import Shown, find_part, joined
+from service.adapters.candidates import Left, find_part, joined
 from service.adapters.exact_scan import Batch, Found, Numbers, hide, scan
 from service.adapters.integer_rows import CHUNK, IntegerRows, Queries
 from service.adapters.onnx_graph import PRODUCTS, QUERIES, ROWS, integer_product
 from service.adapters.onnx_session import open_made
-from service.adapters.segments import ExactEngine
+from service.adapters.segments import NONE, ExactEngine
 from service.adapters.selection import Selection, lowest, padded
 from service.domain import Matrix
 
 _BLOCK = 16 * CHUNK  # rows of one product
 _ZERO_POINT = 64  # what stands for 0 in a query of ONNX Runtime's, which has no signs
 _UNSETTLED = 16  # where one row of so many, and so many for each wanted, may be among the best, all are looked at
-_NONE: Numbers = np.empty(0, dtype=np.int64)
 
 
 class Pass(Protocol):
@@ -61,24 +60,19 @@ class KernelPass:
     def __init__(self, rows: IntegerRows, shape: tuple[int, ...], kind: str, threads: int) -> None:
         self._n = shape[0]
         self._rows = kernels.Interleaved(*shape, kind=kind, threads=threads)
-        self._shown: tuple[Numbers, Shown] | None = None  # the last hidden rows, and what is left
+        self._left = Left(shape[0])
         for start, chunk in rows.chunks():
             self._rows.put(start, chunk)
 
     def find(self, queries: Queries, batch: Batch) -> tuple[Found, Numbers]:
         """Of those queries for which it can be told."""
-        most = self._n // _UNSETTLED + _UNSETTLED * batch.k
-        shown = self._left(batch.hidden).bits
-        asked = kernels.Asked(queries.steps, batch.k, queries.slack, most, shown, batch.excluded, batch.excluded_by)
+        shown = self._left.but(batch.hidden).bits
+        asked = kernels.Asked(
+            queries.steps, batch.k, queries.slack, _most(self._n, batch.k), shown, batch.excluded, batch.excluded_by
+        )
         counts, rows = self._rows.find(asked)
         numbers = np.arange(len(counts)).repeat(np.maximum(counts, 0))
         return Found(numbers, rows), (counts < 0).nonzero()[0]
-
-    def _left(self, hidden: Numbers) -> Shown:
-        last = self._shown
-        if last is None or last[0] is not hidden:
-            self._shown = last = (hidden, Shown.but(self._n, hidden))
-        return last[1]
 
 
 class OnnxPass:
@@ -108,9 +102,14 @@ class OnnxPass:
             hide(products, start, batch)
             selection.take(products, start)
         found = Found(*selection.found())
-        most = len(batch.queries) * (self._n // _UNSETTLED + _UNSETTLED * batch.k)
-        return (found, _NONE) if len(found.rows) <= most else (joined([]), np.arange(len(batch.queries)))
+        most = len(batch.queries) * _most(self._n, batch.k)
+        return (found, NONE) if len(found.rows) <= most else (joined([]), np.arange(len(batch.queries)))
 
     def _opened(self, columns: Any) -> Any:
         model = integer_product(columns.shape[1], self._d, _ZERO_POINT)
         return open_made(model, {ROWS: columns}, self._threads)
+
+
+def _most(n: int, k: int) -> int:
+    """Of so many rows, how many of one query are told to be among the k best, at most."""
+    return n // _UNSETTLED + _UNSETTLED * k

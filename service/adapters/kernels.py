@@ -29,6 +29,7 @@ QUAD = 4
 """Numbers that are added up at once."""
 MOST_THREADS = 64
 _MIDDLE = 128  # what stands for 0 in a row
+_BYTES_OF_ONE = 1 << 22  # that pay for a thread
 
 Numbers = NDArray[np.int64]
 
@@ -69,8 +70,7 @@ class Interleaved:
     def __init__(self, n: int, d: int, *, kind: str, threads: int = 1) -> None:
         self._n, self._d, self._kind = n, d, kind
         self._quads = -(-d // QUAD)
-        bytes_of_one = 1 << 22  # that pay for a thread
-        self._threads = max(1, min(threads, MOST_THREADS, n * d // bytes_of_one))
+        self._threads = max(1, min(threads, MOST_THREADS, n * d // _BYTES_OF_ONE))
         vectors = -(-n // TILE) * (TILE // LANES)
         self._rows = np.full((vectors, self._quads, LANES, QUAD), _MIDDLE, dtype=np.uint8)
 

@@ -20,14 +20,13 @@ from service.adapters.changes import Moment
 from service.adapters.exact_scan import Numbers
 from service.adapters.ranking import exact_scores, norms_of, rounding_bound
 from service.adapters.segment_search import Ranked, sort_ties
-from service.adapters.segments import NamesOf, View
+from service.adapters.segments import NONE, NamesOf, View
 from service.domain import Hit, Query
 
 SPARE = 12  # places that are kept beyond those asked for
 _BYTES = 8  # of a score
 _ORDINARY = 64 * _BYTES
 _MOST_CHANGES = 4096  # writes that are made up for
-_NONE: Numbers = np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +97,7 @@ class Recollections:
         if found is None or not _comparable(found, view.changes, query):
             return None
         changes = view.changes
-        written = _NONE if changes.total == found.count else _reaching(found, changes, query)
+        written = NONE if changes.total == found.count else _reaching(found, changes, query)
         last = changes.last_changes(found.ranked.slots).max(initial=0) if changes.total > found.count else 0
         if written.size or last > found.count or query.exclude or len(found.scores) <= query.k * _BYTES:
             return self._made_up(found, changes, query, written, names)

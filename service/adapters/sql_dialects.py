@@ -115,9 +115,8 @@ class Sqlite:
         (last,) = connection.exec_driver_sql(_LAST_SEQ).one()
         start = 0
         while start < len(rows):
-            size = min(
-                _MOST_ROWS, 1 << ((len(rows) - start).bit_length() - 1)
-            )  # few sizes, so that statements are kept
+            # A power of two: there are few such statements, so that those that were prepared are found again.
+            size = min(_MOST_ROWS, 1 << ((len(rows) - start).bit_length() - 1))
             values: list[Any] = []
             for seq, row in enumerate(rows[start : start + size], last + start + 1):
                 values.append(seq)
