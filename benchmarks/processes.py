@@ -18,11 +18,11 @@ def with_threads(threads: int) -> dict[str, str]:
     return {"OMP_WAIT_POLICY": "passive", **os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(threads))}
 
 
-def wait_ready(url: str) -> None:
-    """Waits until a service has a model, half a minute at most."""
+def wait_ready(url: str, path: str = "/readyz") -> None:
+    """Waits until a path is answered well, half a minute at most; as it is given, until a service has a model."""
     for _ in range(300):
         try:
-            if httpx.get(f"{url}/readyz").is_success:
+            if httpx.get(f"{url}{path}").is_success:
                 return
         except httpx.TransportError:
             pass

@@ -12,7 +12,7 @@ from benchmarks.search_questions import Matrix, Numbers, Question
 from service.adapters.integer_engine import IntegerEngine
 from service.adapters.segmented_index import SegmentedIndex
 from service.adapters.segments import Engine, ExactEngine
-from service.domain import Query
+from service.queries import Query
 
 REFERENCE = "FAISS flat"
 FLOOR = "reading once"

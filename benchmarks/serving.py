@@ -196,12 +196,7 @@ def bare_route(directory: Path) -> Iterator[str]:
     command = [sys.executable, "-m", "uvicorn", "benchmarks.bare:app", "--port", port, "--no-access-log"]
     process = subprocess.Popen([*command, "--log-level", "warning"], env=environment)  # noqa: S603 - our own route
     try:
-        for _ in range(100):
-            try:
-                httpx.get(f"http://127.0.0.1:{port}/recommend/user-0")
-                break
-            except httpx.TransportError:
-                time.sleep(0.1)
+        wait_ready(f"http://127.0.0.1:{port}", "/recommend/user-0")
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()

@@ -5,12 +5,13 @@ changed since, all of that is the same again. Whoever asks once leaves nothing h
 """
 
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from weakref import ref
 
-from service.domain import Hit, Recommendation
+from service.domain import Recommendation
 from service.lists import Wish
+from service.queries import Hits
 from service.servable import Servable
 
 _LATEST = 1 << 14
@@ -25,9 +26,10 @@ class Given:
         servable: the model version that gave it; weakly, so that a version that serves no more can go.
         interactions: what was known of the user's, the very object.
         changes: of the Servable, before the list was made.
-        hits: what the index had found.
-        new: how many of its items the model was not trained on.
-        telling: those of its items of which it is noted that they are shown.
+        hits: what the index had found ...
+        spoken_of: ... and what records then spoke of which of these (``Holdings.spoken_of``).
+        new: its items that the model was not trained on.
+        watched: rows of its items of which it is noted that they are shown.
         answer: the list.
         sent: what is the same whenever it is sent, as whoever sends it has made it; None = it was never sent.
     """
@@ -36,9 +38,10 @@ class Given:
     servable: ref[Servable]
     interactions: Sequence[str]
     changes: int
-    hits: list[Hit]
-    new: int
-    telling: Collection[str]
+    hits: Hits
+    spoken_of: Mapping[str, int]
+    new: Sequence[str]
+    watched: frozenset[int]
     answer: Recommendation
     sent: tuple[bytes, bytes] | None = None
 
@@ -51,15 +54,22 @@ class Given:
             and self.servable() is servable
         )
 
-    def tells_of(self, wish: Wish, servable: Servable, hits: list[Hit]) -> bool:
-        """Whether the list is made of these hits, and nobody has spoken of any of these items since the training."""
+    def tells_of(self, wish: Wish, servable: Servable, hits: Hits) -> bool:
+        """Whether the list is made of these hits, and the same is known of them."""
         same = self.wish is wish and self.servable() is servable and self.hits == hits
-        return same and servable.only_trained([hit.item_id for hit in hits])
+        return same and all(servable.latest_seq(item_id) == seq for item_id, seq in self.spoken_of.items())
+
+    def note_shown(self, servable: Servable) -> None:
+        """Notes that its items are shown again."""
+        if self.watched:
+            servable.coverage.note(self.watched)
+        if self.new:
+            servable.newcomers.note_shown(self.new)
 
     def told(self, index_seq: int, degraded: tuple[str, ...]) -> Recommendation:
         """The list, with what is known by now."""
         if self.answer.index_seq != index_seq or self.answer.degraded != degraded:
-            self.answer = replace(self.answer, index_seq=index_seq, degraded=degraded)
+            self.answer = self.answer._replace(index_seq=index_seq, degraded=degraded)
         return self.answer
 
     def renewed(self, interactions: Sequence[str], changes: int) -> "Given":

@@ -1,6 +1,6 @@
 """The composition root: the only place that names concrete adapters."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -12,12 +12,14 @@ from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.types import ASGIApp
 
 from model_store import Bundle
 from service.adapters.background import Workers
 from service.adapters.checkpoint_files import CheckpointFiles
 from service.adapters.engine_choice import Asked, EngineChoice
 from service.adapters.integer_engine import IntegerEngine
+from service.adapters.list_writer import list_writer
 from service.adapters.memory import MemoryCache
 from service.adapters.onnx_encoder import OnnxEncoder
 from service.adapters.onnx_featurizer import OnnxFeaturizer
@@ -87,7 +89,7 @@ def open_backends(settings: Settings, metrics: Metrics) -> Backends:
 
     journal = open_journal(settings, on_batch, metrics.journal)
     cache = _cache(settings, journal.identity, metrics.cache)
-    return Backends(journal, cache, engines(settings, metrics), wakeups, _open_checkpoints(settings))
+    return Backends(journal, cache, engines(settings, metrics), wakeups, _open_checkpoints(settings), list_writer())
 
 
 def _open_checkpoints(settings: Settings) -> CheckpointStore | None:
@@ -190,11 +192,7 @@ def create_app(settings: Settings, backends: Backends | None = None) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},
         redoc_url=None,
         middleware=[
-            *(tracing.middleware(serving_version) if tracing else ()),
-            Middleware(RequestContext, metrics=metrics, serving=serving_version),
-            *_guards(settings),
             Middleware(problems.ErrorBoundary),
-            Middleware(quick.QuickLists, route=recommend.router.routes[0]),
             Middleware(guard.SoundPaths),
             Middleware(guard.Deadline, seconds=settings.deadline_s),
             Middleware(bodies.BodyLimit, max_bytes=settings.max_body_bytes, streams=batch.is_stream),
@@ -212,6 +210,20 @@ def create_app(settings: Settings, backends: Backends | None = None) -> FastAPI:
         app.include_router(module.router)
     app.state.routes = [route for module in modules for route in module.router.routes]
     complete(app)
+    before = [
+        *(tracing.middleware(serving_version) if tracing else ()),
+        Middleware(RequestContext, metrics=metrics, serving=serving_version),
+        *_guards(settings),
+        Middleware(quick.QuickLists, route=recommend.router.routes[0]),
+    ]
+    app.middleware_stack = _before(app.build_middleware_stack(), before)
+    return app
+
+
+def _before(app: ASGIApp, layers: Sequence[Middleware]) -> ASGIApp:
+    """An app with layers before all others, also before those that FastAPI and Starlette begin with."""
+    for layer in reversed(layers):
+        app = layer.cls(app, *layer.args, **layer.kwargs)
     return app
 
 

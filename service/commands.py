@@ -17,6 +17,7 @@ from service.app import create_app, open_journal
 from service.errors import RecommenderError
 from service.logs import configure_logging
 from service.settings import PREFIX, SECRETS, Settings, explain, unknown_variables
+from service.wire import HttpProtocol
 
 logger = logging.getLogger(__name__)
 
@@ -50,13 +51,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     return _serve(settings)
 
 
-def _serve(settings: Settings) -> int:
+def tune_python() -> None:
+    """Sets Python up for serving."""
     gc.set_threshold(*_GARBAGE)
     sys.setswitchinterval(_TURN_S)
+
+
+def _serve(settings: Settings) -> int:
+    tune_python()
     config = uvicorn.Config(
         create_app(settings),
         host=settings.host,
         port=settings.port,
+        http=HttpProtocol,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -15,7 +15,7 @@ class Coverage:
     """Which share of a version's items stood in lists of late, told by a fixed sample of them. Thread-safe.
 
     Args:
-        item_ids: the items of the version.
+        item_ids: the items of the version; they are told by their rows.
         most: how many of them are watched.
         window_s: for how long an item counts as shown.
         clock: tells the time, seconds.
@@ -30,21 +30,22 @@ class Coverage:
     ) -> None:
         n = len(item_ids)
         rows = np.random.default_rng(0).choice(n, min(n, most), replace=False, shuffle=False)
-        self._watched = frozenset(item_ids.ids(rows.tolist()))
+        self._item_ids = item_ids
+        self._watched = frozenset(rows.tolist())
         self._window_s = window_s
         self._clock = clock
-        self._last: dict[str, float] = {}  # when it was shown for the last time
+        self._last: dict[int, float] = {}  # when it was shown for the last time
 
-    def note(self, item_ids: Iterable[str]) -> frozenset[str]:
+    def note(self, rows: Iterable[int]) -> frozenset[int]:
         """Notes that items are shown; returns those of them that are watched: of the others nothing is noted."""
-        shown = self._watched.intersection(item_ids)
+        shown = self._watched.intersection(rows)
         if shown:
             self._last.update(dict.fromkeys(shown, self._clock()))
         return shown
 
     def share(self, exists: Callable[[str], bool]) -> float:
         """The share, 0 to 1, of the items that exist; NaN where none does."""
-        watched = [item_id for item_id in self._watched if exists(item_id)]
+        watched = [row for row in self._watched if exists(self._item_ids.id(row))]
         last, since = self._last.copy(), self._clock() - self._window_s
-        shown = sum(last.get(item_id, -np.inf) >= since for item_id in watched)
+        shown = sum(last.get(row, -np.inf) >= since for row in watched)
         return shown / len(watched) if watched else np.nan

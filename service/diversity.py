@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from service.domain import Hit, Vector
+from service.domain import Vector
+from service.queries import Hit
 
 _Categories = Callable[[str], Sequence[str]]
 

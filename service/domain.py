@@ -1,9 +1,9 @@
 """What the service speaks about: frozen values, all ids external."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -228,60 +228,6 @@ class Checkpoint:
     online: Mapping[str, Online]
 
 
-class Hit(NamedTuple):
-    """One result of an index search."""
-
-    item_id: str
-    score: float
-
-
-@dataclass(frozen=True, slots=True)
-class IndexState:
-    """What an index is made of at one moment, in rows.
-
-    Attributes:
-        main: of the main segment, those that are gone included.
-        main_gone: of these, replaced or removed since.
-        delta: that came after the main segment, those that are gone included.
-        delta_gone: of these, replaced or removed since.
-        remembered: lists, not rows, that are kept for those who ask again.
-    """
-
-    main: int
-    main_gone: int = 0
-    delta: int = 0
-    delta_gone: int = 0
-    remembered: int = 0
-
-
-class Query(NamedTuple):
-    """What is asked of an index.
-
-    Attributes:
-        vector: (d,) float32.
-        k: how many items; fewer are found only where fewer may be returned.
-        exclude: ids that must not be returned; unknown ones are ignored.
-        allow: where given, only these ids may be returned, and ``allow_rows``.
-        exclude_rows: places, among the items the index was made of, of items that must not be returned either.
-        key: who asks; the same always with the same ``exclude_rows``. What was found for them may be remembered.
-        allow_rows: where given, only these items may be returned, and ``allow``: places like those of ``exclude_rows``,
-            many of which cost far less than as many ids.
-    """
-
-    vector: Vector
-    k: int
-    exclude: Collection[str] = ()
-    allow: Collection[str] | None = None
-    exclude_rows: NDArray[np.integer[Any]] | None = None
-    key: str | None = None
-    allow_rows: NDArray[np.integer[Any]] | None = None
-
-    @property
-    def restricted(self) -> bool:
-        """Whether not all items may be returned that are not excluded."""
-        return self.allow is not None or self.allow_rows is not None
-
-
 @dataclass(frozen=True, slots=True)
 class LikedItem:
     """An item of the history, and what it gives to a score."""
@@ -313,8 +259,7 @@ class Suggestion(NamedTuple):
     reasons: Reasons | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Recommendation:
+class Recommendation(NamedTuple):
     """A list, best first; scores never rise from one place to the next.
 
     Attributes:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from service.domain import Hit
+from service.queries import Hit
 
 _ROUNDING = 1e-9  # 0.29 · 100 is a little less than 29
 

@@ -5,21 +5,34 @@ and nothing but the best items is asked for, only the search is left: the index 
 with the searches of others. Every other list is made by ``Recommender``.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from time import perf_counter
+from typing import NamedTuple
 from weakref import ref
 
 from service.answers import Answers, Given
 from service.degradation import without
-from service.domain import Hit, Query, Recommendation, Vector
+from service.domain import Vector
 from service.filters import Filter
 from service.handle import ServableHandle
 from service.impressions import Impressions
 from service.lists import Page, Wish
 from service.making import Making
+from service.queries import Hits, Query
 from service.searching import Searches
 from service.servable import Servable
-from service.users import find_user
+from service.users import User, find_user
+
+
+class _Asked(NamedTuple):
+    """What a list is asked for, and what was known then."""
+
+    user_id: str
+    wish: Wish
+    servable: Servable
+    interactions: Sequence[str]
+    changes: int
+    index_seq: int
 
 
 class FastPath:
@@ -66,9 +79,8 @@ class FastPath:
         answer = given.told(index_seq, without(self._cache, servable))
         self._metrics.spent("search", perf_counter() - started)
         self._metrics.search.recalled(known=True)
-        if given.telling:
-            _note_shown(servable, given.telling)
-        self._impressions.count(answer, given.new)
+        given.note_shown(servable)
+        self._impressions.count(answer, len(given.new))
         self._impressions.count_arm(user_id, wish, answer)
         return given
 
@@ -86,7 +98,7 @@ class FastPath:
             return None
         self.asked += 1
         servable = self._handle.serving(wish.model, user_id)
-        changes, index_seq = servable.changes, servable.index_seq
+        asked = _Asked(user_id, wish, servable, interactions, servable.changes, servable.index_seq)
         user = find_user(servable, user_id, interactions)
         if user is None or user.vector is None:
             return None
@@ -96,21 +108,19 @@ class FastPath:
         with self._metrics.stage("search"):
             known = self._searches.recall(servable.index, query)
             hits = await self._searches.search(servable.index, query) if known is None else known
+        if not servable.all_shown(hits, allowed.now):
+            return None  # a writer is between its two steps
         before = None if known is None else self._answers.get(user_id)
         if before and before.tells_of(wish, servable, hits):
-            before.told(index_seq, without(self._cache, servable))
-            given = before.renewed(interactions, changes)
-            _note_shown(servable, given.telling)
-        elif servable.all_shown([hit.item_id for hit in hits], allowed.now):
-            page = Page(hits[: wish.k], more=len(hits) > wish.k)
-            answer = self._making.recommendation(servable, user, user_id, page, wish, index_seq)
-            self._metrics.shown.made(answer.strategy, perf_counter() - started)
-            given = _given(wish, servable, interactions, changes, hits, answer)
+            before.told(asked.index_seq, without(self._cache, servable))
+            given = before.renewed(interactions, asked.changes)
+            given.note_shown(servable)
         else:
-            return None  # a writer is between its two steps
+            given = self._make(asked, user, hits)
+            self._metrics.shown.made(given.answer.strategy, perf_counter() - started)
         if self._answers.come_again(user_id) and known is not None:  # lists of those who come once are not kept whole
             self._answers.keep(user_id, given)
-        self._impressions.count(given.answer, given.new)
+        self._impressions.count(given.answer, len(given.new))
         self._impressions.count_arm(user_id, wish, given.answer)
         return given
 
@@ -127,28 +137,21 @@ class FastPath:
             return None
         return _query(self._making.allowed(servable, user, wish), user.vector, user_id, wish)
 
+    def _make(self, asked: "_Asked", user: User, hits: Hits) -> Given:
+        """A list that is given for the first time; notes that its items are shown."""
+        wish, servable = asked.wish, asked.servable
+        spoken_of = servable.spoken_of(hits)  # before what is said of them is looked up
+        shown = hits[: wish.k]
+        page = Page(shown, more=len(hits) > wish.k)
+        answer = self._making.recommendation(servable, user, asked.user_id, page, wish, asked.index_seq)
+        watched, new = servable.coverage.note(shown.slots), servable.new_among(shown)
+        if new:
+            servable.newcomers.note_shown(new)
+        return Given(wish, ref(servable), asked.interactions, asked.changes, hits, spoken_of, new, watched, answer)
+
     def _explores(self, wish: Wish) -> bool:
         return self._reading.exploration.places(wish.k) > 0
 
 
 def _query(allowed: Filter, vector: Vector, user_id: str, wish: Wish) -> Query:
     return allowed.query(vector, wish.k + 1, f"all:{user_id}" if wish.include_seen else user_id)
-
-
-def _given(
-    wish: Wish,
-    servable: Servable,
-    interactions: Sequence[str],
-    changes: int,
-    hits: list[Hit],
-    answer: Recommendation,
-) -> Given:
-    """A list that is given for the first time; notes that its items are shown."""
-    new, telling = _note_shown(servable, [hit.item_id for hit in hits[: wish.k]])
-    return Given(wish, ref(servable), interactions, changes, hits, new, telling, answer)
-
-
-def _note_shown(servable: Servable, item_ids: Collection[str]) -> tuple[int, Collection[str]]:
-    """Notes that items are shown; returns how many of them are new, and those of which anything is noted."""
-    watched, new = servable.coverage.note(item_ids), servable.newcomers.note_shown(item_ids)
-    return new, item_ids if new else watched

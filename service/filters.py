@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.chosen import Chosen
-from service.domain import Query, Vector
+from service.domain import Vector
 from service.facets import AttributeIs
+from service.queries import Query
 from service.servable import Servable
 
 Rows = NDArray[np.integer[Any]]

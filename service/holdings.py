@@ -15,6 +15,7 @@ from service.coverage import Coverage
 from service.domain import CatalogItem, Encoding, EncodingReport, Item, Online, PutItem, Record, Vector
 from service.facets import Facets
 from service.newcomers import Newcomers
+from service.queries import Hit, Hits
 from service.trained import (
     TrainedFacets,
     rows_by_id,
@@ -66,6 +67,8 @@ class Holdings:
         )
         self._online: dict[str, Online] = {}
         self._online_items = 0
+        self._n = len(bundle.items)
+        self._spoken_of: set[int] = set()  # rows of the bundle's items that the journal speaks of
         self._titles = bundle.column("title")
         self._by_id = rows_by_id(bundle)
         self._by_popularity = rows_by_popularity(bundle, self._by_id)
@@ -106,6 +109,7 @@ class Holdings:
     def _hold(self, item_id: str, after: Online) -> None:
         before, row = self._online.get(item_id), self.bundle.items.get(item_id)
         if before is None and row is not None:
+            self._spoken_of.add(row)
             self._trained.leave(row)
         self.facets.move(before.item if before else None, after.item)
         self._online[item_id] = after
@@ -161,26 +165,49 @@ class Holdings:
         row = self.bundle.items.get(item_id)
         return None if row is None or self._titles is None else self._titles[row] or None
 
-    def titles(self, item_ids: Sequence[str]) -> list[str | None]:
-        """The titles of items, as ``title`` gives them."""
-        if self._titles is None or not self._online.keys().isdisjoint(item_ids):
-            return [self.title(item_id) for item_id in item_ids]
-        return [title or None for title in self._titles.take(self.bundle.items.rows(item_ids).tolist())]
+    def numbered(self, hits: Sequence[Hit]) -> Hits:
+        """Hits of which only the ids are known, with numbers as an index would give them: rows, and others beyond."""
+        row_of, n = self.bundle.items.get, self._n
+        ids = {
+            n + place if (row := row_of(hit.item_id)) is None else row: hit.item_id for place, hit in enumerate(hits)
+        }
+        return Hits(list(ids), [hit.score for hit in hits], lambda slots: [ids[slot] for slot in slots])
 
-    def only_trained(self, item_ids: Sequence[str]) -> bool:
-        """Whether all that is known of items of the bundle is what the bundle says: no record speaks of any."""
-        return self._online.keys().isdisjoint(item_ids)
+    def trained_titles(self, rows: Sequence[int]) -> list[str | None]:
+        """The titles that the bundle gives its items."""
+        return [None] * len(rows) if self._titles is None else [title or None for title in self._titles.take(rows)]
 
-    def written_among(self, item_ids: Sequence[str]) -> set[str]:
-        """Those of which some record speaks."""
-        return self._online.keys() & item_ids
+    def only_trained(self, slots: Sequence[int]) -> bool:
+        """Whether what the index has found is items of the bundle of which no record speaks: all holds as trained.
 
-    def all_shown(self, item_ids: Sequence[str], now: datetime) -> bool:
+        Args:
+            slots: theirs in the index, which are their rows in the bundle where it has them.
+        """
+        return self._spoken_of.isdisjoint(slots) and (not slots or max(slots) < self._n)
+
+    def as_trained(self, slot: int) -> bool:
+        """The same of one item."""
+        return slot < self._n and slot not in self._spoken_of
+
+    def spoken_of(self, hits: Hits) -> dict[str, int]:
+        """Those of which a record speaks, each with the ``seq`` of the latest."""
+        if self.only_trained(hits.slots):
+            return {}
+        ids = hits.ids_of([slot for slot in hits.slots if not self.as_trained(slot)])
+        return {item_id: self.latest_seq(item_id) for item_id in ids}
+
+    def new_among(self, hits: Hits) -> list[str]:
+        """Those that the model was not trained on."""
+        if max(hits.slots, default=-1) < self._n:
+            return []
+        return hits.ids_of([slot for slot in hits.slots if slot >= self._n])
+
+    def all_shown(self, hits: Hits, now: datetime) -> bool:
         """Whether items that the index has found may be shown at ``now``: those never spoken of online may."""
-        online = self._online
-        return online.keys().isdisjoint(item_ids) or all(
-            item_id not in online or self.visible(item_id, now) for item_id in item_ids
-        )
+        if self.only_trained(hits.slots):
+            return True
+        others = [slot for slot in hits.slots if not self.as_trained(slot)]
+        return all(self.visible(item_id, now) for item_id in hits.ids_of(others))
 
     def get(self, item_id: str) -> CatalogItem | None:
         """An item as it stands, shown or not; None where there is none."""

@@ -8,7 +8,8 @@ from weakref import WeakKeyDictionary
 import orjson
 
 from service.domain import Suggestion
-from service.paging import hash_of
+from service.paging import Shown, hash_of
+from service.queries import Hit, Hits
 from service.servable import Servable
 
 MOST = 1 << 17
@@ -20,24 +21,46 @@ Label = tuple[bytes, bytes]
 cursors name it by. Plain tuples are out of sight of collections of garbage."""
 
 _LEFT_OPEN = b"\0"  # a byte that no JSON has
+_NOTHING = Shown()
+
+
+class ListWriter:
+    """Writes lists, of labels."""
+
+    def places(self, labels: list[Label], scores: list[float]) -> bytes:
+        """The places of a list as JSON: what orjson would write."""
+        n = len(labels)
+        if not n:
+            return b"[]"
+        parts = [b""] * (3 * n + 1)
+        parts[::3] = b",".join([label[0] for label in labels]).split(_LEFT_OPEN)
+        parts[1::3] = orjson.dumps(scores)[1:-1].split(b",")
+        parts[2::3] = _ranks(n)
+        return b"[%b]" % b"".join(parts)
+
+    def cursor(self, labels: list[Label]) -> str:
+        """The cursor of a first page."""
+        return _NOTHING.cursor_after([label[1] for label in labels])
 
 
 class Places(Sequence[Suggestion]):
     """The places of a list, best first, that are spelled out only once somebody looks at them.
 
     Args:
-        ids: of the items.
-        scores: theirs.
+        scores: of the items.
         labels: theirs.
+        writer: writes them.
     """
 
-    def __init__(self, ids: Sequence[str], scores: Sequence[float], labels: Sequence[Label]) -> None:
-        self.ids = ids
+    __slots__ = ("__dict__", "_labels", "_scores", "_writer")
+
+    def __init__(self, scores: list[float], labels: list[Label], writer: ListWriter) -> None:
         self._scores = scores
         self._labels = labels
+        self._writer = writer
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self._labels)
 
     @overload
     def __getitem__(self, place: int) -> Suggestion: ...
@@ -56,54 +79,64 @@ class Places(Sequence[Suggestion]):
 
     __hash__ = None  # type: ignore[assignment]  # like a list
 
-    @property
-    def hashes(self) -> list[bytes]:
-        """What cursors name the items by, in their order."""
-        return [label[1] for label in self._labels]
+    def cursor(self, shown: Shown) -> str:
+        """What asks for what follows, these and those before them being shown."""
+        if not shown.hashes:
+            return self._writer.cursor(self._labels)
+        return shown.cursor_after([label[1] for label in self._labels])
 
     def as_json(self) -> bytes:
-        """The places as they are sent: what orjson would write."""
-        n = len(self.ids)
-        if not n:
-            return b"[]"
-        parts = [b""] * (3 * n + 1)
-        parts[::3] = b",".join([label[0] for label in self._labels]).split(_LEFT_OPEN)
-        parts[1::3] = orjson.dumps(self._scores)[1:-1].split(b",")
-        parts[2::3] = _ranks(n)
-        return b"[%b]" % b"".join(parts)
+        """The places as they are sent."""
+        return self._writer.places(self._labels, self._scores)
 
     @cached_property
     def _spelled_out(self) -> list[Suggestion]:
-        titles = [place["title"] for place in orjson.loads(self.as_json())]
-        return list(map(Suggestion, self.ids, self._scores, titles))
+        told = orjson.loads(self.as_json())
+        # The very scores: JSON has no word for those that are not finite.
+        return [
+            Suggestion(place["item_id"], score, place["title"]) for place, score in zip(told, self._scores, strict=True)
+        ]
 
 
 class _AtHand(NamedTuple):
     """Labels of one Servable's items."""
 
-    trained: dict[str, Label]  # of which no record speaks
+    trained: dict[int, Label]  # of which no record speaks, by row
     written: dict[str, tuple[int, Label]]  # by the record that spoke of them last
 
 
 class Labels:
-    """Labels of items, which are made anew only once another record speaks of them. Used on any thread."""
+    """Labels of items, which are made anew only once another record speaks of them. Used on any thread.
 
-    def __init__(self) -> None:
+    Args:
+        writer: writes lists of them.
+    """
+
+    def __init__(self, writer: ListWriter | None = None) -> None:
+        self._writer = writer or ListWriter()
         self._known: WeakKeyDictionary[Servable, _AtHand] = WeakKeyDictionary()
 
-    def of(self, servable: Servable, item_ids: Sequence[str]) -> list[Label]:
-        """The labels of items of a Servable, in their order."""
-        known, written = self._at_hand(servable), servable.written_among(item_ids)
-        if not written:
-            return _of_trained(servable, item_ids, known.trained)
-        labels = {each: _of_written(servable, each, known.written) for each in written}
-        trained = [each for each in item_ids if each not in labels]
-        labels.update(zip(trained, _of_trained(servable, trained, known.trained), strict=True))
-        return [labels[each] for each in item_ids]
+    def places(self, servable: Servable, hits: Sequence[Hit]) -> Places:
+        """Places of these items of a Servable."""
+        scores = hits.scores if isinstance(hits, Hits) else [hit.score for hit in hits]
+        return Places(scores, self.of(servable, hits), self._writer)
 
-    def learn(self, servable: Servable, item_ids: Sequence[str]) -> None:
+    def of(self, servable: Servable, hits: Sequence[Hit]) -> list[Label]:
+        """The labels of items of a Servable, in their order."""
+        known = self._at_hand(servable)
+        found = hits if isinstance(hits, Hits) else servable.numbered(hits)
+        if servable.only_trained(found.slots):
+            return _of_trained(servable, found.slots, known.trained)
+        trained = [slot for slot in found.slots if servable.as_trained(slot)]
+        written = [slot for slot in found.slots if not servable.as_trained(slot)]
+        labels = dict(zip(trained, _of_trained(servable, trained, known.trained), strict=True))
+        for slot, item_id in zip(written, found.ids_of(written), strict=True):
+            labels[slot] = _of_written(servable, item_id, known.written)
+        return [labels[slot] for slot in found.slots]
+
+    def learn(self, servable: Servable, rows: Sequence[int]) -> None:
         """Makes the labels of items of the bundle before anybody asks for them."""
-        _of_trained(servable, item_ids, self._at_hand(servable).trained)
+        _of_trained(servable, rows, self._at_hand(servable).trained)
 
     def _at_hand(self, servable: Servable) -> _AtHand:
         known = self._known.get(servable)
@@ -112,24 +145,26 @@ class Labels:
         return known
 
 
-def _of_trained(servable: Servable, item_ids: Sequence[str], known: dict[str, Label]) -> list[Label]:
-    labels = [label for label in map(known.get, item_ids) if label]
-    if len(labels) == len(item_ids):
-        return labels
-    unknown = [each for each in item_ids if each not in known]
-    known.update(zip(unknown, map(_label, unknown, servable.titles(unknown)), strict=True))
-    return [known[each] for each in item_ids]
+def _of_trained(servable: Servable, rows: Sequence[int], known: dict[int, Label]) -> list[Label]:
+    labels = list(map(known.get, rows))
+    if None not in labels:
+        return labels  # type: ignore[return-value]  # as was just seen
+    unknown = [row for row in rows if row not in known]
+    ids, titles = servable.bundle.items.ids(unknown), servable.trained_titles(unknown)
+    known.update(zip(unknown, map(label_of, ids, titles), strict=True))
+    return [known[row] for row in rows]
 
 
 def _of_written(servable: Servable, item_id: str, known: dict[str, tuple[int, Label]]) -> Label:
     seq = servable.latest_seq(item_id)  # before what it says: what comes in between is looked up next time
     found = known.get(item_id)
     if found is None or found[0] != seq:
-        found = known[item_id] = seq, _label(item_id, servable.title(item_id))
+        found = known[item_id] = seq, label_of(item_id, servable.title(item_id))
     return found[1]
 
 
-def _label(item_id: str, title: str | None) -> Label:
+def label_of(item_id: str, title: str | None) -> Label:
+    """What is said of an item."""
     place = b'{"item_id":%b,"score":%b,"title":%b}' % (orjson.dumps(item_id), _LEFT_OPEN, orjson.dumps(title))
     return place, hash_of(item_id)
 

@@ -14,14 +14,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice, takewhile
+from typing import NamedTuple
 
 from service.chosen import Chosen
 from service.diversity import capped, diversified, fits
-from service.domain import Hit, Vector
+from service.domain import Vector
 from service.exploration import Exploration, reserve
 from service.facets import AttributeIs
 from service.filters import Filter
 from service.paging import Shown
+from service.queries import Hit
 
 _POOL = 5  # times the list's length are looked at where a list is to be diverse
 
@@ -63,11 +65,10 @@ class Wish:
         return not picky and self.min_score is None and self.max_per_category is None
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(NamedTuple):
     """One list, best first, and whether there is more to come."""
 
-    hits: list[Hit]
+    hits: Sequence[Hit]
     more: bool
 
 
@@ -98,7 +99,7 @@ def make_page(allowed: Filter, taste: Vector | None, wish: Wish, exploration: Ex
     return Page(hits, more=len({hit.item_id for hit in fitting} - {hit.item_id for hit in hits}) > 0)
 
 
-def _fitting(allowed: Filter, ranked: list[Hit], wish: Wish) -> tuple[list[Hit], bool]:
+def _fitting(allowed: Filter, ranked: Sequence[Hit], wish: Wish) -> tuple[list[Hit], bool]:
     """The hits that may stand on this page, and whether the others of the catalogue score too little."""
     hits, ended = [hit for hit in ranked if hit.item_id not in wish.shown], False
     if (least := wish.min_score) is not None:
@@ -137,7 +138,7 @@ def _cap(allowed: Filter, most: int | None) -> Callable[[Hit], bool]:
     return lambda hit: fits(counts, allowed.servable.categories(hit.item_id), most)
 
 
-def _personal(allowed: Filter, taste: Vector, k: int) -> list[Hit]:
+def _personal(allowed: Filter, taste: Vector, k: int) -> Sequence[Hit]:
     query = allowed.query(taste, k)
     while True:
         (hits,) = allowed.servable.index.search_many([query])

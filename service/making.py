@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from anyio import CapacityLimiter
@@ -15,7 +15,7 @@ from service.explain import Explainer
 from service.exploration import Exploration
 from service.filters import Filter, make_filter
 from service.histories import Histories
-from service.labels import Labels, Places
+from service.labels import Labels
 from service.lists import Page, Wish, make_page
 from service.metrics import Metrics
 from service.ports import FeatureCache, Journal
@@ -71,7 +71,7 @@ class Making:
     cache: FeatureCache
     metrics: Metrics
     reading: Reading
-    labels: Labels = field(default_factory=Labels, init=False)
+    labels: Labels = field(default_factory=Labels)
 
     def for_user(self, servable: Servable, user_id: str, wish: Wish, *, strict: bool = False) -> Recommendation:
         """The list for a user.
@@ -111,7 +111,7 @@ class Making:
         answer = self.recommendation(servable, user, user_id, page, wish, index_seq, degraded)
         if wish.explain and user.vector is not None:
             with self.metrics.stage("explain"):
-                return replace(answer, items=Explainer(servable, self.journal, user).explained(answer.items))
+                return answer._replace(items=Explainer(servable, self.journal, user).explained(answer.items))
         return answer
 
     def allowed(self, servable: Servable, user: User, wish: Wish) -> Filter:
@@ -137,9 +137,9 @@ class Making:
         degraded: tuple[str, ...] = (),
     ) -> Recommendation:
         """A page as it is told; ``index_seq`` = the Servable's, before the page was made."""
-        more = page.more and len(wish.shown) + len(page.hits) < self.reading.max_shown
-        ids, scores = (list(column) for column in zip(*page.hits, strict=True)) if page.hits else ([], [])
-        places = Places(ids, scores, self.labels.of(servable, ids))
+        hits = page.hits
+        more = page.more and len(wish.shown) + len(hits) < self.reading.max_shown
+        places = self.labels.places(servable, hits)
         return Recommendation(
             user_id,
             _strategy(user, user_id),
@@ -147,7 +147,7 @@ class Making:
             index_seq,
             places,
             degraded + without(self.cache, servable),
-            wish.shown.cursor_after(places.hashes) if more else None,
+            places.cursor(wish.shown) if more else None,
         )
 
 

@@ -13,7 +13,8 @@ from functools import lru_cache
 
 from service.errors import InvalidCursor
 
-_FORMAT = b"\x01"
+FORMAT = b"\x01"
+"""What every cursor begins with."""
 _BYTES = 5
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
@@ -44,7 +45,7 @@ class Shown:
 
 
 def _cursor(hashes: Iterable[bytes]) -> str:
-    text = binascii.b2a_base64(_FORMAT + b"".join(sorted(hashes)), newline=False)
+    text = binascii.b2a_base64(FORMAT + b"".join(sorted(hashes)), newline=False)
     return text.translate(_URL_SAFE).rstrip(b"=").decode()
 
 
@@ -58,8 +59,8 @@ def read_cursor(text: str, most: int) -> Shown:
         data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError) as exc:
         raise InvalidCursor("expected a cursor as it was given") from exc
-    body = data[len(_FORMAT) :]
-    if data[: len(_FORMAT)] != _FORMAT or not body or len(body) % _BYTES:
+    body = data[len(FORMAT) :]
+    if data[: len(FORMAT)] != FORMAT or not body or len(body) % _BYTES:
         raise InvalidCursor("expected a cursor as it was given")
     if len(body) > most * _BYTES:
         raise InvalidCursor(f"expected a cursor over at most {most} items")

@@ -8,8 +8,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Protocol
 
-from service.domain import Basis, Checkpoint, Encoding, Entry, Hit, IndexState, Matrix, Query, Raw, Record, Vector
+from service.domain import Basis, Checkpoint, Encoding, Entry, Matrix, Raw, Record, Vector
 from service.errors import ItemMoved, StorageUnavailable
+from service.queries import Hits, IndexState, Query
 
 
 class Encoder(Protocol):
@@ -50,7 +51,7 @@ class VectorIndex(Protocol):
 
     def search(
         self, query: Vector, k: int, *, exclude: Collection[str] = (), allow: Collection[str] | None = None
-    ) -> list[Hit]:
+    ) -> Hits:
         """The k best items by inner product, best first, ties by id ascending.
 
         Args:
@@ -61,11 +62,11 @@ class VectorIndex(Protocol):
         """
         ...
 
-    def search_many(self, queries: Sequence[Query]) -> list[list[Hit]]:
+    def search_many(self, queries: Sequence[Query]) -> list[Hits]:
         """The same for several queries, all answered from the same state of the index."""
         ...
 
-    def recall(self, query: Query) -> list[Hit] | None:
+    def recall(self, query: Query) -> Hits | None:
         """What a search for a query with a key would find now, where that is known without one; takes no time."""
         ...
 

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import anyio
@@ -23,7 +23,7 @@ from service.handle import ServableHandle
 from service.histories import Histories
 from service.impressions import Impressions
 from service.inventory import Inventory
-from service.labels import Labels
+from service.labels import Labels, ListWriter
 from service.making import Making, Reading
 from service.metrics import Metrics
 from service.models import Models
@@ -48,6 +48,7 @@ class Backends:
     engines: Engines
     wakeups: Wakeups | None = None
     checkpoints: CheckpointStore | None = None
+    list_writer: ListWriter = field(default_factory=ListWriter)
 
 
 @asynccontextmanager
@@ -66,7 +67,7 @@ async def serving(
     others = JournalFollower(handle, journal, replay, metrics, histories)
     searches = _searches(settings, metrics)
     watch_searches(metrics.search, handle, searches)
-    making = Making(histories, journal, used.cache, metrics, _reading(settings))
+    making = Making(histories, journal, used.cache, metrics, _reading(settings), Labels(used.list_writer))
     lists = _lists(handle, making, searches)
     services = _wire(settings, handle, used, models_follower, others, making, lists)
     async with anyio.create_task_group() as tasks:

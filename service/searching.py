@@ -16,19 +16,19 @@ from collections.abc import Sequence
 from queue import Empty, SimpleQueue
 from weakref import WeakKeyDictionary
 
-from service.domain import Hit, Query
 from service.errors import Overloaded
 from service.list_instruments import SearchMetrics
 from service.pace import Pace
 from service.ports import VectorIndex
+from service.queries import Hits, Query
 
 logger = logging.getLogger(__name__)
 
 _MOST_TOGETHER = 32
 
-_Answer = asyncio.Future[list[Hit]]
+_Answer = asyncio.Future[Hits]
 _Job = tuple[VectorIndex, Query, _Answer]
-_Results = Sequence[list[Hit]] | Exception
+_Results = Sequence[Hits] | Exception
 
 
 class Searches:
@@ -69,7 +69,7 @@ class Searches:
         """How many wait for a thread."""
         return self._waiting.qsize()
 
-    async def find(self, index: VectorIndex, query: Query) -> list[Hit]:
+    async def find(self, index: VectorIndex, query: Query) -> Hits:
         """What the index finds.
 
         Raises:
@@ -79,13 +79,13 @@ class Searches:
         known = self.recall(index, query)
         return await self.search(index, query) if known is None else known
 
-    def recall(self, index: VectorIndex, query: Query) -> list[Hit] | None:
+    def recall(self, index: VectorIndex, query: Query) -> Hits | None:
         """What the index knows without a search; None where it must be searched."""
         known = index.recall(query)
         self._metrics.recalled(known=known is not None)
         return known
 
-    async def search(self, index: VectorIndex, query: Query) -> list[Hit]:
+    async def search(self, index: VectorIndex, query: Query) -> Hits:
         """What the index finds when it is searched.
 
         Raises:
@@ -115,8 +115,7 @@ class Searches:
         batch = same[:_MOST_TOGETHER]
         if not self._at_once_s or self._pace(index).expected_s(len(batch)) > self._at_once_s:
             self._gathered = []
-            for job in gathered:
-                self._hand_over(job)
+            self._hand_over(gathered)
             return
         self._gathered = same[_MOST_TOGETHER:] + [job for job in gathered if job[0] is not index]
         if self._gathered:
@@ -126,11 +125,12 @@ class Searches:
             found = _found(index, batch)
             self._deliver(index, batch, found, time.perf_counter() - started)
 
-    def _hand_over(self, job: _Job) -> None:
-        answer = job[2]
-        limit = answer.get_loop().call_later(self._deadline_s, _give_up, answer)
-        answer.add_done_callback(lambda _: limit.cancel())
-        self._waiting.put(job)
+    def _hand_over(self, jobs: Sequence[_Job]) -> None:
+        limit = _Limit([answer for _, _, answer in jobs], self._deadline_s)
+        for _, _, answer in jobs:
+            answer.add_done_callback(limit.one_less)
+        for job in jobs:
+            self._waiting.put(job)
 
     def close(self) -> None:
         """Ends the threads; what waits is not answered any more."""
@@ -189,6 +189,21 @@ def _found(index: VectorIndex, batch: Sequence[_Job]) -> _Results:
         return exc
 
 
-def _give_up(answer: _Answer) -> None:
-    if not answer.done():
-        answer.set_exception(TimeoutError())
+class _Limit:
+    """How long those who came together wait at most: a timer for each would cost more than some searches."""
+
+    def __init__(self, answers: Sequence[_Answer], seconds: float) -> None:
+        self._waiting = len(answers)
+        self._timer = answers[0].get_loop().call_later(seconds, _give_up, answers)
+
+    def one_less(self, _: _Answer) -> None:
+        """Notes that one of them waits no longer."""
+        self._waiting -= 1
+        if not self._waiting:
+            self._timer.cancel()
+
+
+def _give_up(answers: Sequence[_Answer]) -> None:
+    for answer in answers:
+        if not answer.done():
+            answer.set_exception(TimeoutError())

@@ -6,8 +6,8 @@ in the very next list, and users and sessions that the model has never met are s
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,7 @@ from service.servable import Servable
 _NO_ROWS: NDArray[np.int32] = np.empty(0, dtype=np.int32)
 
 
-@dataclass(frozen=True, slots=True)
-class User:
+class User(NamedTuple):
     """Somebody to recommend to.
 
     Attributes:
@@ -33,7 +32,7 @@ class User:
     servable: Servable
     vector: Vector | None
     interactions: Sequence[str] = ()
-    trained: NDArray[np.int32] = field(default_factory=lambda: _NO_ROWS)
+    trained: NDArray[np.int32] = _NO_ROWS
 
     @property
     def seen(self) -> frozenset[str]:

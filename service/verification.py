@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from service.domain import Hit, Matrix, Vector
+from service.domain import Matrix, Vector
 from service.errors import ModelUnavailable
+from service.queries import Hit
 from service.servable import Servable
 from service.trained import trained_features
 
@@ -49,7 +50,7 @@ def _verify_encoder(servable: Servable) -> None:
             raise ModelUnavailable(f"verification: an item encoded beside others differs by {apart:.3g} from it alone")
 
 
-def _verify_hits(servable: Servable, query: Vector) -> list[Hit]:
+def _verify_hits(servable: Servable, query: Vector) -> Sequence[Hit]:
     """What the index finds, each by its own score."""
     hits = servable.index.search(query, _K)
     length = float(np.linalg.norm(query))

@@ -72,7 +72,7 @@ class Labelling:
     def _learn(self, rows: Sequence[int]) -> None:
         servable = self._handle.peek
         if servable and max(rows) < len(servable.bundle.items):
-            self._labels.learn(servable, servable.bundle.items.ids(rows))
+            self._labels.learn(servable, rows)
 
 
 class Warming:
@@ -95,12 +95,15 @@ class Warming:
     async def run(self, poll_s: float) -> None:
         """Warms every version that comes to serve, until cancelled."""
         warmed: str | None = None
-        while True:
-            version = _version(self._handle)
-            if version is not None and version != warmed and self._fast_path.expectant:
-                await self._warm(version)
-                warmed = version
-            await anyio.sleep(poll_s)
+        try:
+            while True:
+                version = _version(self._handle)
+                if version is not None and version != warmed and self._fast_path.expectant:
+                    await self._warm(version)
+                    warmed = version
+                await anyio.sleep(poll_s)
+        finally:
+            gc.unfreeze()  # whatever this app was made of may go, where others go on in the same process
 
     async def _warm(self, version: str) -> None:
         started, lists = time.monotonic(), 0

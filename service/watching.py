@@ -5,12 +5,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from service.catalog import WriteLimits
-from service.domain import IndexState
 from service.following import JournalFollower
 from service.handle import ServableHandle
 from service.list_instruments import SearchMetrics
 from service.metrics import Metrics
 from service.ports import FeatureCache
+from service.queries import IndexState
 from service.searching import Searches
 from service.sync import ModelFollower
 

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 _Buffer: TypeAlias = NDArray[Any] | bytes
 
+def cursor(labels: list[tuple[bytes, bytes]], kind: bytes, /) -> str: ...
 def kinds() -> list[str]: ...
 def scan(
     kind: str,
@@ -22,9 +23,32 @@ def scan(
     threads: int,
     /,
 ) -> tuple[bytes, bytes]: ...
+def places(labels: list[tuple[bytes, bytes]], scores: bytes, /) -> bytes: ...
+def whole(
+    kind: str,
+    threads: int,
+    rows: _Buffer,
+    matrix: _Buffer,
+    scales: _Buffer,
+    longest: float,
+    most_off: float,
+    rounding: float,
+    shown: _Buffer | None,
+    slots: _Buffer | None,
+    row_of: _Buffer | None,
+    later: _Buffer,
+    later_slots: _Buffer,
+    later_dead: _Buffer,
+    later_longest: float,
+    k: int,
+    most: int,
+    sought: list[tuple[NDArray[Any], NDArray[Any]]],
+    /,
+) -> tuple[bytes, bytes, bytes, list[int]]: ...
 def reaching(matrix: _Buffer, query: _Buffer, bound: float, /) -> bytes: ...
 def rounded(
     queries: _Buffer, scales: _Buffer, longest: float, most_off: float, rounding: float, /
 ) -> tuple[bytes, bytes]: ...
+def round_rows(rows: _Buffer, scales: _Buffer, into: _Buffer, start: int, /) -> tuple[float, float]: ...
 def order(numbers: _Buffer, scores: _Buffer, k: int, /) -> bytes: ...
 def score(kind: str, d: int, matrix: _Buffer, queries: _Buffer, rows: _Buffer, numbers: _Buffer, /) -> bytes: ...

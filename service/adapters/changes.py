@@ -5,9 +5,10 @@ for as long as what was written since is at hand.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service.adapters.exact_scan import Numbers
 from service.adapters.ranking import longest_row
@@ -40,7 +41,7 @@ class Moment(NamedTuple):
     changed_at: Numbers
     longest: float
 
-    def last_changes(self, slots: Numbers) -> Numbers:
+    def last_changes(self, slots: NDArray[np.integer[Any]]) -> Numbers:
         """When each slot was changed for the last time; more than ``total`` = after this moment, and maybe before."""
         known = len(self.changed_at)
         if slots.size and int(slots.max()) >= known:

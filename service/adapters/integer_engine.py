@@ -10,13 +10,13 @@ from service.adapters.exact_scan import Batch, Found, Numbers, hide, scan
 from service.adapters.integer_rows import CHUNK, IntegerRows, Queries
 from service.adapters.onnx_graph import PRODUCTS, QUERIES, ROWS, integer_product
 from service.adapters.onnx_session import open_made
-from service.adapters.segments import NONE, ExactEngine
+from service.adapters.segments import NONE, ExactEngine, Whole
 from service.adapters.selection import Selection, lowest, padded
+from service.adapters.whole_search import WholeSearch, most_told
 from service.domain import Matrix
 
 _BLOCK = 16 * CHUNK  # rows of one product
 _ZERO_POINT = 64  # what stands for 0 in a query of ONNX Runtime's, which has no signs
-_UNSETTLED = 16  # where one row of so many, and so many for each wanted, may be among the best, all are looked at
 
 
 class Pass(Protocol):
@@ -40,9 +40,12 @@ class IntegerEngine:
         self._matrix = matrix
         self._rows = IntegerRows(matrix)
         self._pass: Pass | None = None
+        self.whole: Whole | None = None
         if self._rows.usable:
             shape = matrix.shape
             self._pass = KernelPass(self._rows, shape, kind, threads) if kind else OnnxPass(self._rows, shape, threads)
+            if isinstance(self._pass, KernelPass) and matrix.flags.c_contiguous and matrix.dtype == np.float32:
+                self.whole = WholeSearch(matrix, self._rows.rounding, self._pass.rows)
 
     def find(self, batch: Batch) -> Found:
         """The rows among which the exact best of every query are."""
@@ -55,22 +58,25 @@ class IntegerEngine:
 
 
 class KernelPass:
-    """One call looks at all rows, and keeps what may be among the best."""
+    """One call looks at all rows, and keeps what may be among the best.
+
+    Attributes:
+        rows: those in whole numbers.
+    """
 
     def __init__(self, rows: IntegerRows, shape: tuple[int, ...], kind: str, threads: int) -> None:
         self._n = shape[0]
-        self._rows = kernels.Interleaved(*shape, kind=kind, threads=threads)
+        self.rows = kernels.Interleaved(*shape, kind=kind, threads=threads)
         self._left = Left(shape[0])
-        for start, chunk in rows.chunks():
-            self._rows.put(start, chunk)
+        rows.put_into(self.rows)
 
     def find(self, queries: Queries, batch: Batch) -> tuple[Found, Numbers]:
         """Of those queries for which it can be told."""
         shown = self._left.but(batch.hidden).bits
         asked = kernels.Asked(
-            queries.steps, batch.k, queries.slack, _most(self._n, batch.k), shown, batch.excluded, batch.excluded_by
+            queries.steps, batch.k, queries.slack, most_told(self._n, batch.k), shown, batch.excluded, batch.excluded_by
         )
-        counts, rows = self._rows.find(asked)
+        counts, rows = self.rows.find(asked)
         numbers = np.arange(len(counts)).repeat(np.maximum(counts, 0))
         return Found(numbers, rows), (counts < 0).nonzero()[0]
 
@@ -102,14 +108,9 @@ class OnnxPass:
             hide(products, start, batch)
             selection.take(products, start)
         found = Found(*selection.found())
-        most = len(batch.queries) * _most(self._n, batch.k)
+        most = len(batch.queries) * most_told(self._n, batch.k)
         return (found, NONE) if len(found.rows) <= most else (joined([]), np.arange(len(batch.queries)))
 
     def _opened(self, columns: Any) -> Any:
         model = integer_product(columns.shape[1], self._d, _ZERO_POINT)
         return open_made(model, {ROWS: columns}, self._threads)
-
-
-def _most(n: int, k: int) -> int:
-    """Of so many rows, how many of one query are told to be among the k best, at most."""
-    return n // _UNSETTLED + _UNSETTLED * k

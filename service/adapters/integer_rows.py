@@ -7,12 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.adapters.exact_scan import Batch
-from service.adapters.kernels import KINDS, rounded
+from service.adapters.kernels import KINDS, Interleaved, Rounding, rounded
 from service.adapters.ranking import norms_of
 from service.domain import Matrix
 
 CHUNK = 1 << 12
 """Rows in double precision at once."""
+_PIECE = 1 << 16  # rows that are rounded in one call; a multiple of LANES
 _ROW_STEPS = 127  # what is rounded lies in -127…127
 _QUERY_STEPS = 63  # and the query in -63…63
 _MOST_NUMBERS = 1 << 17  # of a vector, whose product with another 32 bits hold
@@ -72,6 +73,21 @@ class IntegerRows:
             self._longest = max(self._longest, float(norms_of(whole).max()))
             self._most_off = max(self._most_off, float(norms_of(exact - whole).max()))
             yield start, whole.astype(np.int8)
+
+    def put_into(self, interleaved: Interleaved) -> None:
+        """Gives the rows to what looks at them; the bounds of ``rounded`` hold from then on."""
+        if not (self._matrix.flags.c_contiguous and self._matrix.dtype == np.float32):
+            for start, chunk in self.chunks():
+                interleaved.put(start, chunk)
+            return
+        for start in range(0, len(self._matrix), _PIECE):
+            longest, most_off = interleaved.round(start, self._matrix[start : start + _PIECE], self._scales)
+            self._longest, self._most_off = max(self._longest, longest), max(self._most_off, most_off)
+
+    @property
+    def rounding(self) -> Rounding:
+        """What was found; as it is once all chunks were taken."""
+        return Rounding(self._scales, self._longest, self._most_off, _ROUNDING)
 
     def rounded(self, batch: Batch) -> Queries:
         """The queries of a batch."""

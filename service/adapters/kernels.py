@@ -57,6 +57,52 @@ class Asked:
     excluded_by: Numbers
 
 
+@dataclass(frozen=True, slots=True)
+class Rounding:
+    """How rows were rounded, and queries are to be (``IntegerRows``).
+
+    Attributes:
+        scales: (d,) of the columns.
+        longest: the largest Euclidean norm of a row in whole numbers.
+        most_off: the largest of what rounding left of a row.
+        rounding: relative; what sums in double precision add.
+    """
+
+    scales: NDArray[np.float64]
+    longest: float
+    most_off: float
+    rounding: float
+
+
+@dataclass(frozen=True, slots=True)
+class Segments:
+    """What whole searches look at, beside the rows in whole numbers; all in C order.
+
+    Attributes:
+        matrix: (n, d) float32, the main segment's rows as they are.
+        shown: a bit for each of them, the lowest of a byte first.
+        slots: (n,) int64 of them; None = the rows are the slots.
+        row_of: (slots,) int64 the row of each slot, -1 = it has none; None likewise.
+        later: (m, d) float32, rows of the delta.
+        later_slots: (m,) int64 theirs.
+        later_dead: those of them that are gone, ascending.
+        later_longest: the largest Euclidean norm of one of them.
+    """
+
+    matrix: "Matrix"
+    shown: NDArray[np.uint8] | None
+    slots: Numbers | None
+    row_of: Numbers | None
+    later: "Matrix"
+    later_slots: Numbers
+    later_dead: Numbers
+    later_longest: float
+
+
+Sought = tuple[NDArray[np.float32], Numbers]
+"""A query (d,), and slots that it may not find."""
+
+
 class Interleaved:
     """Rows of whole numbers, -127…127, as the kernel reads them: four numbers of each of sixteen rows, in turn.
 
@@ -82,6 +128,19 @@ class Interleaved:
         parts = filled.reshape(vectors, LANES, self._quads, QUAD)
         self._rows[first : first + vectors] = parts.transpose(0, 2, 1, 3)
 
+    def round(self, start: int, rows: "Matrix", scales: NDArray[np.float64]) -> tuple[float, float]:
+        """Takes in rows from ``start`` on, which is a multiple of ``LANES``, divided by scales and rounded.
+
+        Args:
+            start: the first one's number.
+            rows: (n, d) float32, in C order.
+            scales: (d,) of the columns, so that no number of a row is beyond 127.
+
+        Returns:
+            The largest Euclidean norm of a row in whole numbers, and of what rounding leaves of one.
+        """
+        return _kernels.round_rows(rows, scales, self._rows, start)
+
     def find(self, asked: Asked) -> tuple[Numbers, Numbers]:
         """Looks at all rows.
 
@@ -106,6 +165,49 @@ class Interleaved:
             self._threads,
         )
         return np.frombuffer(counts, dtype=np.int64), np.frombuffer(rows, dtype=np.int64)
+
+    def search(
+        self, segments: Segments, rounding: Rounding, sought: list[Sought], k: int, most: int
+    ) -> tuple[list[int], NDArray[np.int32], NDArray[np.float64], list[int]]:
+        """Carries out whole searches.
+
+        Args:
+            segments: their rows are these ones.
+            rounding: likewise.
+            sought: what is asked.
+            k: at least 1.
+            most: what of one query's rows may be among the best for all that whole numbers tell, at most.
+
+        Returns:
+            How many each query has found, -1 = nothing can be told; the slots and exact scores of all, query by query
+            and best first, k for each and what equals the last of them; and places whose score the next one has too.
+        """
+        counts, slots, scores, equal = _kernels.whole(
+            self._kind,
+            self._threads,
+            self._rows,
+            segments.matrix,
+            rounding.scales,
+            rounding.longest,
+            rounding.most_off,
+            rounding.rounding,
+            segments.shown,
+            segments.slots,
+            segments.row_of,
+            segments.later,
+            segments.later_slots,
+            segments.later_dead,
+            segments.later_longest,
+            k,
+            most,
+            sought,
+        )
+        return (
+            memoryview(counts).cast("q").tolist(),
+            np.frombuffer(slots, dtype=np.int32),
+            np.frombuffer(scores, dtype=np.float64),
+            equal,
+        )
 
 
 def reaching(matrix: "Matrix", query: NDArray[np.float32], bound: float) -> Numbers:

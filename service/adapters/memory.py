@@ -11,20 +11,9 @@ from datetime import UTC, datetime
 import numpy as np
 
 from service.adapters.ranking import best, exact_scores
-from service.domain import (
-    Encoding,
-    Entry,
-    EraseUser,
-    Hit,
-    IndexState,
-    Interact,
-    Matrix,
-    Query,
-    Record,
-    Vector,
-    item_of,
-)
+from service.domain import Encoding, Entry, EraseUser, Interact, Matrix, Record, Vector, item_of
 from service.errors import ItemMoved, StorageUnavailable
+from service.queries import Hits, IndexState, Query
 
 
 class MemoryIndex:
@@ -34,14 +23,19 @@ class MemoryIndex:
         self._d = vectors.shape[1]
         self._vectors: dict[str, Vector] = {}
         self._lock = threading.Lock()
-        self._first = list(item_ids)
-        self.upsert(self._first, vectors)
+        self._ids = list(dict.fromkeys(item_ids))  # by slot; those that came later follow
+        self._slots = {item_id: slot for slot, item_id in enumerate(self._ids)}
+        self.upsert(self._ids, vectors)
 
     def upsert(self, item_ids: Sequence[str], vectors: Matrix) -> None:
         """Adds or replaces items."""
         if vectors.shape != (len(item_ids), self._d):
             raise ValueError(f"expected vectors {(len(item_ids), self._d)}, found {vectors.shape}")
         with self._lock:
+            for item_id in item_ids:
+                if item_id not in self._slots:
+                    self._slots[item_id] = len(self._ids)
+                    self._ids.append(item_id)
             self._vectors.update(zip(item_ids, np.array(vectors, dtype=np.float32), strict=True))
 
     def remove(self, item_ids: Collection[str]) -> None:
@@ -52,7 +46,7 @@ class MemoryIndex:
 
     def search(
         self, query: Vector, k: int, *, exclude: Collection[str] = (), allow: Collection[str] | None = None
-    ) -> list[Hit]:
+    ) -> Hits:
         """The k best items by inner product, ties by id."""
         excluded = frozenset(exclude)
         allowed = None if allow is None else frozenset(allow)
@@ -63,10 +57,11 @@ class MemoryIndex:
                 if item_id not in excluded and (allowed is None or item_id in allowed)
             }
         if not rows or k < 1:
-            return []
-        return best(list(rows), exact_scores(np.stack(list(rows.values())), query), k)
+            return Hits([], [], self._names)
+        found = best(list(rows), exact_scores(np.stack(list(rows.values())), query), k)
+        return Hits([self._slots[hit.item_id] for hit in found], [hit.score for hit in found], self._names)
 
-    def search_many(self, queries: Sequence[Query]) -> list[list[Hit]]:
+    def search_many(self, queries: Sequence[Query]) -> list[Hits]:
         """One after the other."""
         return [
             self.search(
@@ -91,15 +86,18 @@ class MemoryIndex:
         """One segment, in which nothing is ever gone."""
         return IndexState(len(self))
 
+    def _names(self, slots: Sequence[int]) -> list[str]:
+        return [self._ids[slot] for slot in slots]
+
     def _excluded(self, query: Query) -> set[str]:
         rows = [] if query.exclude_rows is None else query.exclude_rows.tolist()
-        return {*query.exclude, *(self._first[row] for row in rows)}
+        return {*query.exclude, *(self._ids[row] for row in rows)}
 
     def _allowed(self, query: Query) -> set[str] | None:
         if not query.restricted:
             return None
         rows = [] if query.allow_rows is None else query.allow_rows.tolist()
-        return {*(query.allow or ()), *(self._first[row] for row in rows)}
+        return {*(query.allow or ()), *(self._ids[row] for row in rows)}
 
     def __len__(self) -> int:
         return len(self._vectors)

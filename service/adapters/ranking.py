@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.adapters.kernels import KINDS, order, score
-from service.domain import Hit, Matrix, Vector
+from service.domain import Matrix, Vector
+from service.queries import Hit
 
 Numbers = NDArray[np.int64]
 

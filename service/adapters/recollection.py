@@ -10,32 +10,32 @@ changed, or too little is left, nothing is said and the index is searched.
 import threading
 from collections import OrderedDict
 from collections.abc import Collection
-from dataclasses import dataclass, replace
 from hashlib import blake2b
+from typing import NamedTuple
 
 import numpy as np
 
 from service.adapters import kernels
 from service.adapters.changes import Moment
 from service.adapters.exact_scan import Numbers
+from service.adapters.ranked import NamesOf, Ranked, sort_ties
 from service.adapters.ranking import exact_scores, norms_of, rounding_bound
-from service.adapters.segment_search import Ranked, sort_ties
-from service.adapters.segments import NONE, NamesOf, View
-from service.domain import Hit, Query
+from service.adapters.segments import NONE, View
+from service.queries import Hits, Query
 
 SPARE = 12  # places that are kept beyond those asked for
 _BYTES = 8  # of a score
 _ORDINARY = 64 * _BYTES
-_MOST_CHANGES = 4096  # writes that are made up for
+_MOST_CHANGES = 4096  # writes that are made up for ...
+_MANY_CHANGES = 1024  # ... and looked through where a search takes less of the event loop than a list made up
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
+class _Found(NamedTuple):
     """The best items for a vector, once; as small as can be, since there are many.
 
     Attributes:
         rows: how many rows the index had been given, then.
-        count: how many changes there had been.
+        changes: how many there had been.
         vector: what stands for what was asked.
         exclude: what was left out beside the user's rows.
         slots: of the best, best first, int32.
@@ -44,7 +44,7 @@ class _Found:
     """
 
     rows: int
-    count: int
+    changes: int
     vector: bytes
     exclude: frozenset[str]
     slots: bytes
@@ -83,32 +83,41 @@ class Recollections:
         """Keeps what was found of ``k`` places."""
         if query.key is None or query.restricted or not self._most:
             return
-        slots, scores = ranked.slots.astype(np.int32).tobytes(), ranked.scores.tobytes()
+        slots, scores = ranked.slots.astype(np.int32, copy=False).tobytes(), ranked.scores.tobytes()
         exclude, whole = frozenset(query.exclude), len(ranked.slots) < k
         changes = view.changes
         found = _Found(changes.rows, changes.total, _digest(query), exclude, slots, scores, whole)
         self._keep(query.key, found)
 
-    def recall(self, view: View, query: Query, names: NamesOf) -> list[Hit] | None:
-        """The list for a query, as a search would give it now; None where that cannot be told."""
+    def recall(self, view: View, query: Query, names: NamesOf, *, make_up: bool = True) -> Hits | None:
+        """The list for a query, as a search would give it now; None where that cannot be told.
+
+        Args:
+            view: of the index, now.
+            query: with the key of who asks.
+            names: gives ids.
+            make_up: whether a list that has changed is made up; else nothing is said of it.
+        """
         if query.key is None or query.restricted:
             return None
         found = self._found.get(query.key)
-        if found is None or not _comparable(found, view.changes, query):
+        most = _MOST_CHANGES if make_up else _MANY_CHANGES
+        if found is None or not _comparable(found, view.changes, query, most):
             return None
         changes = view.changes
-        written = NONE if changes.total == found.count else _reaching(found, changes, query)
-        last = changes.last_changes(found.ranked.slots).max(initial=0) if changes.total > found.count else 0
-        if written.size or last > found.count or query.exclude or len(found.scores) <= query.k * _BYTES:
+        written = NONE if changes.total == found.changes else _reaching(found, changes, query)
+        last = changes.last_changes(found.ranked.slots).max(initial=0) if changes.total > found.changes else 0
+        changed = written.size > 0 or last > found.changes
+        if changed and not make_up:
+            return None
+        if changed or query.exclude or len(found.scores) <= query.k * _BYTES:
             return self._made_up(found, changes, query, written, names)
-        if changes.total > found.count:
-            self._keep(query.key, replace(found, rows=changes.rows, count=changes.total))
+        if changes.total > found.changes:
+            self._keep(query.key, found._replace(rows=changes.rows, changes=changes.total))
         hits = found.ranked.hits(names, query.k)
-        return hits if found.whole or hits[-1].score > found.least else None
+        return hits if found.whole or hits.scores[-1] > found.least else None
 
-    def _made_up(
-        self, found: _Found, changes: Moment, query: Query, written: Numbers, names: NamesOf
-    ) -> list[Hit] | None:
+    def _made_up(self, found: _Found, changes: Moment, query: Query, written: Numbers, names: NamesOf) -> Hits | None:
         """The list without what was taken away, and with what was written since."""
         there, new = _still_there(found, changes), _alive(written, changes, query)
         if there is None or new is None:
@@ -117,7 +126,7 @@ class Recollections:
         # Of scores that equal the last one kept it cannot be told what else has them.
         if not found.whole and (len(slots) < query.k or not scores[query.k - 1] > found.least):
             return None
-        if changes.total > found.count:
+        if changes.total > found.changes:
             kept = len(slots) if found.whole else int(np.count_nonzero(scores > found.least))
             self._keep(query.key or "", _brought_up(found, changes, query, Ranked(slots[:kept], scores[:kept])))
         return Ranked(slots, scores).hits(names, query.k)
@@ -134,17 +143,18 @@ class Recollections:
 
 def _brought_up(found: _Found, changes: Moment, query: Query, ranked: Ranked) -> _Found:
     """What is remembered, with what is known of a later moment."""
-    slots, scores, exclude = ranked.slots.astype(np.int32).tobytes(), ranked.scores.tobytes(), frozenset(query.exclude)
-    return replace(found, rows=changes.rows, count=changes.total, exclude=exclude, slots=slots, scores=scores)
+    slots, scores = ranked.slots.astype(np.int32, copy=False).tobytes(), ranked.scores.tobytes()
+    exclude = frozenset(query.exclude)
+    return found._replace(rows=changes.rows, changes=changes.total, exclude=exclude, slots=slots, scores=scores)
 
 
 def _digest(query: Query) -> bytes:
     return blake2b(query.vector.tobytes(), digest_size=16).digest()
 
 
-def _comparable(found: _Found, changes: Moment, query: Query) -> bool:
+def _comparable(found: _Found, changes: Moment, query: Query, most: int) -> bool:
     return (
-        changes.total - found.count <= _MOST_CHANGES
+        changes.total - found.changes <= most
         and found.rows >= changes.first
         and found.vector == _digest(query)
         and found.exclude.issubset(query.exclude)
@@ -167,12 +177,12 @@ def _reaching(found: _Found, changes: Moment, query: Query) -> Numbers:
 def _still_there(found: _Found, changes: Moment) -> Ranked | None:
     """What was not taken away since; None where a writer is just taking something away."""
     slots, scores = found.ranked
-    if changes.total == found.count:
+    if changes.total == found.changes:
         return Ranked(slots, scores)
     last = changes.last_changes(slots)
     if last.max(initial=0) > changes.total:  # that is later than this moment, and may have been in between as well
         return None
-    left = last <= found.count
+    left = last <= found.changes
     return Ranked(slots[left], scores[left])
 
 

@@ -2,47 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.adapters.exact_scan import Batch, Found, Numbers, scan
+from service.adapters.ranked import Ask, NamesOf, Ranked, sort_ties
 from service.adapters.ranking import exact_scores_of, in_order, norms_of
-from service.adapters.segments import NONE, Main, NamesOf, View
-from service.domain import Hit, Matrix, Vector
+from service.adapters.segments import NONE, Main, View
+from service.domain import Matrix
 
-_hit = partial(tuple.__new__, Hit)  # what ``Hit`` does with an id and a score, in a third of the time
 _FEW = 8  # of so many rows or more one is allowed: then it is quicker to look at these alone
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """A query in terms of slots.
-
-    Attributes:
-        vector: (d,) float32, in C order.
-        k: at least 1.
-        exclude: slots.
-        allow: slots; None = all.
-    """
-
-    vector: Vector
-    k: int
-    exclude: Numbers
-    allow: Numbers | None = None
-
-
-class Ranked(NamedTuple):
-    """What was found for a query: slots and exact scores (n,), best first, ties by id."""
-
-    slots: Numbers
-    scores: NDArray[np.float64]
-
-    def hits(self, names: NamesOf, most: int) -> list[Hit]:
-        """The best, as many as are wanted."""
-        return list(map(_hit, zip(names(self.slots[:most].tolist()), self.scores[:most].tolist(), strict=True)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +26,14 @@ class _Part:
 
 def best_of_all(view: View, asks: Sequence[Ask], names: NamesOf) -> list[Ranked]:
     """What is best for queries without ``allow``, in their order."""
+    found = view.main.engine.search(view, asks, names)
+    left = [number for number, ranked in enumerate(found) if ranked is None]
+    parts = dict(zip(left, _best_of_parts(view, [asks[number] for number in left], names), strict=True)) if left else {}
+    return [parts[number] if ranked is None else ranked for number, ranked in enumerate(found)]
+
+
+def _best_of_parts(view: View, asks: Sequence[Ask], names: NamesOf) -> list[Ranked]:
+    """The same, step by step: candidates of each segment, their exact scores, their order."""
     vectors = np.stack([ask.vector for ask in asks])
     norms, k = norms_of(vectors), max(ask.k for ask in asks)
     slots = np.concatenate([ask.exclude for ask in asks])
@@ -142,16 +120,3 @@ def _joined(parts: Sequence[_Part], b: int) -> tuple[Numbers, Numbers, NDArray[n
         return queries, slots, scores
     order = np.argsort(queries, kind="stable")
     return queries[order], slots[order], scores[order]
-
-
-def sort_ties(slots: Numbers, equal: Sequence[int], names: NamesOf) -> None:
-    """Orders slots by id where neighbours have equal scores, given the first place of each such pair."""
-    start = 0
-    while start < len(equal):
-        end = start + 1
-        while end < len(equal) and equal[end] == equal[end - 1] + 1:
-            end += 1
-        run = slice(equal[start], equal[end - 1] + 2)
-        tied = slots[run].tolist()
-        slots[run] = [slot for _, slot in sorted(zip(names(tied), tied, strict=True))]
-        start = end

@@ -5,7 +5,7 @@ alive. Readers look at a ``View``: arrays that are never written again as far as
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -14,20 +14,31 @@ from numpy.typing import NDArray
 
 from service.adapters.changes import Moment
 from service.adapters.exact_scan import Batch, Found, Numbers, scan
+from service.adapters.ranked import Ask, NamesOf, Ranked
 from service.adapters.ranking import longest_row
 from service.domain import Matrix
 
 logger = logging.getLogger(__name__)
 
 NONE: Numbers = np.empty(0, dtype=np.int64)
-NamesOf = Callable[[Sequence[int]], list[str]]  # the ids of slots
 
 
 class Engine(Protocol):
-    """Finds the best rows of a main segment. Synchronous; thread-safe."""
+    """Finds the best rows of a main segment. Synchronous; thread-safe.
+
+    One that has a quicker way than to propose candidates has a ``whole`` (``Whole``) as well.
+    """
 
     def find(self, batch: Batch) -> Found:
         """The best rows of every query; what is hidden or excluded is not among them."""
+        ...
+
+
+class Whole(Protocol):
+    """Carries out whole searches: of both segments, to ranked slots. Synchronous; thread-safe."""
+
+    def search(self, view: "View", asks: Sequence[Ask], names: NamesOf) -> list[Ranked | None]:
+        """What is best for queries without ``allow``; None for those for which it cannot tell."""
         ...
 
 
@@ -48,16 +59,21 @@ class Guarded:
     Args:
         engine: that may fail, for instance as its device is lost; None = it could not even be made.
         matrix: (n, d) float32, what it searches.
+
+    Attributes:
+        lost: whether it has failed, or its quicker way.
     """
 
     def __init__(self, engine: Engine | None, matrix: Matrix) -> None:
         self._engine = engine
+        self._whole: Whole | None = getattr(engine, "whole", None)
+        self.lost = engine is None
         self._matrix = matrix
 
     @property
-    def lost(self) -> bool:
-        """Whether the engine has failed."""
-        return self._engine is None
+    def searches_whole(self) -> bool:
+        """Whether it has a quicker way than to propose candidates."""
+        return self._whole is not None
 
     def find(self, batch: Batch) -> Found:
         """What the engine finds, or would have to."""
@@ -66,8 +82,18 @@ class Guarded:
                 return engine.find(batch)
             except Exception:  # whatever it is: the rows are here, and can be searched without it
                 logger.exception("index_engine_lost", extra={"engine": type(engine).__name__})
-                self._engine = None
+                self._engine, self.lost = None, True
         return scan(self._matrix, batch)
+
+    def search(self, view: "View", asks: Sequence[Ask], names: NamesOf) -> Sequence[Ranked | None]:
+        """What is best for queries without ``allow``; None for those that are to be searched for step by step."""
+        if whole := self._whole:
+            try:
+                return whole.search(view, asks, names)
+            except Exception:  # likewise, step by step
+                logger.exception("index_engine_lost", extra={"engine": type(whole).__name__})
+                self._whole, self.lost = None, True
+        return [None] * len(asks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +124,11 @@ class Main:
 
     def __len__(self) -> int:
         return len(self.matrix)
+
+    @property
+    def rows_by_slot(self) -> Numbers | None:
+        """The row of each slot, or -1; None = the slots are the rows."""
+        return self._rows
 
     def rows_of(self, slots: Numbers) -> tuple[Numbers, Numbers]:
         """The rows of those slots that have one here, and the places of these among the slots."""

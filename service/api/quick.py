@@ -5,10 +5,12 @@ parameter than ``k``, its answer is made here, by the same use cases and of the 
 ordinary way, which also declares and documents the route.
 """
 
+import logging
 import re
+from collections.abc import Sequence
 
 from starlette.requests import Request
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from model_store.ids import MAX_ID_LENGTH
 from service.answers import Given
@@ -17,8 +19,11 @@ from service.api.problems import refuse_recommender_error
 from service.api.reading import answer_bytes, lasting_parts
 from service.api.state import Services
 from service.errors import RecommenderError
+from service.fast_path import FastPath
 from service.lists import Wish
 from service.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 _PREFIX = "/recommend/"
 _K = re.compile(rb"k=([1-9]\d{0,5})")
@@ -46,16 +51,13 @@ class QuickLists:
             if wish and _is_plain(user_id):
                 scope["route"] = self._route
                 try:
-                    fast = services.fast_path
-                    given = fast.again(user_id, wish) or await fast.quickly(user_id, wish)
-                except RecommenderError as exc:
-                    await (await refuse_recommender_error(Request(scope), exc))(scope, receive, send)
+                    messages = await _messages(services.fast_path, user_id, wish)
+                except (RecommenderError, TimeoutError) as exc:
+                    await _refuse(exc, services.settings, scope, receive, send)
                     return
-                except TimeoutError:
-                    await refuse_late(scope, receive, send, services.settings.deadline_s)
-                    return
-                if given:
-                    await _send(given, send)
+                for message in messages:
+                    await send(message)
+                if messages:
                     return
         await self._app(scope, receive, send)
 
@@ -82,7 +84,33 @@ def _is_plain(user_id: str) -> bool:
     return 0 < len(user_id) <= MAX_ID_LENGTH and user_id.isascii() and user_id.isprintable()
 
 
-async def _send(given: Given, send: Send) -> None:
+async def _messages(fast: FastPath, user_id: str, wish: Wish) -> Sequence[Message]:
+    """The answer; nothing where it is to be made the ordinary way.
+
+    Raises:
+        RecommenderError: there is none.
+        TimeoutError: it takes too long.
+    """
+    try:
+        given = fast.again(user_id, wish) or await fast.quickly(user_id, wish)
+        return _told(given) if given else ()
+    except (RecommenderError, TimeoutError):
+        raise
+    except Exception:  # the ordinary way may know better, and else how to refuse
+        logger.exception("short_way_failed")
+        return ()
+
+
+async def _refuse(
+    exc: RecommenderError | TimeoutError, settings: Settings, scope: Scope, receive: Receive, send: Send
+) -> None:
+    if isinstance(exc, TimeoutError):
+        await refuse_late(scope, receive, send, settings.deadline_s)
+    else:
+        await (await refuse_recommender_error(Request(scope), exc))(scope, receive, send)
+
+
+def _told(given: Given) -> tuple[Message, Message]:
     if given.sent is None:
         given.sent = lasting_parts(given.answer)
     body = answer_bytes(given.answer, given.sent)
@@ -91,5 +119,7 @@ async def _send(given: Given, send: Send) -> None:
         (b"content-length", b"%d" % len(body)),
         (b"content-type", b"application/json"),
     ]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    return (
+        {"type": "http.response.start", "status": 200, "headers": headers},
+        {"type": "http.response.body", "body": body},
+    )

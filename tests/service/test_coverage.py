@@ -34,8 +34,8 @@ def test_a_small_catalogue_is_watched_whole() -> None:
     coverage = Coverage(IdMap(ids(10)))
 
     assert coverage.share(exists) == 0
-    coverage.note(["i1", "i2", "new"])
-    coverage.note(["i2", "i3"])
+    coverage.note([1, 2, 10])
+    coverage.note([2, 3])
 
     assert coverage.share(exists) == pytest.approx(0.3)
 
@@ -45,9 +45,9 @@ def test_what_was_shown_long_ago_counts_no_more() -> None:
     clock = Clock()
     coverage = Coverage(IdMap(ids(4)), window_s=60, clock=clock)
 
-    coverage.note(["i0", "i1"])
+    coverage.note([0, 1])
     clock.now += 50
-    coverage.note(["i1"])
+    coverage.note([1])
     clock.now += 20
 
     assert coverage.share(exists) == pytest.approx(0.25)
@@ -56,7 +56,7 @@ def test_what_was_shown_long_ago_counts_no_more() -> None:
 def test_what_is_gone_does_not_count() -> None:
     """Deleted items can neither be shown nor lack; where nothing is left there is no share."""
     coverage = Coverage(IdMap(ids(4)))
-    coverage.note(["i0", "i1"])
+    coverage.note([0, 1])
 
     assert coverage.share(lambda item_id: item_id in {"i0", "i3"}) == pytest.approx(0.5)
     assert math.isnan(coverage.share(lambda _: False))
@@ -69,7 +69,7 @@ def test_a_large_catalogue_is_told_by_a_sample() -> None:
     coverage = Coverage(IdMap(ids(50_000)), most)
 
     for start in range(0, 10_000, 20):
-        coverage.note([f"i{number}" for number in range(start, start + 20)])
+        coverage.note(range(start, start + 20))
 
     error = math.sqrt(0.2 * 0.8 / most)
     assert coverage.share(exists) == pytest.approx(0.2, abs=5 * error)

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 
 from model_store import ModelStore
 from service.adapters.memory import MemoryIndex
-from service.domain import Encoding, Hit, Item, PutItem, Record
+from service.domain import Encoding, Item, PutItem, Record
 from service.exploration import Exploration, reserve
 from service.facets import AttributeIs
 from service.filters import Filter, make_filter
 from service.lists import Page, Wish, make_page
 from service.paging import Shown
+from service.queries import Hit
 from service.servable import Servable
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)

@@ -1,7 +1,7 @@
 """Places of lists, made into JSON of what is at hand."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 import orjson
 import pytest
@@ -12,22 +12,35 @@ from service import labels
 from service.domain import Suggestion
 from service.labels import Labels, Places
 from service.paging import hash_of
+from service.queries import Hit, Hits
 
 TEXTS = st.text(st.characters(exclude_categories=("Cs",)) | st.sampled_from('%"\\\0\x7f{}é☃'), max_size=12)
 SCORES = st.floats() | st.sampled_from([0.0, 1.0, 1e-9, 1e300, 0.1, 1 / 3])
 
 
 class Shop:
-    """Titles of items; those that were written since come as they are now."""
+    """A bundle's items and their titles; those that were written since come as they are now."""
 
     def __init__(self, trained: dict[str, str | None]) -> None:
         self.trained = trained
+        self.bundle = self
+        self.items = self
         self.written: dict[str, tuple[int, str | None]] = {}  # with the record that says so
         self.looked_up: list[str] = []
 
-    def written_among(self, item_ids: Iterable[str]) -> set[str]:
-        """Of whom somebody has spoken."""
-        return self.written.keys() & item_ids
+    def numbered(self, hits: Sequence[Hit]) -> Hits:
+        """Rows, and others beyond."""
+        names = [*self.trained, *(self.written.keys() - self.trained.keys())]
+        slots = [names.index(hit.item_id) for hit in hits]
+        return Hits(slots, [hit.score for hit in hits], lambda some: [names[slot] for slot in some])
+
+    def as_trained(self, slot: int) -> bool:
+        """Of whom nobody has spoken."""
+        return slot < len(self.trained) and list(self.trained)[slot] not in self.written
+
+    def only_trained(self, slots: Sequence[int]) -> bool:
+        """The same of all."""
+        return all(map(self.as_trained, slots))
 
     def latest_seq(self, item_id: str) -> int:
         """Who spoke last."""
@@ -38,15 +51,24 @@ class Shop:
         self.looked_up.append(item_id)
         return self.written[item_id][1]
 
-    def titles(self, item_ids: Sequence[str]) -> list[str | None]:
+    def ids(self, rows: Sequence[int]) -> list[str]:
+        """By row."""
+        return [list(self.trained)[row] for row in rows]
+
+    def trained_titles(self, rows: Sequence[int]) -> list[str | None]:
         """As they were."""
-        self.looked_up += item_ids
-        return [self.trained[item_id] for item_id in item_ids]
+        self.looked_up += self.ids(rows)
+        return [self.trained[item_id] for item_id in self.ids(rows)]
+
+
+def hits_of(scores: dict[str, float]) -> list[Hit]:
+    """Items with these scores."""
+    return [Hit(item_id, score) for item_id, score in scores.items()]
 
 
 def places_of(shop: Any, scores: dict[str, float], made: Labels | None = None) -> Places:
     """A list of items with these scores."""
-    return Places(list(scores), list(scores.values()), (made or Labels()).of(shop, list(scores)))
+    return (made or Labels()).places(shop, hits_of(scores))
 
 
 @given(st.dictionaries(TEXTS, st.tuples(SCORES, TEXTS | st.none())))
@@ -80,7 +102,7 @@ def test_labels_are_made_once() -> None:
     shop, made = Shop({"a": "A", "b": "B", "c": "C"}), Labels()
 
     for item_ids in ("ab", "bca", "cba"):
-        found = made.of(shop, list(item_ids))  # type: ignore[arg-type]
+        found = made.of(cast(Any, shop), hits_of(dict.fromkeys(item_ids, 0.0)))
         assert [label[1] for label in found] == list(map(hash_of, item_ids))
 
     assert shop.looked_up == ["a", "b", "c"]
@@ -115,6 +137,6 @@ def test_not_more_is_kept_than_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
     shop, made = Shop({"a": "A", "b": "B"}), Labels()
 
     for _ in range(2):
-        made.of(shop, ["a", "b"])  # type: ignore[arg-type]
+        made.of(cast(Any, shop), hits_of({"a": 1.0, "b": 0.5}))
 
     assert shop.looked_up == ["a", "b", "a", "b"]

@@ -9,9 +9,9 @@ import anyio
 import numpy as np
 import pytest
 
-from service.domain import Hit, Query
 from service.errors import Overloaded
 from service.metrics import Metrics
+from service.queries import Hit, Query
 from service.searching import Searches
 
 pytestmark = pytest.mark.anyio

@@ -14,11 +14,12 @@ import pytest
 from model_store import ModelStore
 from service.adapters.memory import MemoryIndex
 from service.adapters.segmented_index import SegmentedIndex
-from service.domain import DeleteItem, Encoding, Item, PutItem, Query, Record
+from service.domain import DeleteItem, Encoding, Item, PutItem, Record
 from service.errors import ModelUnavailable
 from service.facets import AttributeIs
 from service.handle import ServableHandle
 from service.holdings import Standing
+from service.queries import Query
 from service.servable import Servable
 
 MakeServable = Callable[..., Servable]

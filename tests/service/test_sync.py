@@ -13,10 +13,11 @@ import pytest
 from model_store import Bundle, ModelStore
 from service.adapters.memory import MemoryCache, MemoryIndex, MemoryJournal
 from service.building import Builder, Engines
-from service.domain import DeleteItem, Hit, Item, PutItem
+from service.domain import DeleteItem, Item, PutItem
 from service.handle import ServableHandle
 from service.metrics import Metrics
 from service.ports import Encoder
+from service.queries import Hit
 from service.replay import Replay
 from service.sync import ModelFollower
 

@@ -41,12 +41,16 @@ int all_below(const Py_buffer *numbers, size_t end) {
     return 1;
 }
 
-static PyMethodDef METHODS[] = {{"kinds", kinds, METH_NOARGS, NULL},
+static PyMethodDef METHODS[] = {{"cursor", call_cursor, METH_VARARGS, NULL},
+                                {"kinds", kinds, METH_NOARGS, NULL},
                                 {"order", call_order, METH_VARARGS, NULL},
+                                {"places", call_places, METH_VARARGS, NULL},
                                 {"reaching", call_reaching, METH_VARARGS, NULL},
+                                {"round_rows", call_round_rows, METH_VARARGS, NULL},
                                 {"rounded", call_rounded, METH_VARARGS, NULL},
                                 {"scan", call_scan, METH_VARARGS, NULL},
                                 {"score", call_score, METH_VARARGS, NULL},
+                                {"whole", call_whole, METH_VARARGS, NULL},
                                 {NULL, NULL, 0, NULL}};
 
 static PyModuleDef_Slot SLOTS[] = {{0, NULL}};

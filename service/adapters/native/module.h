@@ -32,3 +32,6 @@ enum { SHORT_WORK = 1 << 18 };
 PyObject *call_scan(PyObject *module, PyObject *arguments), *call_score(PyObject *module, PyObject *arguments);
 PyObject *call_reaching(PyObject *module, PyObject *arguments);
 PyObject *call_rounded(PyObject *module, PyObject *arguments), *call_order(PyObject *module, PyObject *arguments);
+PyObject *call_round_rows(PyObject *module, PyObject *arguments);
+PyObject *call_whole(PyObject *module, PyObject *arguments);
+PyObject *call_places(PyObject *module, PyObject *arguments), *call_cursor(PyObject *module, PyObject *arguments);

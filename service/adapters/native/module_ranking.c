@@ -60,6 +60,26 @@ PyObject *call_rounded(PyObject *module, PyObject *arguments) {
     return both;
 }
 
+PyObject *call_round_rows(PyObject *module, PyObject *arguments) {
+    (void)module;
+    Py_buffer views[3] = {0}; /* rows, scales, where they go */
+    Py_ssize_t start;
+    if (!PyArg_ParseTuple(arguments, "y*y*w*n", views, views + 1, views + 2, &start)) return NULL;
+    size_t d = (size_t)views[1].len / 8, quads = (d + 3) / 4, n = d ? (size_t)views[0].len / 4 / d : 0;
+    size_t room = d ? (size_t)views[2].len / (quads * 4) : 0; /* rows */
+    PyObject *both = NULL;
+    if (expect(d > 0 && n * d * 4 == (size_t)views[0].len, "rows as long as the scales") &&
+        expect(start >= 0 && start % LANES == 0 && (size_t)start + n <= room && room % LANES == 0, "room for the rows")) {
+        Rounded rounded = {views[0].buf, views[1].buf, n, d, quads, 0, 0};
+        PyThreadState *state = n * d < SHORT_WORK ? NULL : PyEval_SaveThread();
+        round_rows(&rounded, (uint8_t *)views[2].buf + (size_t)start * quads * 4);
+        if (state) PyEval_RestoreThread(state);
+        both = Py_BuildValue("dd", rounded.longest, rounded.most_off);
+    }
+    for (size_t i = 0; i < sizeof views / sizeof *views; i++) PyBuffer_Release(views + i);
+    return both;
+}
+
 /* The places of what is best of each query, as the numbers of queries ascend. */
 static PyObject *order_of(const Py_buffer *numbers, const Py_buffer *scores, size_t k, Placed *placed) {
     const int64_t *number = numbers->buf;

@@ -6,7 +6,7 @@ import pytest
 from service.adapters import recollection
 from service.adapters.changes import Changes
 from service.adapters.segmented_index import SegmentedIndex
-from service.domain import Query
+from service.queries import Query
 
 D = 2
 

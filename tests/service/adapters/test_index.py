@@ -18,8 +18,9 @@ from service.adapters.memory import MemoryIndex
 from service.adapters.ranking import exact_scores
 from service.adapters.segmented_index import SegmentedIndex
 from service.adapters.segments import ExactEngine
-from service.domain import IndexState, Matrix, Query, Vector
+from service.domain import Matrix, Vector
 from service.ports import VectorIndex
+from service.queries import IndexState, Query
 
 D = 3
 MakeIndex = Callable[..., VectorIndex]
@@ -237,13 +238,18 @@ def test_search_equals_brute_force_at_size() -> None:
 class IndexMachine(RuleBasedStateMachine):
     """Any sequence of changes to an index leaves it equal to a dict."""
 
-    @initialize(first=st.dictionaries(IDS, ROW))
-    def start(self, first: dict[str, Vector]) -> None:
+    @initialize(first=st.dictionaries(IDS, ROW), make_up_from=st.sampled_from([0, 1 << 23]))
+    def start(self, first: dict[str, Vector], make_up_from: int) -> None:
         """Builds both."""
         self.items = dict(first)
         self.tastes: dict[str, Vector] = {}
         self.index = SegmentedIndex(
-            list(first), vectors(*first.values()), make_engine=IntegerEngine, min_delta=3, remembered=4
+            list(first),
+            vectors(*first.values()),
+            make_engine=IntegerEngine,
+            min_delta=3,
+            remembered=4,
+            make_up_from=make_up_from,
         )
 
     @rule(changes=st.dictionaries(IDS, ROW, max_size=4))

@@ -6,7 +6,8 @@ import pytest
 from service.adapters.memory import MemoryIndex
 from service.adapters.segmented_index import SegmentedIndex
 from service.adapters.segments import ExactEngine
-from service.domain import IndexState, Matrix, Query
+from service.domain import Matrix
+from service.queries import IndexState, Query
 
 D = 3
 

@@ -263,3 +263,51 @@ def test_nothing_that_is_given_is_kept() -> None:
 def test_one_file_serves_all_releases_of_python() -> None:
     """It is of the stable ABI, where there is one."""
     assert _kernels.__file__.endswith(".abi3.so") or sysconfig.get_platform().startswith("win")
+
+
+@pytest.mark.parametrize(("n", "d"), [(1, 1), (17, 3), (64, 64), (1000, 65), (5000, 6)])
+def test_rows_are_rounded_as_numpy_rounds_them(n: int, d: int) -> None:
+    """To the same whole numbers, with the same bounds but for the last bits."""
+    rng = np.random.default_rng(n + d)
+    matrix = (rng.normal(size=(n, d)) * rng.choice([1e-20, 1.0, 1e20], d)).astype(np.float32)
+    matrix[:, 0] = 0
+    by_chunks, at_once = (Interleaved(n, d, kind=kernels.KINDS[0]) for _ in range(2))
+    rows, same = IntegerRows(matrix), IntegerRows(matrix)
+
+    for start, chunk in rows.chunks():
+        by_chunks.put(start, chunk)
+    same.put_into(at_once)
+
+    assert np.array_equal(at_once._rows, by_chunks._rows)
+    assert same.rounding.longest == pytest.approx(rows.rounding.longest, rel=1e-12)
+    assert same.rounding.most_off == pytest.approx(rows.rounding.most_off, rel=1e-12)
+
+
+@pytest.mark.parametrize("matrix", [np.ones((40, 5), np.float64), np.ones((5, 40), np.float32).T])
+def test_rows_of_another_kind_are_rounded_by_numpy(matrix: Any) -> None:
+    """Where they do not lie as C expects them."""
+    made = Interleaved(40, 5, kind=kernels.KINDS[0])
+    rows = IntegerRows(matrix)
+
+    rows.put_into(made)
+
+    assert rows.rounding.longest == pytest.approx(127 * np.sqrt(5))
+
+
+@pytest.mark.parametrize(
+    ("rows", "scales", "start"),
+    [
+        ((3, 4), 5, 0),
+        ((3, 5), 4, 0),
+        ((3, 4), 4, 1),
+        ((3, 4), 4, -16),
+        ((65, 4), 4, 0),
+        ((3, 4), 4, 64),
+        ((3, 4), 0, 0),
+    ],
+)
+def test_rows_for_which_there_is_no_room_are_refused(rows: Any, scales: int, start: int) -> None:
+    """Nothing is written beyond what is there."""
+    made = Interleaved(64, 4, kind=kernels.KINDS[0])
+    with pytest.raises(ValueError, match="expected"):
+        made.round(start, np.ones(rows, np.float32), np.ones(scales))

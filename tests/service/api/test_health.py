@@ -270,6 +270,7 @@ async def test_lost_search_engine_is_degraded_not_unready(
         def lost(*_: object) -> None:
             raise RuntimeError("the device is gone")
 
+        monkeypatch.setattr("service.adapters.whole_search.WholeSearch.search", lost)
         monkeypatch.setattr("service.adapters.integer_engine.IntegerEngine.find", lost)
         await running.client.get("/recommend/u1")
         after = (await running.client.get("/recommend/u0")).json()

@@ -1,0 +1,173 @@
+#include "whole.h"
+
+#include "reaching.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+
+static const double MOST = 1e37; /* float ends at 3.4e38; sums of so large products might not fit */
+
+/* What one query after the other is worked out in. */
+typedef struct {
+    int64_t *rows, *numbers;
+    double *scores;
+    size_t room;
+} Desk;
+
+static int ascending(const void *one, const void *other) {
+    int64_t a = *(const int64_t *)one, b = *(const int64_t *)other;
+    return (a > b) - (a < b);
+}
+
+static int ascending_rows(const void *one, const void *other) {
+    uint32_t a = *(const uint32_t *)one, b = *(const uint32_t *)other;
+    return (a > b) - (a < b);
+}
+
+static int is_among(const int64_t *numbers, size_t size, int64_t number) {
+    size_t low = 0, high = size;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (numbers[middle] < number) low = middle + 1;
+        else high = middle;
+    }
+    return low < size && numbers[low] == number;
+}
+
+static size_t first_of(const size_t *ends, size_t query) { return query ? ends[query - 1] : 0; }
+
+/* The rows of what single queries may not find, as the scan wants them. */
+static void bar_rows(Whole *whole) {
+    Scan *scan = &whole->scan;
+    size_t size = 0;
+    for (size_t q = 0; q < scan->b; q++) {
+        size_t first = size, start = first_of(whole->ends, q), end = whole->ends[q];
+        for (size_t i = start; i < end; i++) {
+            int64_t slot = whole->barred[i], row = slot;
+            if (whole->row_of) row = slot >= 0 && (size_t)slot < whole->row_of_n ? whole->row_of[slot] : -1;
+            if (row >= 0 && (size_t)row < scan->n) scan->excluded[size++] = (uint32_t)row;
+        }
+        scan->ends[q] = size;
+        qsort(scan->excluded + first, size - first, sizeof *scan->excluded, ascending_rows);
+        if (whole->later_n) qsort(whole->barred + start, end - start, sizeof *whole->barred, ascending);
+    }
+}
+
+static int make_desk(Desk *desk, size_t room) {
+    if (room <= desk->room) return 1;
+    free(desk->rows);
+    free(desk->numbers);
+    free(desk->scores);
+    desk->rows = malloc(room * sizeof *desk->rows);
+    desk->numbers = malloc(room * sizeof *desk->numbers);
+    desk->scores = malloc(room * sizeof *desk->scores);
+    desk->room = room;
+    return desk->rows && desk->numbers && desk->scores;
+}
+
+static int make_room(Best *best, size_t more) {
+    if (best->size + more <= best->room) return 1;
+    size_t room = 2 * (best->size + more);
+    Placed *placed = realloc(best->placed, room * sizeof *placed);
+    if (!placed) return 0;
+    best->placed = placed;
+    best->room = room;
+    return 1;
+}
+
+/* Exact scores of the rows on the desk. */
+static void score_rows(const Whole *whole, const Desk *desk, const float *matrix, size_t query, size_t size) {
+    for (size_t i = 0; i < size; i++) desk->numbers[i] = (int64_t)query;
+    Pairs pairs = {matrix, whole->queries, desk->rows, desk->numbers, whole->d, size};
+    whole->score(&pairs, desk->scores);
+}
+
+static size_t best_of_main(const Whole *whole, const Desk *desk, size_t query, const Kept *kept, Placed *placed) {
+    for (size_t i = 0; i < kept->size; i++) desk->rows[i] = kept->rows[i];
+    score_rows(whole, desk, whole->matrix, query, kept->size);
+    for (size_t i = 0; i < kept->size; i++) {
+        placed[i].score = desk->scores[i] + 0.0; /* no -0.0 */
+        placed[i].place = whole->slots ? whole->slots[desk->rows[i]] : desk->rows[i];
+    }
+    return best_first(placed, kept->size, whole->scan.k);
+}
+
+/* How far products of single precision can be from the exact ones (ranking.py: rounding_bound). */
+static double bound_of(const Whole *whole, double norm) {
+    return (double)(whole->d + 2) * FLT_EPSILON * whole->later_longest * norm + (double)whole->d * FLT_MIN;
+}
+
+/* Adds what of the delta is as good; -1 = it cannot be told. */
+static int64_t with_later(const Whole *whole, const Desk *desk, size_t query, double norm, Placed *placed, size_t size) {
+    size_t k = whole->scan.k, start = first_of(whole->ends, query), barred = whole->ends[query] - start;
+    if (!(whole->later_longest * norm < MOST)) return -1;
+    double least = size < k ? -INFINITY : placed[k - 1].score - bound_of(whole, norm);
+    size_t reaching =
+        reaching_rows(whole->later, whole->later_n, whole->d, whole->queries + query * whole->d, least, desk->rows);
+    size_t left = 0;
+    for (size_t i = 0; i < reaching; i++) {
+        int64_t row = desk->rows[i];
+        int found = !is_among(whole->later_dead, whole->dead_n, row) &&
+                    !is_among(whole->barred + start, barred, whole->later_slots[row]);
+        desk->rows[left] = row;
+        left += (size_t)found;
+    }
+    score_rows(whole, desk, whole->later, query, left);
+    for (size_t i = 0; i < left; i++) {
+        if (isnan(desk->scores[i])) return -1;
+        placed[size + i].score = desk->scores[i] + 0.0;
+        placed[size + i].place = whole->later_slots[desk->rows[i]];
+    }
+    return (int64_t)(left ? best_first(placed, size + left, k) : size);
+}
+
+static double norm_of(const float *query, size_t d) {
+    double squares = 0;
+    for (size_t i = 0; i < d; i++) squares += (double)query[i] * (double)query[i];
+    return sqrt(squares);
+}
+
+static int rank(const Whole *whole, const Kept *kept, Desk *desk, Best *best) {
+    for (size_t q = 0; q < whole->scan.b; q++) {
+        double norm = norm_of(whole->queries + q * whole->d, whole->d);
+        best->counts[q] = -1;
+        if (kept[q].lost || !isfinite(norm)) continue;
+        size_t room = kept[q].size + whole->later_n;
+        if (!make_desk(desk, room + 1) || !make_room(best, room)) return 0;
+        Placed *placed = best->placed + best->size;
+        int64_t size = (int64_t)best_of_main(whole, desk, q, kept + q, placed);
+        if (whole->later_n) size = with_later(whole, desk, q, norm, placed, (size_t)size);
+        best->counts[q] = size;
+        best->size += size < 0 ? 0 : (size_t)size;
+    }
+    return 1;
+}
+
+int search_whole(Whole *whole, Best *best) {
+    Scan *scan = &whole->scan;
+    size_t pairs = scan->b ? whole->ends[scan->b - 1] : 0;
+    Kept *kept = calloc(whole->threads * scan->b + 1, sizeof *kept);
+    scan->excluded = malloc((pairs + 1) * sizeof *scan->excluded);
+    scan->ends = calloc(scan->b + 1, sizeof *scan->ends);
+    Desk desk = {0};
+    int done = kept && scan->excluded && scan->ends;
+    if (done) {
+        Part parts[MOST_THREADS] = {0};
+        for (size_t i = 0; i < whole->threads; i++) parts[i].kept = kept + i * scan->b;
+        bar_rows(whole);
+        look_at_all(scan, whole->pass, parts, whole->threads);
+        done = !parts[0].failed && rank(whole, kept, &desk, best);
+    }
+    for (size_t i = 0; kept && i < whole->threads * scan->b; i++) {
+        free(kept[i].scores);
+        free(kept[i].rows);
+    }
+    free(kept);
+    free(scan->excluded);
+    free(scan->ends);
+    free(desk.rows);
+    free(desk.numbers);
+    free(desk.scores);
+    return done;
+}
