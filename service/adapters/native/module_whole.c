@@ -18,6 +18,7 @@ typedef struct {
 
 static int take_slots(Asks *asks, size_t start, const Py_buffer *view) {
     size_t size = (size_t)(view->len / view->itemsize);
+    if (!size) return 1;
     if (start + size > asks->room) {
         size_t room = 2 * (start + size);
         int64_t *barred = realloc(asks->barred, room * sizeof *barred);

@@ -49,6 +49,7 @@ static void bar_rows(Whole *whole) {
             if (row >= 0 && (size_t)row < scan->n) scan->excluded[size++] = (uint32_t)row;
         }
         scan->ends[q] = size;
+        if (start == end) continue;
         qsort(scan->excluded + first, size - first, sizeof *scan->excluded, ascending_rows);
         if (whole->later_n) qsort(whole->barred + start, end - start, sizeof *whole->barred, ascending);
     }
