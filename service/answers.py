@@ -54,10 +54,10 @@ class Given:
             and self.servable() is servable
         )
 
-    def tells_of(self, wish: Wish, servable: Servable, hits: Hits) -> bool:
-        """Whether the list is made of these hits, and the same is known of them."""
+    def tells_of(self, wish: Wish, servable: Servable, hits: Hits, spoken_of: Mapping[str, int]) -> bool:
+        """Whether the list is made of these hits, of which records now speak like this."""
         same = self.wish is wish and self.servable() is servable and self.hits == hits
-        return same and all(servable.latest_seq(item_id) == seq for item_id, seq in self.spoken_of.items())
+        return same and self.spoken_of == spoken_of
 
     def note_shown(self, servable: Servable) -> None:
         """Notes that its items are shown again."""

@@ -5,7 +5,7 @@ and nothing but the best items is asked for, only the search is left: the index 
 with the searches of others. Every other list is made by ``Recommender``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from time import perf_counter
 from typing import NamedTuple
 from weakref import ref
@@ -108,15 +108,16 @@ class FastPath:
         with self._metrics.stage("search"):
             known = self._searches.recall(servable.index, query)
             hits = await self._searches.search(servable.index, query) if known is None else known
-        if not servable.all_shown(hits, allowed.now):
+        spoken_of = servable.spoken_of(hits)  # before what is said of them is looked up
+        if not all(servable.visible(item_id, allowed.now) for item_id in spoken_of):
             return None  # a writer is between its two steps
         before = None if known is None else self._answers.get(user_id)
-        if before and before.tells_of(wish, servable, hits):
+        if before and before.tells_of(wish, servable, hits, spoken_of):
             before.told(asked.index_seq, without(self._cache, servable))
             given = before.renewed(interactions, asked.changes)
             given.note_shown(servable)
         else:
-            given = self._make(asked, user, hits)
+            given = self._make(asked, user, hits, spoken_of)
             self._metrics.shown.made(given.answer.strategy, perf_counter() - started)
         if self._answers.come_again(user_id) and known is not None:  # lists of those who come once are not kept whole
             self._answers.keep(user_id, given)
@@ -137,10 +138,9 @@ class FastPath:
             return None
         return _query(self._making.allowed(servable, user, wish), user.vector, user_id, wish)
 
-    def _make(self, asked: "_Asked", user: User, hits: Hits) -> Given:
+    def _make(self, asked: "_Asked", user: User, hits: Hits, spoken_of: Mapping[str, int]) -> Given:
         """A list that is given for the first time; notes that its items are shown."""
         wish, servable = asked.wish, asked.servable
-        spoken_of = servable.spoken_of(hits)  # before what is said of them is looked up
         shown = hits[: wish.k]
         page = Page(shown, more=len(hits) > wish.k)
         answer = self._making.recommendation(servable, user, asked.user_id, page, wish, asked.index_seq)

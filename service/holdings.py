@@ -202,13 +202,6 @@ class Holdings:
             return []
         return hits.ids_of([slot for slot in hits.slots if slot >= self._n])
 
-    def all_shown(self, hits: Hits, now: datetime) -> bool:
-        """Whether items that the index has found may be shown at ``now``: those never spoken of online may."""
-        if self.only_trained(hits.slots):
-            return True
-        others = [slot for slot in hits.slots if not self.as_trained(slot)]
-        return all(self.visible(item_id, now) for item_id in hits.ids_of(others))
-
     def get(self, item_id: str) -> CatalogItem | None:
         """An item as it stands, shown or not; None where there is none."""
         state = self._online.get(item_id)

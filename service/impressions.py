@@ -2,6 +2,7 @@
 
 from service.domain import Recommendation
 from service.handle import ServableHandle
+from service.labels import Places
 from service.lists import Wish
 from service.metrics import Metrics
 from service.servable import Servable
@@ -35,6 +36,6 @@ class Impressions:
 
 def note_shown(servable: Servable, answer: Recommendation) -> int:
     """Notes that a list's items are shown; returns how many of them are new."""
-    item_ids = [item.item_id for item in answer.items]
+    item_ids = answer.items.ids if isinstance(answer.items, Places) else [item.item_id for item in answer.items]
     servable.coverage.note(servable.bundle.items.known_rows(item_ids))
     return servable.newcomers.note_shown(item_ids)

@@ -47,17 +47,20 @@ class Places(Sequence[Suggestion]):
     """The places of a list, best first, that are spelled out only once somebody looks at them.
 
     Args:
-        scores: of the items.
+        hits: the items.
         labels: theirs.
         writer: writes them.
     """
 
-    __slots__ = ("__dict__", "_labels", "_scores", "_writer")
-
-    def __init__(self, scores: list[float], labels: list[Label], writer: ListWriter) -> None:
-        self._scores = scores
+    def __init__(self, hits: Hits, labels: list[Label], writer: ListWriter) -> None:
+        self._hits = hits
         self._labels = labels
         self._writer = writer
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """The ids of the items."""
+        return self._hits.ids
 
     def __len__(self) -> int:
         return len(self._labels)
@@ -87,15 +90,12 @@ class Places(Sequence[Suggestion]):
 
     def as_json(self) -> bytes:
         """The places as they are sent."""
-        return self._writer.places(self._labels, self._scores)
+        return self._writer.places(self._labels, self._hits.scores)
 
     @cached_property
     def _spelled_out(self) -> list[Suggestion]:
-        told = orjson.loads(self.as_json())
-        # The very scores: JSON has no word for those that are not finite.
-        return [
-            Suggestion(place["item_id"], score, place["title"]) for place, score in zip(told, self._scores, strict=True)
-        ]
+        titles = [place["title"] for place in orjson.loads(self.as_json())]
+        return list(map(Suggestion, self.ids, self._hits.scores, titles))
 
 
 class _AtHand(NamedTuple):
@@ -118,13 +118,12 @@ class Labels:
 
     def places(self, servable: Servable, hits: Sequence[Hit]) -> Places:
         """Places of these items of a Servable."""
-        scores = hits.scores if isinstance(hits, Hits) else [hit.score for hit in hits]
-        return Places(scores, self.of(servable, hits), self._writer)
+        found = hits if isinstance(hits, Hits) else servable.numbered(hits)
+        return Places(found, self.of(servable, found), self._writer)
 
-    def of(self, servable: Servable, hits: Sequence[Hit]) -> list[Label]:
+    def of(self, servable: Servable, found: Hits) -> list[Label]:
         """The labels of items of a Servable, in their order."""
         known = self._at_hand(servable)
-        found = hits if isinstance(hits, Hits) else servable.numbered(hits)
         if servable.only_trained(found.slots):
             return _of_trained(servable, found.slots, known.trained)
         trained = [slot for slot in found.slots if servable.as_trained(slot)]

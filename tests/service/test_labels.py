@@ -102,7 +102,7 @@ def test_labels_are_made_once() -> None:
     shop, made = Shop({"a": "A", "b": "B", "c": "C"}), Labels()
 
     for item_ids in ("ab", "bca", "cba"):
-        found = made.of(cast(Any, shop), hits_of(dict.fromkeys(item_ids, 0.0)))
+        found = made.of(cast(Any, shop), shop.numbered(hits_of(dict.fromkeys(item_ids, 0.0))))
         assert [label[1] for label in found] == list(map(hash_of, item_ids))
 
     assert shop.looked_up == ["a", "b", "c"]
@@ -137,6 +137,6 @@ def test_not_more_is_kept_than_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
     shop, made = Shop({"a": "A", "b": "B"}), Labels()
 
     for _ in range(2):
-        made.of(cast(Any, shop), hits_of({"a": 1.0, "b": 0.5}))
+        made.of(cast(Any, shop), shop.numbered(hits_of({"a": 1.0, "b": 0.5})))
 
     assert shop.looked_up == ["a", "b", "a", "b"]

@@ -1,14 +1,17 @@
 /* Rows and queries in whole numbers. */
 
 #include "queries.h"
+#include "scan.h"
 
 #include <immintrin.h>
 #include <math.h>
 #include <string.h>
 
+#define AVX2 __attribute__((target("avx2")))
+
 static const double STEPS = 63, SMALLEST = 1e-200;
 
-__attribute__((target("avx2"))) static double round_query(const Rounding *rounding, const float *query, int8_t *steps) {
+AVX2 static double round_query(const Rounding *rounding, const float *query, int8_t *steps) {
     double most = 0, length = 0, off = 0;
     for (size_t i = 0; i < rounding->d; i++) {
         double scaled = fabs((double)query[i] * rounding->scales[i]);
@@ -26,9 +29,7 @@ __attribute__((target("avx2"))) static double round_query(const Rounding *roundi
     return 2 * (1 + rounding->rounding) * (sqrt(off) * rounding->longest + sqrt(length) * each) / unit;
 }
 
-enum { LANES = 16, MIDDLE = 128 }; /* rows that are interleaved, and what stands for 0 in a row */
-
-#define AVX2 __attribute__((target("avx2")))
+enum { MIDDLE = 128 }; /* what stands for 0 in a row */
 
 AVX2 static double sum_of(__m256d four) {
     double numbers[4];

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from service.adapters.list_writer import NativeListWriter, list_writer
 from service.labels import Label, ListWriter, Places, label_of
 from service.paging import Shown, hash_of, read_cursor
+from service.queries import Hits
 
 _kernels = pytest.importorskip("service.adapters._kernels", reason="there was no compiler")
 TEXTS = st.text(st.characters(exclude_categories=("Cs",)) | st.sampled_from('%"\\,{}é☃'), min_size=1, max_size=12)
@@ -40,8 +41,9 @@ def test_later_pages_name_those_before_too() -> None:
     """By either writer."""
     shown = Shown().and_these(["x", "y"])
     labels = [label_of("a", None), label_of("b", "B")]
+    hits = Hits([0, 1], [1.0, 0.5], lambda slots: ["ab"[slot] for slot in slots])
 
-    cursors = {Places([1.0, 0.5], labels, writer).cursor(shown) for writer in (ListWriter(), NativeListWriter())}
+    cursors = {Places(hits, labels, writer).cursor(shown) for writer in (ListWriter(), NativeListWriter())}
 
     assert cursors == {shown.and_these(["a", "b"]).cursor()}
 
