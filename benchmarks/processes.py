@@ -2,9 +2,11 @@
 
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,6 +30,33 @@ def wait_ready(url: str, path: str = "/readyz") -> None:
             pass
         time.sleep(0.1)
     raise TimeoutError(url)
+
+
+def for_shop(directory: Path, users: int, *, journal: str = "journal", warm: bool = False) -> dict[str, str]:
+    """The environment for a service of the synthetic shop that is published in ``store``, without a port."""
+    return {
+        **os.environ,
+        "I3REC_MODEL_STORE": str(directory / "store"),
+        "I3REC_JOURNAL_URL": f"sqlite:///{directory}/{journal}.sqlite3",
+        "I3REC_LOG_LEVEL": "WARNING",
+        "I3REC_WARM_LISTS": str(warm).lower(),
+        "I3REC_REMEMBERED_LISTS": str(users),
+    }
+
+
+@contextmanager
+def server(
+    module: Sequence[str], environment: Mapping[str, str], url: str, path: str = "/readyz"
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A module of Python's, run as a server until the block ends; gives its process once the path is answered well."""
+    command = [sys.executable, "-m", *module]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)  # noqa: S603 - our own servers
+    try:
+        wait_ready(url, path)
+        yield process
+    finally:
+        process.terminate()
+        process.wait(30)
 
 
 @contextmanager

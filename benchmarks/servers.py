@@ -9,9 +9,7 @@ without Python's lock. All are loaded in turns by wrk over 32 connections, as in
 
 import argparse
 import importlib.util
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections import defaultdict
@@ -23,7 +21,7 @@ from fastapi import FastAPI
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.processes import free_port, wait_ready
+from benchmarks.processes import for_shop, free_port, server
 from benchmarks.shop import Shop, publish_shop
 from benchmarks.wrk import SCRIPTS, Load, load, script_of, write_scripts
 from model_store import ModelStore
@@ -85,24 +83,12 @@ def _measure(directory: Path, args: argparse.Namespace) -> Mapping[tuple[str, st
 
 @contextmanager
 def _serving(name: str, directory: Path, users: int) -> Iterator[str]:
-    port, journal = str(free_port()), directory / f"{name}.sqlite3"
-    environment = {
-        **os.environ,
-        "BODY": str(directory / "body"),
-        "I3REC_MODEL_STORE": str(directory / "store"),
-        "I3REC_JOURNAL_URL": f"sqlite:///{journal}",
-        "I3REC_LOG_LEVEL": "WARNING",
-        "I3REC_WARM_LISTS": "false",
-        "I3REC_REMEMBERED_LISTS": str(users),
-    }
-    process = subprocess.Popen([sys.executable, "-m", *SERVERS[name], "--port", port], env=environment)  # noqa: S603 - ours
+    port = str(free_port())
     url = f"http://127.0.0.1:{port}"
-    try:
-        wait_ready(url, "/recommend/user-0" if name.startswith("bare") else "/readyz")
+    environment = {**for_shop(directory, users, journal=name), "BODY": str(directory / "body")}
+    path = "/recommend/user-0" if name.startswith("bare") else "/readyz"
+    with server([*SERVERS[name], "--port", port], environment, url, path):
         yield url
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 def _show(found: Mapping[tuple[str, str], list[Load]]) -> None:

@@ -14,7 +14,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import threading
@@ -29,7 +28,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.processes import free_port, meanwhile, resident_mib, wait_ready
+from benchmarks.processes import for_shop, free_port, meanwhile, resident_mib, server
 from benchmarks.shop import MODALITIES, Shop, publish_shop
 from benchmarks.wrk import CONNECTIONS, SCRIPTS, Load, load, medians, script_of, write_scripts
 from model_store import ModelStore
@@ -168,39 +167,21 @@ def new_item(item_id: str, rng: np.random.Generator) -> str:
 @contextmanager
 def service(directory: Path, args: argparse.Namespace, *, warm: bool) -> Iterator[tuple[str, int, float]]:
     """The service; gives its address, its process, and how long it took to start."""
-    environment = {
-        **os.environ,
-        "I3REC_MODEL_STORE": str(directory / "store"),
-        "I3REC_JOURNAL_URL": f"sqlite:///{directory}/journal.sqlite3",
-        "I3REC_PORT": str(free_port()),
-        "I3REC_LOG_LEVEL": "WARNING",
-        "I3REC_WARM_LISTS": str(warm).lower(),
-        "I3REC_REMEMBERED_LISTS": str(args.users),
-    }
-    url = f"http://127.0.0.1:{environment['I3REC_PORT']}"
-    started = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-m", "service"], env=environment, stdout=subprocess.DEVNULL)
-    try:
-        wait_ready(url)
+    port = str(free_port())
+    url, started = f"http://127.0.0.1:{port}", time.perf_counter()
+    environment = {**for_shop(directory, args.users, warm=warm), "I3REC_PORT": port}
+    with server(["service"], environment, url) as process:
         yield url, process.pid, time.perf_counter() - started
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 @contextmanager
 def bare_route(directory: Path) -> Iterator[str]:
     """A route that returns what is in the file ``body``; gives its address."""
     port = str(free_port())
-    environment = {**os.environ, "BODY": str(directory / "body")}
-    command = [sys.executable, "-m", "uvicorn", "benchmarks.bare:app", "--port", port, "--no-access-log"]
-    process = subprocess.Popen([*command, "--log-level", "warning"], env=environment)  # noqa: S603 - our own route
-    try:
-        wait_ready(f"http://127.0.0.1:{port}", "/recommend/user-0")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(30)
+    url, environment = f"http://127.0.0.1:{port}", {**os.environ, "BODY": str(directory / "body")}
+    module = ["uvicorn", "benchmarks.bare:app", "--port", port, "--no-access-log", "--log-level", "warning"]
+    with server(module, environment, url, "/recommend/user-0"):
+        yield url
 
 
 if __name__ == "__main__":
