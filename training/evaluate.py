@@ -49,7 +49,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="published masks (item, missing = t, v, a, tv, ta, va or all) for "
         + ", ".join(name for name, protocol in PROTOCOLS.items() if protocol.takes_masks),
     )
-    parser.add_argument("--seeds", type=int, default=3, help="seeds 0 … N-1 (default: %(default)s)")
+    parser.add_argument(
+        "--seeds",
+        default="3",
+        metavar="N|A-B",
+        help="seeds 0 … N-1, or A … B, for sweeps that are spread over processes or days (default: %(default)s)",
+    )
     group = parser.add_argument_group("model and schedule, in place of each preset's own defaults")
     add_config_arguments(group, without=("preset", "seed"))
 
@@ -69,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     dataset = read_dataset(args.data)
     for name in names:
         check_targets(dataset, PROTOCOLS[name], args.data)
-    runs = plan(models, _patterns(args, names, dataset), args.seeds)
+    runs = plan(models, _patterns(args, names, dataset), _seeds(args.seeds))
     sha256 = fingerprint(args.data)
     store = RunStore(args.report / "runs")
     args.report.mkdir(parents=True, exist_ok=True)
@@ -117,6 +122,21 @@ def _patterns(args: argparse.Namespace, names: Sequence[str], dataset: Dataset) 
         drawn = [rate_pattern(dataset, rate) for rate in wanted]
         chosen[name] = drawn + (masks if protocol.takes_masks else [])
     return chosen
+
+
+def _seeds(text: str) -> range:
+    """The seeds of ``N`` or ``A-B``.
+
+    Raises:
+        ConfigError: neither of both, or no seed.
+    """
+    if not (found := re.fullmatch(r"(?:(\d+)-)?(\d+)", text.strip())):
+        raise ConfigError("seeds", "a number of seeds, or the first and the last as 1-2", text)
+    first, last = found.groups()
+    seeds = range(int(last)) if first is None else range(int(first), int(last) + 1)
+    if not seeds:
+        raise ConfigError("seeds", "at least one", text)
+    return seeds
 
 
 def _split(flag: str, text: str, of: Callable[[str], T]) -> list[T]:

@@ -78,7 +78,7 @@ class Run:
 def plan(
     contestants: Sequence[Contestant],
     asked: Mapping[str, Sequence[Pattern]],
-    seeds: int,
+    seeds: Iterable[int],
 ) -> list[Run]:
     """All runs of a sweep: seed by seed, so that the tables of the first one are whole early.
 
@@ -86,19 +86,17 @@ def plan(
         contestants: what is compared.
         asked: name of a protocol → its patterns. Where ``fold-in`` is among them, the static runs that its users are
             compared with are added.
-        seeds: 0 … seeds - 1.
+        seeds: of models that choose by chance; the others run once.
 
     Raises:
-        ConfigError: no seed, or no run at all.
+        ConfigError: no run at all.
     """
-    if seeds < 1:
-        raise ConfigError("seeds", "at least 1", seeds)
     wanted = {name: list(dict.fromkeys(patterns)) for name, patterns in asked.items()}
     if "fold-in" in wanted:
         wanted["static"] = list(dict.fromkeys([*wanted.get("static", ()), *wanted["fold-in"]]))
     runs = {
         run.key: run
-        for seed in range(seeds)
+        for seed in seeds
         for protocol in PROTOCOLS.values()
         for pattern in wanted.get(protocol.name, ())
         for contestant in contestants

@@ -235,6 +235,19 @@ def test_reports_gather_what_earlier_commands_left(data: Path, tmp_path: Path) -
     assert "1 kept runs of other data or replaced settings" in (report.directory / "results.md").read_text()
 
 
+def test_seeds_may_come_later(data: Path, tmp_path: Path) -> None:
+    """A range of seeds adds to what is there, and gives what one command would have given."""
+    split, whole = Report(data, tmp_path / "split"), Report(data, tmp_path / "whole")
+    for seeds in ("1-1", "1"):
+        evaluate(data, split.directory, "--presets", "i3mrec,popularity", "--rates", "0", "--seeds", seeds)
+    evaluate(data, whole.directory, "--presets", "i3mrec,popularity", "--rates", "0", "--seeds", "2")
+
+    assert split.table("static", "0")["i3mrec"]["seeds"] == [0, 1]
+    assert {key: row["parts"] for key, row in split.table("static", "0").items()} == {
+        key: row["parts"] for key, row in whole.table("static", "0").items()
+    }
+
+
 def test_a_broken_run_file_is_run_again(data: Path, tmp_path: Path) -> None:
     """Whatever happened to it."""
     arguments = ["--presets", "popularity", "--rates", "0,0.5"]
@@ -329,7 +342,9 @@ def test_ctrl_c_in_the_middle_of_a_training_keeps_no_half_trained_model(data: Pa
         (["--rates", "0,1.5"], "rates: expected numbers from 0 to 1, found 1.5"),
         (["--rates", "half"], "rates: expected numbers separated by commas, found 'half'"),
         (["--rates", ""], "rates: expected numbers separated by commas, found ''"),
-        (["--seeds", "0"], "seeds: expected at least 1, found 0"),
+        (["--seeds", "0"], "seeds: expected at least one, found '0'"),
+        (["--seeds", "2-1"], "seeds: expected at least one, found '2-1'"),
+        (["--seeds", "-1"], "seeds: expected a number of seeds, or the first and the last as 1-2, found '-1'"),
         (["--protocol", "static-dgmrec"], "masks: expected at least one file for the protocol static-dgmrec"),
         (["--masks", "published.tsv"], "protocol: expected one that takes --masks"),
         (["--protocol", "static-dgmrec", "--masks", "0.5.tsv"], "masks: expected files whose names are no numbers"),

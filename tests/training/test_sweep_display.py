@@ -20,7 +20,7 @@ from training.sweep_display import duration, sweep_display
 def runs() -> list[Run]:
     """i3mrec and popularity at two rates, one seed: three trainings are i3mrec's two and popularity's one."""
     board = checkerboard(rng=np.random.default_rng(0))
-    return plan(contestants(["i3mrec", "popularity"], {}), {"static": [rate_pattern(board, r) for r in (0, 0.5)]}, 1)
+    return plan(contestants(["i3mrec", "popularity"], {}), {"static": [rate_pattern(board, r) for r in (0, 0.5)]}, [0])
 
 
 def record(seconds: float) -> dict[str, Any]:
