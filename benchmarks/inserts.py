@@ -67,7 +67,7 @@ def main() -> int:
         directory = Path(name)
         publish_shop(ModelStore(directory / "store"), "synthetic", Shop(args.items, args.users))
         write_scripts(directory)
-        with service(directory, args, warm=False) as (url, _, _):
+        with service(directory, args.users, warm=False) as (url, _, _):
             for lists in (0, args.lists):
                 with _asking(directory, url, lists, args):
                     _show(table, f"{lists:,} lists/s", _insert(directory, url, f"{lists}", args.inserts))

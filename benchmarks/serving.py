@@ -3,17 +3,20 @@
     python -m benchmarks.serving --items 50000
 
 Publishes a synthetic shop, starts the service and the bare route on it, and loads them in turns by wrk (a package of
-Debian's) over 32 connections: users of whom none comes twice, users by Zipf's law, fifty users over and over, and the
-first two while items are inserted. Each line gives the ratio to the bare route in the same round. Then both get the
-same load, half of what the service can bear, at random times. The service searches for nothing before it is asked
+Debian's) over 32 connections: users of whom none comes twice, others by Zipf's law, fifty users over and over, and the
+first two while items are inserted. Each round has all of these lines. Each line gives the ratio to the bare route
+beside it, and with inserts how much less of that it is than without, round by round. Then both get the same load, half
+of what the service can bear, at random times. The service searches for nothing before it is asked
 (*cold*); a second one does (*warmed*) and is waited for.
 """
 
 import argparse
+import itertools
 import json
 import os
 import re
 import shutil
+import statistics
 import sys
 import tempfile
 import threading
@@ -33,6 +36,8 @@ from benchmarks.shop import MODALITIES, Shop, publish_shop
 from benchmarks.wrk import CONNECTIONS, SCRIPTS, Load, load, medians, script_of, write_scripts
 from model_store import ModelStore
 
+_ONCE = next(iter(SCRIPTS))  # the load in which no user comes twice
+_Both = tuple[Load, Load]  # the service, and the bare route
 _WARM_S = 600  # how long is waited for
 console = Console(width=120)
 
@@ -54,7 +59,8 @@ def main() -> int:
     """Runs the benchmark; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description=__doc__)
     parser.add_argument("--items", type=int, default=50_000, help="default 50000")
-    parser.add_argument("--users", type=int, default=200_000, help="default 200000")
+    parser.add_argument("--users", type=int, default=200_000, help="by Zipf's law; default 200000")
+    parser.add_argument("--once", type=int, default=400_000, help="users who come once at most; default 400000")
     parser.add_argument("--seconds", type=int, default=5, help="of one load; default 5")
     parser.add_argument("--rounds", type=int, default=3, help="default 3")
     parser.add_argument(
@@ -70,55 +76,91 @@ def main() -> int:
 
 
 def _measure(directory: Path, args: argparse.Namespace) -> None:
-    publish_shop(ModelStore(directory / "store"), "synthetic", Shop(args.items, args.users))
+    publish_shop(ModelStore(directory / "store"), "synthetic", Shop(args.items, args.users + args.once))
     write_scripts(directory)
     lines = [Line(label, 0) for label in SCRIPTS]
     lines += [Line(label, args.inserts) for label in list(SCRIPTS)[:2] if args.inserts]
-    with service(directory, args, warm=False) as (url, pid, started_s):
+    with service(directory, args.users + args.once, warm=False) as (url, pid, started_s):
         console.print(f"{args.items:,} items: started in {started_s:.1f} s, {resident_mib(pid):.0f} MiB resident")
         (directory / "body").write_bytes(httpx.get(f"{url}/recommend/user-0").content)
         _measure_lines("cold", directory, url, lines, args)
         console.print(f"{resident_mib(pid):.0f} MiB resident in the end")
     for file in directory.glob("journal.*"):  # the items that were inserted
         shutil.rmtree(file) if file.is_dir() else file.unlink()
-    with service(directory, args, warm=True) as (url, pid, _):
+    with service(directory, args.users + args.once, warm=True) as (url, pid, _):
         console.print(f"warmed after {_until_warmed(url):.0f} s, {resident_mib(pid):.0f} MiB resident")
         _measure_lines("warmed", directory, url, lines[:2], args)
 
 
 def _measure_lines(name: str, directory: Path, url: str, lines: Sequence[Line], args: argparse.Namespace) -> None:
-    """Loads the service and the bare route in turns, first as much as they bear, then both alike."""
-    table = Table(f"load, {name}", "lists/s", "p50 ms", "p99 ms", "bare/s", "bare p99 ms", "ratio", "p99 ratio")
+    """Loads the service and the bare route in turns, line after line in each round; then both with the same load."""
+    table = Table(
+        f"load, {name}", "lists/s", "p50 ms", "p99 ms", "bare/s", "bare p99 ms", "ratio", "p99 ratio", "less by inserts"
+    )
     alike = Table(
         f"same load, {name}", "offered/s", "lists/s", "p50 ms", "p99 ms", "bare/s", "bare p99 ms", "p99 ratio"
     )
+    rests = dict.fromkeys(lines, 0.0)
     with bare_route(directory) as bare:
-        for place, line in enumerate(lines):
-            # From another user on each time, so that nobody comes again.
-            firsts = [
-                int(args.users * (place + turn / 2 / args.rounds) / len(lines)) for turn in range(2 * args.rounds)
-            ]
-            script = script_of(directory, line.label)
-            ours, theirs = _in_turns(script, url, bare, line.inserts, firsts[: args.rounds], 0.0, args)
+        firsts = _firsts(lines, args)
+
+        def rounds() -> dict[Line, list[_Both]]:
+            found: dict[Line, list[_Both]] = {line: [] for line in lines}
+            for _ in range(args.rounds):
+                for line in lines:
+                    found[line].append(_both(directory, url, bare, line, next(firsts[line]), rests[line], args))
+            return found
+
+        full = rounds()
+        most = max(ours.per_second * args.seconds for line in lines if line.label == _ONCE for ours, _ in full[line])
+        if most > _apart(lines, args):
+            console.print(f"users came twice: --once is to be {most / _apart(lines, args):.1f} times as much")
+        for line, both in full.items():
+            ours, theirs = (medians(each) for each in zip(*both, strict=True))
             ratio = ours.per_second / theirs.per_second
-            table.add_row(line.name, *_cells(ours, theirs), f"{ratio:.2f}", f"{ours.p99_ms / theirs.p99_ms:.1f}")
-            mean_ms = 2 * 1000 * CONNECTIONS / ours.per_second
-            offered = 1000 * CONNECTIONS / mean_ms
-            ours, theirs = _in_turns(script, url, bare, line.inserts, firsts[args.rounds :], mean_ms, args)
-            alike.add_row(line.name, f"{offered:,.0f}", *_cells(ours, theirs), f"{ours.p99_ms / theirs.p99_ms:.1f}")
+            less = f"{1 - _share(both, full[Line(line.label, 0)]):.0%}" if line.inserts else ""
+            p99 = f"{ours.p99_ms / theirs.p99_ms:.1f}"
+            table.add_row(line.name, *_cells(ours, theirs), f"{ratio:.2f}", p99, less)
+            rests[line] = 2 * 1000 * CONNECTIONS / ours.per_second
+        for line, both in rounds().items():
+            ours, theirs = (medians(each) for each in zip(*both, strict=True))
+            offered = f"{1000 * CONNECTIONS / rests[line]:,.0f}"
+            alike.add_row(line.name, offered, *_cells(ours, theirs), f"{ours.p99_ms / theirs.p99_ms:.1f}")
     console.print(table, alike)
 
 
-def _in_turns(
-    script: Path, url: str, bare: str, inserts: int, firsts: Sequence[int], mean_ms: float, args: argparse.Namespace
-) -> tuple[Load, Load]:
-    """The medians of some rounds, each of which loads both; ``mean_ms`` is what a connection rests between requests."""
-    ours, theirs, how = [], [], {"seconds": args.seconds, "users": args.users}
-    for first in firsts:
-        theirs.append(load(script, bare, first=first, mean_ms=mean_ms, **how))
-        with _inserting(url, inserts):
-            ours.append(load(script, url, first=first, mean_ms=mean_ms, **how))
-    return medians(ours), medians(theirs)
+def _firsts(lines: Sequence[Line], args: argparse.Namespace) -> dict[Line, Iterator[int]]:
+    """Where each load of a line begins: where users are to come once, as far as may be from all others."""
+    once = [line for line in lines if line.label == _ONCE]
+    apart = _apart(lines, args)
+    begins = {line: args.users + 2 * args.rounds * once.index(line) * apart for line in once}
+    return {line: itertools.count(begins.get(line, place), apart) for place, line in enumerate(lines)}
+
+
+def _apart(lines: Sequence[Line], args: argparse.Namespace) -> int:
+    """How many users a load has, each of whom is to come once."""
+    return int(args.once // (2 * args.rounds * sum(line.label == _ONCE for line in lines)))
+
+
+def _both(
+    directory: Path, url: str, bare: str, line: Line, first: int, mean_ms: float, args: argparse.Namespace
+) -> _Both:
+    """One after the other; ``mean_ms`` is what a connection rests between requests."""
+    script, once = script_of(directory, line.label), line.label == _ONCE
+    users = args.users + args.once if once else args.users
+    how = {"seconds": args.seconds, "users": users, "first": first, "mean_ms": mean_ms}
+    theirs = load(script, bare, **how)
+    with _inserting(url, line.inserts):
+        return load(script, url, **how), theirs
+
+
+def _share(some: Sequence[_Both], others: Sequence[_Both]) -> float:
+    """What there was of others' answers, as the median of rounds, each measured by the bare route beside it."""
+    shares = [
+        (ours.per_second / bare.per_second) / (others_ours.per_second / others_bare.per_second)
+        for (ours, bare), (others_ours, others_bare) in zip(some, others, strict=True)
+    ]
+    return statistics.median(shares)
 
 
 def _cells(ours: Load, theirs: Load) -> list[str]:
@@ -165,11 +207,11 @@ def new_item(item_id: str, rng: np.random.Generator) -> str:
 
 
 @contextmanager
-def service(directory: Path, args: argparse.Namespace, *, warm: bool) -> Iterator[tuple[str, int, float]]:
+def service(directory: Path, users: int, *, warm: bool) -> Iterator[tuple[str, int, float]]:
     """The service; gives its address, its process, and how long it took to start."""
     port = str(free_port())
     url, started = f"http://127.0.0.1:{port}", time.perf_counter()
-    environment = {**for_shop(directory, args.users, warm=warm), "I3REC_PORT": port}
+    environment = {**for_shop(directory, users, warm=warm), "I3REC_PORT": port}
     with server(["service"], environment, url) as process:
         yield url, process.pid, time.perf_counter() - started
 

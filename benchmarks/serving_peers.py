@@ -62,7 +62,7 @@ def main() -> int:
 def _measure(directory: Path, args: argparse.Namespace) -> int:
     publish_shop(ModelStore(directory / "store"), "synthetic", Shop(args.items, args.users))
     table = Table("server", "ready after s", "one list ms", "lists/s", "p99 ms", "of the bare route", "same lists")
-    with service(directory, args, warm=False) as (url, _, started_s):
+    with service(directory, args.users, warm=False) as (url, _, started_s):
         (directory / "body").write_bytes(httpx.get(f"{url}/recommend/user-0").content)
         with bare_route(directory) as bare:
             reference = _per_second("bare", bare, directory, args)[0]

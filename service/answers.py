@@ -11,7 +11,7 @@ from weakref import ref
 
 from service.domain import Recommendation
 from service.lists import Wish
-from service.queries import Hits
+from service.queries import Hits, Query
 from service.servable import Servable
 
 _LATEST = 1 << 14
@@ -32,6 +32,7 @@ class Given:
         watched: rows of its items of which it is noted that they are shown.
         answer: the list.
         sent: what is the same whenever it is sent, as whoever sends it has made it; None = it was never sent.
+        query: what the index was asked and will be asked again; None where that may change with what is written.
     """
 
     wish: Wish
@@ -44,20 +45,15 @@ class Given:
     watched: frozenset[int]
     answer: Recommendation
     sent: tuple[bytes, bytes] | None = None
+    query: Query | None = None
 
-    def holds(self, wish: Wish, servable: Servable, interactions: Sequence[str] | None) -> bool:
-        """Whether the list would be the same now."""
-        return (
-            self.changes == servable.changes
-            and self.wish is wish
-            and self.interactions is interactions
-            and self.servable() is servable
-        )
+    def is_for(self, wish: Wish, servable: Servable) -> bool:
+        """Whether this was asked for, of this model version."""
+        return self.wish is wish and self.servable() is servable
 
-    def tells_of(self, wish: Wish, servable: Servable, hits: Hits, spoken_of: Mapping[str, int]) -> bool:
+    def tells_of(self, hits: Hits, spoken_of: Mapping[str, int]) -> bool:
         """Whether the list is made of these hits, of which records now speak like this."""
-        same = self.wish is wish and self.servable() is servable and self.hits == hits
-        return same and self.spoken_of == spoken_of
+        return self.hits == hits and self.spoken_of == spoken_of
 
     def note_shown(self, servable: Servable) -> None:
         """Notes that its items are shown again."""
@@ -72,10 +68,9 @@ class Given:
             self.answer = self.answer._replace(index_seq=index_seq, degraded=degraded)
         return self.answer
 
-    def renewed(self, interactions: Sequence[str], changes: int) -> "Given":
-        """The list, given again when so much is known."""
+    def renewed(self, interactions: Sequence[str], changes: int) -> None:
+        """Notes that it is given again when so much is known."""
         self.interactions, self.changes = interactions, changes
-        return self
 
 
 class Answers:

@@ -12,8 +12,8 @@ from service.domain import Encoding, Item, PutItem, Record, Vector
 from service.errors import EncodingFailed, InvalidItem, ItemMoved, RecommenderError
 from service.features import all_fit, check_modalities, featurized
 from service.handle import ServableHandle
-from service.holdings import Standing
 from service.metrics import Metrics
+from service.online import Standing
 from service.peers import Peers
 from service.ports import Encoder, FeatureCache, Journal
 from service.servable import Servable

@@ -20,7 +20,7 @@ from model_store import ModelStore
 from service.domain import Basis, Checkpoint, Online, Record
 from service.errors import StorageUnavailable
 from service.handle import ServableHandle
-from service.holdings import online
+from service.online import online
 from service.ports import CheckpointStore, Journal
 from service.servable import Servable
 

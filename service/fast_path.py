@@ -72,9 +72,13 @@ class FastPath:
         started = perf_counter()
         servable = self._handle.serving(None, user_id)
         servable.expire(self._reading.clock())
-        index_seq = servable.index_seq
-        if not given.holds(wish, servable, self._histories.known(user_id)):
+        changes, index_seq = servable.changes, servable.index_seq
+        if not given.is_for(wish, servable) or given.interactions is not self._histories.known(user_id):
             return None
+        if given.changes != changes:
+            if not _stands(given, servable):
+                return None
+            given.changes = changes
         self.asked += 1
         answer = given.told(index_seq, without(self._cache, servable))
         self._metrics.spent("search", perf_counter() - started)
@@ -111,15 +115,16 @@ class FastPath:
         spoken_of = servable.spoken_of(hits)  # before what is said of them is looked up
         if not all(servable.visible(item_id, allowed.now) for item_id in spoken_of):
             return None  # a writer is between its two steps
-        before = None if known is None else self._answers.get(user_id)
-        if before and before.tells_of(wish, servable, hits, spoken_of):
-            before.told(asked.index_seq, without(self._cache, servable))
-            given = before.renewed(interactions, asked.changes)
+        given = None if known is None else self._answers.get(user_id)
+        if given and given.is_for(wish, servable) and given.tells_of(hits, spoken_of):
+            given.told(asked.index_seq, without(self._cache, servable))
+            given.renewed(interactions, asked.changes)
             given.note_shown(servable)
         else:
             given = self._make(asked, user, hits, spoken_of)
             self._metrics.shown.made(given.answer.strategy, perf_counter() - started)
-        if self._answers.come_again(user_id) and known is not None:  # lists of those who come once are not kept whole
+        if self._answers.come_again(user_id):  # lists of those who come once are not kept whole
+            given.query = _lasting(query, servable, interactions)
             self._answers.keep(user_id, given)
         self._impressions.count(given.answer, len(given.new))
         self._impressions.count_arm(user_id, wish, given.answer)
@@ -155,3 +160,20 @@ class FastPath:
 
 def _query(allowed: Filter, vector: Vector, user_id: str, wish: Wish) -> Query:
     return allowed.query(vector, wish.k + 1, f"all:{user_id}" if wish.include_seen else user_id)
+
+
+def _stands(given: Given, servable: Servable) -> bool:
+    """Whether a list is right in spite of what was written since."""
+    hits = None if given.query is None else servable.index.recall(given.query)
+    return hits is not None and given.tells_of(hits, servable.spoken_of(hits))
+
+
+def _lasting(query: Query, servable: Servable, interactions: Sequence[str]) -> Query | None:
+    """What will be asked for a user again, whatever is written; None where their vector may change with it.
+
+    Other items than the bundle's may be encoded anew. Copies, which keep no bundle's files open.
+    """
+    if not all(item_id in servable.bundle.items for item_id in interactions):
+        return None
+    rows = query.exclude_rows
+    return query._replace(vector=query.vector.copy(), exclude_rows=None if rows is None else rows.copy())

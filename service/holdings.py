@@ -2,10 +2,8 @@
 
 import threading
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-from hashlib import blake2b
 from weakref import ref
 
 import numpy as np
@@ -15,6 +13,7 @@ from service.coverage import Coverage
 from service.domain import CatalogItem, Encoding, EncodingReport, Item, Online, PutItem, Record, Vector
 from service.facets import Facets
 from service.newcomers import Newcomers
+from service.online import Standing, digest_of, online, since_of
 from service.queries import Hit, Hits
 from service.trained import (
     TrainedFacets,
@@ -27,19 +26,6 @@ from service.trained import (
 )
 
 _Value = tuple[str, str | int | float | bool]  # an item, and what it has of one attribute
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """What holds of an item already, as long as its features stay what they are.
-
-    Attributes:
-        since: see ``PutItem``.
-        encoding: what they were encoded to; None where the vector that holds is the bundle's.
-    """
-
-    since: int
-    encoding: Encoding | None
 
 
 class Holdings:
@@ -88,7 +74,7 @@ class Holdings:
         entry = record.entry
         if not isinstance(entry, PutItem):
             return False
-        return _since(record) > self.watermark or entry.item.item_id not in self.bundle.items
+        return since_of(record) > self.watermark or entry.item.item_id not in self.bundle.items
 
     def note(self, item_id: str, record: Record, encoding: Encoding | None) -> bool:
         """Takes a record down, if it is later than what is known of its item; returns whether it is.
@@ -136,7 +122,7 @@ class Holdings:
             row = self.bundle.items.get(item.item_id)
             same = row is not None and same_features(trained_features(self.bundle, row), item.modalities)
             return Standing(0, None) if same else None
-        same = state.item is not None and state.digest == _digest(item.modalities)
+        same = state.item is not None and state.digest == digest_of(item.modalities)
         return Standing(state.since, state.encoding) if same else None
 
     def values_of(self, attribute: str) -> Iterator[_Value]:
@@ -272,42 +258,3 @@ class Holdings:
         start = bisect_right(self._by_id, after, key=lambda row: id_of(int(row)))
         rows = map(int, self._by_id[start:])
         return ((id_of(row), row) for row in rows if id_of(row) not in self._online)
-
-
-def online(record: Record, encoding: Encoding | None) -> Online:
-    """What a record about an item says of it."""
-    if not isinstance(record.entry, PutItem):
-        return Online(record.seq, None, encoding, record.seq, b"")
-    item = record.entry.item
-    return Online(record.seq, _without_features(item), encoding, _since(record), _digest(item.modalities))
-
-
-def _without_features(item: Item) -> Item:
-    """The description of an item; ``replace`` would take three times as long."""
-    return Item(
-        item.item_id,
-        {},
-        item.title,
-        item.categories,
-        item.attributes,
-        item.available,
-        item.hidden,
-        item.expires_at,
-        raw=item.raw,
-        made_by={},
-    )
-
-
-def _since(record: Record) -> int:
-    """The ``seq`` at which the features of a record became what they are."""
-    since = record.entry.since if isinstance(record.entry, PutItem) else None
-    return record.seq if since is None else since
-
-
-def _digest(modalities: Mapping[str, Vector]) -> bytes:
-    """What stands for features when they are compared."""
-    parts: list[bytes] = []
-    for name in sorted(modalities):
-        vector = modalities[name]
-        parts += f"{name}\0{vector.size}\0".encode(), np.asarray(vector, dtype=np.float32).tobytes()
-    return blake2b(b"".join(parts), digest_size=16).digest()

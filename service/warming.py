@@ -7,7 +7,6 @@ The users with the longest histories come first, in blocks that share a pass ove
 finds. Requests come first: while lists are asked for, blocks follow each other slowly.
 """
 
-import gc
 import logging
 import time
 from collections.abc import Sequence
@@ -95,15 +94,12 @@ class Warming:
     async def run(self, poll_s: float) -> None:
         """Warms every version that comes to serve, until cancelled."""
         warmed: str | None = None
-        try:
-            while True:
-                version = _version(self._handle)
-                if version is not None and version != warmed and self._fast_path.expectant:
-                    await self._warm(version)
-                    warmed = version
-                await anyio.sleep(poll_s)
-        finally:
-            gc.unfreeze()  # whatever this app was made of may go, where others go on in the same process
+        while True:
+            version = _version(self._handle)
+            if version is not None and version != warmed and self._fast_path.expectant:
+                await self._warm(version)
+                warmed = version
+            await anyio.sleep(poll_s)
 
     async def _warm(self, version: str) -> None:
         started, lists = time.monotonic(), 0
@@ -119,7 +115,6 @@ class Warming:
                 return
             rest = _IDLE if self._fast_path.asked == asked else _BUSY
             await anyio.sleep(rest * (time.monotonic() - begun))
-        gc.freeze()  # hundreds of thousands of new objects, none of them garbage: no collection need look through them
         logger.info("lists_warmed", extra={"lists": lists, "seconds": round(time.monotonic() - started, 3)})
 
     # What serves is asked for anew each time: a version that serves no more is to have its memory back at once.

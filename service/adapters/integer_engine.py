@@ -8,6 +8,7 @@ from service.adapters import kernels
 from service.adapters.candidates import Left, find_part, joined
 from service.adapters.exact_scan import Batch, Found, Numbers, hide, scan
 from service.adapters.integer_rows import CHUNK, IntegerRows, Queries
+from service.adapters.interleaved import Asked, Interleaved
 from service.adapters.onnx_graph import PRODUCTS, QUERIES, ROWS, integer_product
 from service.adapters.onnx_session import open_made
 from service.adapters.segments import NONE, ExactEngine, Whole
@@ -44,7 +45,7 @@ class IntegerEngine:
         if self._rows.usable:
             shape = matrix.shape
             self._pass = KernelPass(self._rows, shape, kind, threads) if kind else OnnxPass(self._rows, shape, threads)
-            if isinstance(self._pass, KernelPass) and matrix.flags.c_contiguous and matrix.dtype == np.float32:
+            if isinstance(self._pass, KernelPass) and kernels.take(matrix):
                 self.whole = WholeSearch(matrix, self._rows.rounding, self._pass.rows)
 
     def find(self, batch: Batch) -> Found:
@@ -66,14 +67,14 @@ class KernelPass:
 
     def __init__(self, rows: IntegerRows, shape: tuple[int, ...], kind: str, threads: int) -> None:
         self._n = shape[0]
-        self.rows = kernels.Interleaved(*shape, kind=kind, threads=threads)
+        self.rows = Interleaved(*shape, kind=kind, threads=threads)
         self._left = Left(shape[0])
         rows.put_into(self.rows)
 
     def find(self, queries: Queries, batch: Batch) -> tuple[Found, Numbers]:
         """Of those queries for which it can be told."""
         shown = self._left.but(batch.hidden).bits
-        asked = kernels.Asked(
+        asked = Asked(
             queries.steps, batch.k, queries.slack, most_told(self._n, batch.k), shown, batch.excluded, batch.excluded_by
         )
         counts, rows = self.rows.find(asked)

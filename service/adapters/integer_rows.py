@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from service.adapters import kernels
 from service.adapters.exact_scan import Batch
-from service.adapters.kernels import KINDS, Interleaved, Rounding, rounded
+from service.adapters.interleaved import Interleaved
+from service.adapters.kernels import Rounding
 from service.adapters.ranking import norms_of
 from service.domain import Matrix
 
@@ -76,7 +78,7 @@ class IntegerRows:
 
     def put_into(self, interleaved: Interleaved) -> None:
         """Gives the rows to what looks at them; the bounds of ``rounded`` hold from then on."""
-        if not (self._matrix.flags.c_contiguous and self._matrix.dtype == np.float32):
+        if not kernels.take(self._matrix):
             for start, chunk in self.chunks():
                 interleaved.put(start, chunk)
             return
@@ -91,8 +93,8 @@ class IntegerRows:
 
     def rounded(self, batch: Batch) -> Queries:
         """The queries of a batch."""
-        if KINDS and batch.queries.flags.c_contiguous and batch.queries.dtype == np.float32:
-            return Queries(*rounded(batch.queries, self._scales, self._longest, self._most_off, _ROUNDING))
+        if kernels.take(batch.queries):
+            return Queries(*kernels.rounded(batch.queries, self.rounding))
         scaled = batch.queries * self._scales
         unit = np.maximum(np.abs(scaled).max(axis=1) / _QUERY_STEPS, _SMALLEST)
         steps = np.rint(scaled / unit[:, None])

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from service.adapters.kernels import KINDS, order, score
+from service.adapters import kernels
 from service.domain import Matrix, Vector
 from service.queries import Hit
 
@@ -37,8 +37,8 @@ def exact_scores_of(matrix: Matrix, rows: Numbers, queries: Matrix, numbers: Num
         queries: (b, d).
         numbers: (pairs,) which query goes with each row.
     """
-    if KINDS and matrix.flags.c_contiguous and matrix.dtype == np.float32:
-        return score(KINDS[0], matrix, np.ascontiguousarray(queries, dtype=np.float32), rows, numbers)
+    if kernels.take(matrix):
+        return kernels.score(kernels.KINDS[0], matrix, np.ascontiguousarray(queries, dtype=np.float32), rows, numbers)
     total = np.empty(len(rows))
     exact = queries.astype(np.float64)
     size = max(1, _TOGETHER // matrix.shape[1])
@@ -61,8 +61,8 @@ def in_order(numbers: Numbers, scores: NDArray[np.float64], k: int, b: int) -> N
         k: at least 1.
         b: how many queries there are.
     """
-    if KINDS:
-        return order(numbers, scores, k)
+    if kernels.KINDS:
+        return kernels.order(numbers, scores, k)
     if b == 1:
         least = np.partition(scores, -k)[-k] if len(scores) > k else -np.inf
         kept = (scores >= least).nonzero()[0]

@@ -6,8 +6,9 @@ whoever has it by then. Here it is given away once.
 
 from collections.abc import Sequence
 
-from service.adapters import kernels
 from service.adapters.candidates import Left
+from service.adapters.interleaved import Interleaved, Segments
+from service.adapters.kernels import Rounding
 from service.adapters.ranked import Ask, NamesOf, Ranked, sort_ties
 from service.adapters.segments import View
 from service.domain import Matrix
@@ -29,7 +30,7 @@ class WholeSearch:
         interleaved: its rows in whole numbers.
     """
 
-    def __init__(self, matrix: Matrix, rounding: kernels.Rounding, interleaved: kernels.Interleaved) -> None:
+    def __init__(self, matrix: Matrix, rounding: Rounding, interleaved: Interleaved) -> None:
         self._matrix = matrix
         self._rounding = rounding
         self._interleaved = interleaved
@@ -38,7 +39,7 @@ class WholeSearch:
     def search(self, view: View, asks: Sequence[Ask], names: NamesOf) -> list[Ranked | None]:
         """What is best for queries without ``allow``; None for those of which eight bits tell too little."""
         main = view.main
-        segments = kernels.Segments(
+        segments = Segments(
             self._matrix,
             self._left.but(view.main_dead).bits,
             main.slots,

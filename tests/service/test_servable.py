@@ -18,7 +18,7 @@ from service.domain import DeleteItem, Encoding, Item, PutItem, Record
 from service.errors import ModelUnavailable
 from service.facets import AttributeIs
 from service.handle import ServableHandle
-from service.holdings import Standing
+from service.online import Standing
 from service.queries import Query
 from service.servable import Servable
 

@@ -1,6 +1,5 @@
 """Labels of items are made, and lists of known users searched for, before anybody asks."""
 
-import gc
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -100,20 +99,6 @@ async def test_lists_are_there_before_anybody_asks(run_app: Any, settings: Setti
 
     assert found == expected
     assert misses == 0
-
-
-async def test_what_is_remembered_is_out_of_the_collections_sight(
-    run_app: Any, settings: Settings, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Once all lists are searched for, what is in memory then is left alone, as long as the app runs."""
-    gc.unfreeze()
-    with caplog.at_level("INFO", logger="service.warming"):
-        async with run_app(settings.model_copy(update={"warm_lists": True})):
-            await until(lambda: "lists_warmed" in caplog.messages)
-            frozen = gc.get_freeze_count()
-
-    assert frozen > 0
-    assert gc.get_freeze_count() == 0
 
 
 async def test_as_many_as_are_remembered(run_app: Any, settings: Settings) -> None:

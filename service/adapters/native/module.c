@@ -50,6 +50,7 @@ static PyMethodDef METHODS[] = {{"cursor", call_cursor, METH_VARARGS, NULL},
                                 {"rounded", call_rounded, METH_VARARGS, NULL},
                                 {"scan", call_scan, METH_VARARGS, NULL},
                                 {"score", call_score, METH_VARARGS, NULL},
+                                {"standing", call_standing, METH_VARARGS, NULL},
                                 {"whole", call_whole, METH_VARARGS, NULL},
                                 {NULL, NULL, 0, NULL}};
 

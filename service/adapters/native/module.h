@@ -30,7 +30,7 @@ enum { SHORT_WORK = 1 << 18 };
 
 /* What Python calls. */
 PyObject *call_scan(PyObject *module, PyObject *arguments), *call_score(PyObject *module, PyObject *arguments);
-PyObject *call_reaching(PyObject *module, PyObject *arguments);
+PyObject *call_reaching(PyObject *module, PyObject *arguments), *call_standing(PyObject *module, PyObject *arguments);
 PyObject *call_rounded(PyObject *module, PyObject *arguments), *call_order(PyObject *module, PyObject *arguments);
 PyObject *call_round_rows(PyObject *module, PyObject *arguments);
 PyObject *call_whole(PyObject *module, PyObject *arguments);

@@ -4,7 +4,6 @@
 
 #include "order.h"
 #include "queries.h"
-#include "reaching.h"
 
 #include <stdlib.h>
 
@@ -111,25 +110,5 @@ PyObject *call_order(PyObject *module, PyObject *arguments) {
     }
     PyBuffer_Release(&numbers);
     PyBuffer_Release(&scores);
-    return found;
-}
-
-PyObject *call_reaching(PyObject *module, PyObject *arguments) {
-    (void)module;
-    Py_buffer matrix = {0}, query = {0};
-    double bound;
-    if (!PyArg_ParseTuple(arguments, "y*y*d", &matrix, &query, &bound)) return NULL;
-    PyObject *found = NULL;
-    size_t d = (size_t)query.len / 4, n = d ? (size_t)matrix.len / 4 / d : 0;
-    if (expect(d > 0 && n * d * 4 == (size_t)matrix.len, "rows as long as the query")) {
-        int64_t *rows = malloc((n + 1) * sizeof *rows);
-        PyThreadState *state = n * d < SHORT_WORK ? NULL : PyEval_SaveThread();
-        size_t size = rows ? reaching_rows(matrix.buf, n, d, query.buf, bound, rows) : 0;
-        if (state) PyEval_RestoreThread(state);
-        found = rows ? PyBytes_FromStringAndSize((char *)rows, (Py_ssize_t)(size * sizeof *rows)) : PyErr_NoMemory();
-        free(rows);
-    }
-    PyBuffer_Release(&matrix);
-    PyBuffer_Release(&query);
     return found;
 }

@@ -2,10 +2,9 @@
 
 #include "module.h"
 
-#include <stdlib.h>
-
 /* (counts, rows): of each query, in turn, how many rows, -1 = too many; and their numbers, int64. */
-static PyObject *found_of(const Scan *scan, const Kept *kept) {
+static PyObject *found_of(const Scan *scan) {
+    const Kept *kept = scan->kept;
     size_t total = 0;
     for (size_t q = 0; q < scan->b; q++) total += kept[q].lost ? 0 : kept[q].size;
     PyObject *counts = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(scan->b * 8));
@@ -34,26 +33,15 @@ static int is_sound(const Scan *scan, const Py_buffer *views) {
 
 static PyObject *scan_views(Scan *scan, const Kind *kind, const Py_buffer *views, size_t threads) {
     size_t pairs = (size_t)views[4].len / 8;
-    Kept *kept = calloc(threads * scan->b + 1, sizeof *kept);
-    scan->excluded = calloc(pairs + 1, sizeof *scan->excluded);
-    scan->ends = calloc(scan->b + 1, sizeof *scan->ends);
-    Part parts[MOST_THREADS] = {0};
-    parts[0].failed = !kept || !scan->excluded || !scan->ends;
-    if (!parts[0].failed) {
-        for (size_t i = 0; i < threads; i++) parts[i].kept = kept + i * scan->b;
+    int done = begin_scan(scan, threads, pairs);
+    if (done) {
         PyThreadState *state = scan->n * scan->b * scan->quads < SHORT_WORK ? NULL : PyEval_SaveThread();
         exclude(scan, views[4].buf, views[5].buf, pairs);
-        look_at_all(scan, kind->pass, parts, threads);
+        done = look_at_all(scan, kind->pass);
         if (state) PyEval_RestoreThread(state);
     }
-    PyObject *found = parts[0].failed ? PyErr_NoMemory() : found_of(scan, kept);
-    for (size_t i = 0; kept && i < threads * scan->b; i++) {
-        free(kept[i].scores);
-        free(kept[i].rows);
-    }
-    free(kept);
-    free(scan->excluded);
-    free(scan->ends);
+    PyObject *found = done ? found_of(scan) : PyErr_NoMemory();
+    end_scan(scan);
     return found;
 }
 
@@ -68,7 +56,7 @@ PyObject *call_scan(PyObject *module, PyObject *arguments) {
     PyObject *found = NULL;
     const Kind *kind = kind_of(name);
     Scan scan = {views[0].buf, views[1].buf, views[2].buf, (size_t)n, (size_t)quads, (size_t)views[2].len / 8,
-                 (size_t)k, (size_t)most, views[3].buf, NULL, NULL};
+                 (size_t)k, (size_t)most, views[3].buf, NULL, NULL, NULL, 0};
     if (kind && expect(n >= 0 && k > 0 && quads > 0 && most >= 0 && threads > 0 && threads <= MOST_THREADS,
                        "sizes, and 1 to 64 threads") &&
         is_sound(&scan, views))

@@ -148,7 +148,7 @@ PyObject *call_whole(PyObject *module, PyObject *arguments) {
     if (kind && expect(d > 0 && PyList_Check(list) && threads > 0 && k > 0 && most >= 0, "scales and a list of asks")) {
         size_t quads = (d + 3) / 4, n = (size_t)views[1].len / 4 / d;
         Scan scan = {views[0].buf, NULL, NULL, n, quads, (size_t)PyList_Size(list), (size_t)k, (size_t)most,
-                     views[3].buf, NULL, NULL};
+                     views[3].buf, NULL, NULL, NULL, 0};
         scales.scales = views[2].buf;
         scales.d = whole.d = d;
         scales.quads = quads;

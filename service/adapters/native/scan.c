@@ -126,12 +126,21 @@ static void join(Part *to, const Part *from) {
     }
 }
 
-void look_at_all(const Scan *scan, Pass *pass, Part *parts, size_t threads) {
-    size_t tiles = (scan->n + TILE - 1) / TILE;
+int begin_scan(Scan *scan, size_t threads, size_t pairs) {
+    scan->threads = threads;
+    scan->kept = calloc(threads * scan->b + 1, sizeof *scan->kept);
+    scan->excluded = malloc((pairs + 1) * sizeof *scan->excluded);
+    scan->ends = calloc(scan->b + 1, sizeof *scan->ends);
+    return scan->kept && scan->excluded && scan->ends;
+}
+
+int look_at_all(const Scan *scan, Pass *pass) {
+    size_t tiles = (scan->n + TILE - 1) / TILE, threads = scan->threads;
+    Part parts[MOST_THREADS] = {0};
     pthread_t running[MOST_THREADS];
     int started[MOST_THREADS] = {0};
     for (size_t i = 0; i < threads; i++) {
-        Part part = {scan, pass, parts[i].kept, tiles * i / threads, tiles * (i + 1) / threads, 0};
+        Part part = {scan, pass, scan->kept + i * scan->b, tiles * i / threads, tiles * (i + 1) / threads, 0};
         parts[i] = part;
         if (i) started[i] = !pthread_create(running + i, NULL, look, parts + i);
     }
@@ -142,5 +151,16 @@ void look_at_all(const Scan *scan, Pass *pass, Part *parts, size_t threads) {
         parts[0].failed |= parts[i].failed;
         join(parts, parts + i);
     }
-    for (size_t q = 0; q < scan->b && !parts[0].failed; q++) tighten(parts[0].kept + q, scan->k, scan->slack[q]);
+    for (size_t q = 0; q < scan->b && !parts[0].failed; q++) tighten(scan->kept + q, scan->k, scan->slack[q]);
+    return !parts[0].failed;
+}
+
+void end_scan(Scan *scan) {
+    for (size_t i = 0; scan->kept && i < scan->threads * scan->b; i++) {
+        free(scan->kept[i].scores);
+        free(scan->kept[i].rows);
+    }
+    free(scan->kept);
+    free(scan->excluded);
+    free(scan->ends);
 }

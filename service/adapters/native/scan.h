@@ -34,6 +34,8 @@ typedef struct {
     const uint8_t *shown; /* a bit a row, the lowest of a byte first; NULL = all */
     uint32_t *excluded;   /* rows that single queries may not find, by query and then ascending ... */
     size_t *ends;         /* ... and where those of each query end */
+    Kept *kept;           /* (threads, b); in the end what was found of all is in the first b */
+    size_t threads;
 } Scan;
 
 /* A part of the matrix that one thread looks at. */
@@ -53,8 +55,14 @@ Pass pass_vnni, pass_avx2;
 /* Keeps those of a tile's scores that are told by bits. */
 void keep(Part *part, size_t query, size_t tile, const int32_t *scores, uint64_t reaching);
 
-/* Looks at all rows, on so many threads; what was found is in the first part. */
-void look_at_all(const Scan *scan, Pass *pass, Part *parts, size_t threads);
+/* Makes what a scan works in, with room for so many pairs that are excluded; 0 = out of memory. */
+int begin_scan(Scan *scan, size_t threads, size_t pairs);
 
 /* Takes pairs, ascending by row, out of what may be found; there is room for them, and ends are 0. */
 void exclude(Scan *scan, const int64_t *rows, const int64_t *queries, size_t pairs);
+
+/* Looks at all rows; 0 = out of memory. */
+int look_at_all(const Scan *scan, Pass *pass);
+
+/* Lets go of what a scan worked in, however far it came. */
+void end_scan(Scan *scan);

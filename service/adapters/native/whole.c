@@ -129,7 +129,8 @@ static double norm_of(const float *query, size_t d) {
     return sqrt(squares);
 }
 
-static int rank(const Whole *whole, const Kept *kept, Desk *desk, Best *best) {
+static int rank(const Whole *whole, Desk *desk, Best *best) {
+    const Kept *kept = whole->scan.kept;
     for (size_t q = 0; q < whole->scan.b; q++) {
         double norm = norm_of(whole->queries + q * whole->d, whole->d);
         best->counts[q] = -1;
@@ -147,26 +148,13 @@ static int rank(const Whole *whole, const Kept *kept, Desk *desk, Best *best) {
 
 int search_whole(Whole *whole, Best *best) {
     Scan *scan = &whole->scan;
-    size_t pairs = scan->b ? whole->ends[scan->b - 1] : 0;
-    Kept *kept = calloc(whole->threads * scan->b + 1, sizeof *kept);
-    scan->excluded = malloc((pairs + 1) * sizeof *scan->excluded);
-    scan->ends = calloc(scan->b + 1, sizeof *scan->ends);
     Desk desk = {0};
-    int done = kept && scan->excluded && scan->ends;
+    int done = begin_scan(scan, whole->threads, scan->b ? whole->ends[scan->b - 1] : 0);
     if (done) {
-        Part parts[MOST_THREADS] = {0};
-        for (size_t i = 0; i < whole->threads; i++) parts[i].kept = kept + i * scan->b;
         bar_rows(whole);
-        look_at_all(scan, whole->pass, parts, whole->threads);
-        done = !parts[0].failed && rank(whole, kept, &desk, best);
+        done = look_at_all(scan, whole->pass) && rank(whole, &desk, best);
     }
-    for (size_t i = 0; kept && i < whole->threads * scan->b; i++) {
-        free(kept[i].scores);
-        free(kept[i].rows);
-    }
-    free(kept);
-    free(scan->excluded);
-    free(scan->ends);
+    end_scan(scan);
     free(desk.rows);
     free(desk.numbers);
     free(desk.scores);

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from service.adapters import recollection
+from service.adapters import kernels
 from service.adapters.changes import Changes
 from service.adapters.segmented_index import SegmentedIndex
 from service.queries import Query
@@ -61,10 +61,10 @@ def test_more_at_once_than_are_kept() -> None:
     assert (changes.now.first, changes.now.slots.tolist()) == (1, list(range(10, 90)))
 
 
-@pytest.mark.parametrize("kinds", [(), recollection.kernels.KINDS])
+@pytest.mark.parametrize("kinds", [(), kernels.KINDS])
 def test_lists_are_brought_up_to_date_over_foldings(kinds: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever was written, replaced and taken away meanwhile, and whoever looks at the rows; against a search."""
-    monkeypatch.setattr(recollection.kernels, "KINDS", kinds)
+    monkeypatch.setattr(kernels, "KINDS", kinds)
     rng = np.random.default_rng(5)
     ids = [f"i{n}" for n in range(500)]
     index = SegmentedIndex(ids, rng.normal(size=(500, D)).astype(np.float32), min_delta=20, remembered=100)

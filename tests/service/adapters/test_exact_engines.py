@@ -156,7 +156,7 @@ def test_bound_of_whole_numbers_holds(
     monkeypatch: pytest.MonkeyPatch, kinds: tuple[str, ...], seed: int, d: int, scale: float
 ) -> None:
     """No product is further off its exact score than the engine's docstring says (white box)."""
-    monkeypatch.setattr(integer_rows, "KINDS", kinds)
+    monkeypatch.setattr(kernels, "KINDS", kinds)
     rng = np.random.default_rng(seed)
     matrix = (rng.standard_normal((50, d)) * scale * 10.0 ** rng.integers(-3, 3, d)).astype(np.float32)
     queries = rng.standard_normal((2, d)).astype(np.float32)

@@ -388,6 +388,22 @@ def test_what_is_remembered_ends() -> None:
     assert index.recall(query._replace(key="c")) is not None
 
 
+def test_what_is_remembered_is_out_of_the_collections_sight() -> None:
+    """Hundreds of thousands of lists, none of them garbage: to look through them would stop everything else."""
+    rows = np.random.default_rng(5).normal(size=(100, D)).astype(np.float32)
+    index = SegmentedIndex([f"i{n}" for n in range(100)], rows, remembered=2000)
+    queries = [Query(row, 5, frozenset({"i7"}), key=f"u{n}") for n, row in enumerate(np.tile(rows, (10, 1)))]
+    index.search_many(queries[:1])
+    gc.collect()
+    before = len(gc.get_objects())
+
+    index.search_many(queries)
+
+    gc.collect()
+    assert index.state.remembered == len(queries)
+    assert len(gc.get_objects()) - before < 50
+
+
 def test_folding_keeps_what_is_written_meanwhile() -> None:
     """While segments are folded, writers go on; afterwards nothing is lost, doubled or back again."""
     rng = np.random.default_rng(8)

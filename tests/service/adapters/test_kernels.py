@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.adapters import integer_rows, kernels, ranking
+from service.adapters import kernels, ranking
 from service.adapters.exact_scan import Batch
 from service.adapters.integer_rows import IntegerRows
-from service.adapters.kernels import LANES, TILE, Asked, Interleaved
+from service.adapters.interleaved import LANES, MOST_THREADS, TILE, Asked, Interleaved
 
 _kernels = pytest.importorskip("service.adapters._kernels", reason="there was no compiler")
 pytestmark = pytest.mark.skipif(not kernels.KINDS, reason="the processor has not got the instructions")
@@ -117,7 +117,7 @@ def test_scores_are_those_of_numpy_to_the_last_bit(kind: str, d: int, monkeypatc
 
     scores = kernels.score(kind, matrix, queries, np.repeat(rows, 2)[::2], np.repeat(numbers, 2)[::2])
 
-    monkeypatch.setattr(ranking, "KINDS", ())
+    monkeypatch.setattr(kernels, "KINDS", ())
     assert scores.tolist() == ranking.exact_scores_of(matrix, rows, queries, numbers).tolist()
     assert scores.tolist() == ranking.exact_scores(matrix[rows], queries[numbers]).tolist()
 
@@ -136,7 +136,7 @@ def test_queries_are_rounded_as_numpy_rounds_them(d: int, scale: float, monkeypa
 
     in_c = rows.rounded(batch)
 
-    monkeypatch.setattr(integer_rows, "KINDS", ())
+    monkeypatch.setattr(kernels, "KINDS", ())
     in_numpy = rows.rounded(batch)
     assert in_c.steps[:, :d].tolist() == in_numpy.steps.tolist()
     assert not in_c.steps[:, d:].any()
@@ -152,7 +152,7 @@ def test_order_is_that_of_numpy(k: int, monkeypatch: pytest.MonkeyPatch) -> None
 
     order = ranking.in_order(numbers, scores, k, 8)
 
-    monkeypatch.setattr(ranking, "KINDS", ())
+    monkeypatch.setattr(kernels, "KINDS", ())
     expected = ranking.in_order(numbers, scores, k, 8)
     assert sorted(order.tolist()) == sorted(expected.tolist())
     assert scores[order].tolist() == scores[expected].tolist()
@@ -193,7 +193,7 @@ def test_rows_of_another_length_than_the_query_are_refused() -> None:
 def test_queries_of_another_length_are_not_rounded() -> None:
     """Each number has its scale."""
     with pytest.raises(ValueError, match="expected"):
-        kernels.rounded(np.zeros((1, 3), np.float32), np.ones(2), 1.0, 1.0, 0.0)
+        kernels.rounded(np.zeros((1, 3), np.float32), kernels.Rounding(np.ones(2), 1.0, 1.0, 0.0))
 
 
 SOUND = {
@@ -228,7 +228,7 @@ SOUND = {
         {"excluded_by": np.array([1])},
         {"excluded_by": np.array([0, 0])},
         {"threads": 0},
-        {"threads": kernels.MOST_THREADS + 1},
+        {"threads": MOST_THREADS + 1},
     ],
     ids=str,
 )

@@ -8,6 +8,8 @@ import pytest
 
 from service.adapters import kernels, segment_search
 from service.adapters.integer_engine import IntegerEngine
+from service.adapters.interleaved import Interleaved, Segments
+from service.adapters.kernels import Rounding
 from service.adapters.memory import MemoryIndex
 from service.adapters.segmented_index import SegmentedIndex
 from service.adapters.segments import Guarded
@@ -140,7 +142,7 @@ def test_failing_search_is_done_step_by_step(monkeypatch: pytest.MonkeyPatch, ca
         calls.append(1)
         raise MemoryError
 
-    monkeypatch.setattr(kernels.Interleaved, "search", fail)
+    monkeypatch.setattr(Interleaved, "search", fail)
     asked = [Query(rows[3], 5)]
 
     for _ in range(2):
@@ -160,7 +162,7 @@ def test_engines_without_whole_searches_are_asked_for_candidates() -> None:
     assert Guarded(Proposes(), np.eye(2, dtype=np.float32)).search(None, [None, None], None) == [None, None]  # type: ignore[arg-type,list-item]
 
 
-def segments(**other: Any) -> kernels.Segments:
+def segments(**other: Any) -> Segments:
     """Twenty rows of three numbers, and two later ones."""
     sound: dict[str, Any] = {
         "matrix": np.ones((20, 3), np.float32),
@@ -172,7 +174,7 @@ def segments(**other: Any) -> kernels.Segments:
         "later_dead": np.empty(0, np.int64),
         "later_longest": 2.0,
     }
-    return kernels.Segments(**sound | other)
+    return Segments(**sound | other)
 
 
 @pytest.mark.parametrize(
@@ -217,9 +219,9 @@ def test_slots_that_nobody_has_are_passed_over() -> None:
     assert sorted(slots.tolist()) == [n for n in range(22) if n != 3]
 
 
-def search(where: kernels.Segments, *sought: Any, k: int = 30) -> Any:
+def search(where: Segments, *sought: Any, k: int = 30) -> Any:
     """One search, as if everything were sound."""
-    made = kernels.Interleaved(20, 3, kind=kernels.KINDS[0])
+    made = Interleaved(20, 3, kind=kernels.KINDS[0])
     made.put(0, np.ones((20, 3), np.int8))
-    rounding = kernels.Rounding(np.ones(3), 2.0, 0.0, 1e-10)
+    rounding = Rounding(np.ones(3), 2.0, 0.0, 1e-10)
     return made.search(where, rounding, list(sought) or [(np.ones(3, np.float32), np.empty(0, np.int64))], k, 1000)
