@@ -9,7 +9,6 @@ import anyio
 from anyio import to_thread
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp
@@ -31,6 +30,7 @@ from service.adapters.sql_journal import FlushObserver, SqlJournal
 from service.api import (
     batch,
     bodies,
+    docs,
     guard,
     health,
     idempotency,
@@ -181,7 +181,7 @@ def create_app(settings: Settings, backends: Backends | None = None) -> FastAPI:
                 if tracing:
                     await to_thread.run_sync(tracing.close)
 
-    app = FastAPIOffline(  # /docs works without a CDN, as services in closed networks must
+    app = FastAPI(
         title="I³Rec",
         description=DESCRIPTION,
         version=_VERSION,
@@ -190,6 +190,7 @@ def create_app(settings: Settings, backends: Backends | None = None) -> FastAPI:
         # FastAPI's own would put paths and queries, which hold ids, into spans, and asks three times a request whether
         # there are any.
         telemetry={"tracing": False, "metrics": False, "logs": False},
+        docs_url=None,
         redoc_url=None,
         middleware=[
             Middleware(problems.ErrorBoundary),
@@ -209,6 +210,7 @@ def create_app(settings: Settings, backends: Backends | None = None) -> FastAPI:
     for module in modules:
         app.include_router(module.router)
     app.state.routes = [route for module in modules for route in module.router.routes]
+    docs.mount_docs(app)
     complete(app)
     before = [
         *(tracing.middleware(serving_version) if tracing else ()),

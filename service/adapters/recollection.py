@@ -17,8 +17,7 @@ from service.adapters.standing import still_right
 from service.queries import Hits, Query
 
 SPARE = 12  # places that are kept beyond those asked for
-_MOST_CHANGES = 4096  # writes that are made up for ...
-_MANY_CHANGES = 1024  # ... and looked through where a search takes less of the event loop than a list made up
+_MOST_CHANGES = 4096  # that are looked through
 
 
 class Recollections:
@@ -54,7 +53,7 @@ class Recollections:
         if data is None:
             return None
         found = Remembered.unpacked(data)
-        if not found.answers(query, changes, _MOST_CHANGES if make_up else _MANY_CHANGES):
+        if not found.answers(query, changes, _MOST_CHANGES):
             return None
         after = still_right(found, changes, query, names)
         hits = after.hits(query.k, names)

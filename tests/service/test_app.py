@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from weakref import ref
 
 import numpy as np
 import pytest
@@ -53,7 +54,7 @@ def test_closed_engines_fold_nothing(settings: Settings, *, closed: bool, main: 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="files that are open are looked up there")
 @pytest.mark.anyio
 async def test_an_app_that_has_ended_holds_no_files(run_app: Any, settings: Settings) -> None:
-    """Frameworks keep apps they have seen in mind; what served is let go of with its files all the same."""
+    """Whoever keeps it: what served is let go of with its files all the same."""
     async with run_app(settings) as running:
         app = running.app
         assert (await running.client.get("/recommend/u1")).is_success
@@ -74,3 +75,17 @@ def open_files() -> list[str]:
 def is_of(settings: Settings) -> Callable[[str], bool]:
     """Whether a file is one of the store's."""
     return lambda path: path.startswith(str(settings.model_store))
+
+
+@pytest.mark.anyio
+async def test_apps_that_have_ended_are_let_go(run_app: Any, settings: Settings) -> None:
+    """Nothing that outlives them keeps them: processes that start many would run out of memory."""
+    ended = []
+    for _ in range(2):
+        async with run_app(settings) as running:
+            (await running.client.get("/docs")).raise_for_status()
+            ended.append(ref(running.app))
+        del running
+
+    gc.collect()
+    assert [app() for app in ended] == [None, None]
