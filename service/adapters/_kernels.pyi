@@ -45,21 +45,26 @@ def whole(
     sought: list[tuple[NDArray[Any], NDArray[Any]]],
     /,
 ) -> tuple[bytes, bytes, bytes, list[int]]: ...
-def reaching(matrix: _Buffer, query: _Buffer, bound: float, /) -> bytes: ...
 def rounded(
     queries: _Buffer, scales: _Buffer, longest: float, most_off: float, rounding: float, /
 ) -> tuple[bytes, bytes]: ...
 def round_rows(rows: _Buffer, scales: _Buffer, into: _Buffer, start: int, /) -> tuple[float, float]: ...
 def order(numbers: _Buffer, scores: _Buffer, k: int, /) -> bytes: ...
-def standing(
+def made_up(
+    kind: str,
     slots: _Buffer,
     scores: _Buffer,
+    whole: bool,
     changed_at: _Buffer,
-    written: _Buffer,
-    query: _Buffer,
     since: int,
     now: int,
+    written: _Buffer,
+    written_slots: _Buffer,
+    counts: _Buffer,
+    query: _Buffer,
     longest: float,
+    barred: _Buffer | None,
+    most: int,
     /,
-) -> tuple[bytes, bytes]: ...
+) -> tuple[bytes, bytes, list[int]] | None: ...
 def score(kind: str, d: int, matrix: _Buffer, queries: _Buffer, rows: _Buffer, numbers: _Buffer, /) -> bytes: ...

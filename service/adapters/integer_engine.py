@@ -46,7 +46,7 @@ class IntegerEngine:
             shape = matrix.shape
             self._pass = KernelPass(self._rows, shape, kind, threads) if kind else OnnxPass(self._rows, shape, threads)
             if isinstance(self._pass, KernelPass) and kernels.take(matrix):
-                self.whole = WholeSearch(matrix, self._rows.rounding, self._pass.rows)
+                self.whole = WholeSearch(matrix, self._rows.rounding, self._pass.rows, self._pass.left)
 
     def find(self, batch: Batch) -> Found:
         """The rows among which the exact best of every query are."""
@@ -63,17 +63,18 @@ class KernelPass:
 
     Attributes:
         rows: those in whole numbers.
+        left: which of them may be found.
     """
 
     def __init__(self, rows: IntegerRows, shape: tuple[int, ...], kind: str, threads: int) -> None:
         self._n = shape[0]
         self.rows = Interleaved(*shape, kind=kind, threads=threads)
-        self._left = Left(shape[0])
+        self.left = Left(shape[0])
         rows.put_into(self.rows)
 
     def find(self, queries: Queries, batch: Batch) -> tuple[Found, Numbers]:
         """Of those queries for which it can be told."""
-        shown = self._left.but(batch.hidden).bits
+        shown = self.left.but(batch.hidden).bits
         asked = Asked(
             queries.steps, batch.k, queries.slack, most_told(self._n, batch.k), shown, batch.excluded, batch.excluded_by
         )

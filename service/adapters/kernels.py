@@ -49,43 +49,6 @@ class Rounding:
     rounding: float
 
 
-def reaching(matrix: "Matrix", query: NDArray[np.float32], bound: float) -> Numbers:
-    """Rows of (n, d) float32 whose product with (d,) is at least the bound, or no number; summed in any order.
-
-    Args:
-        matrix: in C order.
-        query: in C order.
-        bound: for the product in single precision.
-    """
-    found: Numbers = np.frombuffer(native.reaching(matrix, query, bound), dtype=np.int64)
-    return found
-
-
-def standing(
-    slots: bytes,
-    scores: bytes,
-    changed_at: Numbers,
-    written: "Matrix",
-    query: NDArray[np.float32],
-    since: int,
-    now: int,
-    longest: float,
-) -> tuple[bytes, bytes]:
-    """The leading places of a list that are right in spite of what was written since: their slots and their scores.
-
-    Args:
-        slots: (n,) int32, best first.
-        scores: (n,) float64.
-        changed_at: when each slot was changed for the last time; slots beyond never were.
-        written: (m, d) float32, in C order, the rows that were written in between.
-        query: (d,) float32, in C order.
-        since: when the list was right.
-        now: up to when changes are known; a place that was changed later, and all after it, are not told.
-        longest: the largest Euclidean norm of a row that was written.
-    """
-    return native.standing(slots, scores, changed_at, written, query, since, now, longest)
-
-
 def score(kind: str, matrix: "Matrix", queries: "Matrix", rows: Numbers, numbers: Numbers) -> NDArray[np.float64]:
     """Inner products of pairs in double precision, (pairs,), added up in numpy's order.
 

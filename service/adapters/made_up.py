@@ -1,11 +1,15 @@
-"""A remembered list, made up: without what was taken away since, and with what was written since.
+"""A remembered list, made up: without what was changed since, and with what was written since.
 
-Where a catalogue is so large that a search takes long, that is quicker, and as exact.
+That is as exact as a search: what was written is looked at in full, and of what was there before, nothing that was not
+among the best then can be now, but for what takes the places of those that are gone. Therefore more is remembered than
+was asked for.
 """
 
-from collections.abc import Collection
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service.adapters import kernels
 from service.adapters.changes import Moment
@@ -15,9 +19,15 @@ from service.adapters.ranking import exact_scores, norms_of, rounding_bound
 from service.adapters.remembered import Remembered
 from service.queries import Query
 
+SPARE = 12
+"""Places that are kept beyond those asked for."""
+
+_Places = tuple[NDArray[np.integer[Any]], NDArray[np.float64], Sequence[int]]
+"""Slots and scores, best first, and the places whose score the next one has too."""
+
 
 def made_up(found: Remembered, changes: Moment, query: Query, names: NamesOf) -> Remembered | None:
-    """The list as it is now; None where a writer is just changing some of it.
+    """The list as it is now; None where that cannot be told, as a writer is just changing some of it, for instance.
 
     Args:
         found: answers the query.
@@ -25,13 +35,56 @@ def made_up(found: Remembered, changes: Moment, query: Query, names: NamesOf) ->
         query: with nothing left out that was found to be left out, and maybe more.
         names: gives ids.
     """
+    after = found
+    if changes.total > found.changes:
+        most = max(query.k + SPARE, found.places)
+        told = (_in_c if kernels.take(query.vector) else _in_numpy)(found, changes, query, most)
+        if told is None:
+            return None
+        slots, scores, equal = told
+        if equal:
+            slots = slots.copy()
+            sort_ties(slots, equal, names)
+        after = found.brought_to(changes, Ranked(slots, scores), whole=found.whole and len(slots) < most)
+    return _without(after, query, names) if len(query.exclude) > len(found.exclude) else after
+
+
+def _in_c(found: Remembered, changes: Moment, query: Query, most: int) -> _Places | None:
+    first = found.rows - changes.first
+    told = kernels.native.made_up(
+        kernels.KINDS[0],
+        found.slots,
+        found.scores,
+        found.whole,
+        changes.changed_at,
+        found.changes,
+        changes.total,
+        changes.vectors[first:],
+        changes.slots[first:],
+        changes.counts[first:],
+        query.vector,
+        changes.longest,
+        None if query.exclude_rows is None else np.ascontiguousarray(query.exclude_rows),
+        most,
+    )
+    if told is None:
+        return None
+    slots, scores, equal = told
+    return np.frombuffer(slots, dtype=np.int32), np.frombuffer(scores, dtype=np.float64), equal
+
+
+def _in_numpy(found: Remembered, changes: Moment, query: Query, most: int) -> _Places | None:
     there, new = _still_there(found, changes), _alive(_reaching(found, changes, query), changes, query)
     if there is None or new is None:
         return None
-    slots, scores = _in_order(there, new, query.exclude, names)
+    slots, scores = np.concatenate([there.slots, new.slots]), np.concatenate([there.scores, new.scores])
+    order = np.argsort(-scores, kind="stable")
+    slots, scores = slots[order], scores[order]
     # Of what comes after the last one of before, not all is known.
-    kept = len(slots) if found.whole else int(np.count_nonzero(scores >= found.least))
-    return Remembered.of(query, changes, Ranked(slots[:kept], scores[:kept]), whole=found.whole)
+    least = -np.inf if found.whole else found.least
+    kept = int(np.count_nonzero(scores >= max(least, scores[most - 1] if len(scores) > most else -np.inf)))
+    slots, scores = slots[:kept], scores[:kept]
+    return slots, scores, (scores[1:] == scores[:-1]).nonzero()[0].tolist()
 
 
 def _reaching(found: Remembered, changes: Moment, query: Query) -> Numbers:
@@ -42,13 +95,12 @@ def _reaching(found: Remembered, changes: Moment, query: Query) -> Numbers:
         return np.arange(first, len(changes.vectors))
     norms = norms_of(query.vector[None])
     least = found.least - float(rounding_bound(len(query.vector), changes.longest, norms)[0])
-    if kernels.take(query.vector):
-        return kernels.reaching(vectors, query.vector, least) + first
-    return (~(vectors @ query.vector < least)).nonzero()[0] + first
+    with np.errstate(over="ignore", invalid="ignore"):
+        return (~(vectors @ query.vector < least)).nonzero()[0] + first
 
 
 def _still_there(found: Remembered, changes: Moment) -> Ranked | None:
-    """What was not taken away since; None where a writer is just taking something away."""
+    """What was not changed since; None where a writer is just changing some of it."""
     slots, scores = found.ranked
     last = changes.last_changes(slots)
     if last.max(initial=0) > changes.total:  # that is later than this moment, and may have been in between as well
@@ -69,14 +121,8 @@ def _alive(rows: Numbers, changes: Moment, query: Query) -> Ranked | None:
     return Ranked(slots[alive], exact_scores(changes.vectors[rows[alive]], query.vector) + 0.0)  # no -0.0
 
 
-def _in_order(some: Ranked, others: Ranked, exclude: Collection[str], names: NamesOf) -> Ranked:
-    """Both together without what is excluded, best first, ties by id."""
-    slots = np.concatenate([some.slots, others.slots])
-    scores = np.concatenate([some.scores, others.scores])
-    if exclude:
-        left = [name not in exclude for name in names(slots.tolist())]
-        slots, scores = slots[left], scores[left]
-    order = np.argsort(-scores, kind="stable")
-    slots, scores = slots[order], scores[order]
-    sort_ties(slots, (scores[1:] == scores[:-1]).nonzero()[0].tolist(), names)
-    return Ranked(slots, scores)
+def _without(found: Remembered, query: Query, names: NamesOf) -> Remembered:
+    """The same without what is left out by now."""
+    slots, scores = found.ranked
+    left: Sequence[bool] = [name not in query.exclude for name in names(slots.tolist())]
+    return found._replace(exclude=frozenset(query.exclude), slots=slots[left].tobytes(), scores=scores[left].tobytes())

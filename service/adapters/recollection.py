@@ -1,9 +1,8 @@
 """What was found for somebody before, and what of it still holds.
 
 A list stays right until something is written that belongs into it. So a longer list than was asked for is kept, with
-the changes that were known when it was made; when the same user asks again, it takes two looks: when its slots were
-changed, and whether what was written reaches its places. Where too little of it is left, it is made up if that is asked
-for, or nothing is said and the index is searched.
+the changes that were known when it was made; when the same user asks again, it is made up for those since. Where too
+little is left, nothing is said and the index is searched.
 """
 
 import threading
@@ -13,10 +12,8 @@ from service.adapters.made_up import made_up
 from service.adapters.ranked import NamesOf, Ranked
 from service.adapters.remembered import Remembered, weight
 from service.adapters.segments import View
-from service.adapters.standing import still_right
 from service.queries import Hits, Query
 
-SPARE = 12  # places that are kept beyond those asked for
 _MOST_CHANGES = 4096  # that are looked through
 
 
@@ -38,14 +35,13 @@ class Recollections:
             return
         self._keep(query.key, Remembered.of(query, view.changes, ranked, whole=len(ranked.slots) < k))
 
-    def recall(self, view: View, query: Query, names: NamesOf, *, make_up: bool = True) -> Hits | None:
+    def recall(self, view: View, query: Query, names: NamesOf) -> Hits | None:
         """The list for a query, as a search would give it now; None where that cannot be told.
 
         Args:
             view: of the index, now.
             query: with the key of who asks.
             names: gives ids.
-            make_up: whether a list of which too little is left is made up; else nothing is said of it.
         """
         if query.key is None or query.restricted:
             return None
@@ -55,14 +51,11 @@ class Recollections:
         found = Remembered.unpacked(data)
         if not found.answers(query, changes, _MOST_CHANGES):
             return None
-        after = still_right(found, changes, query, names)
-        hits = after.hits(query.k, names)
-        if hits is None and make_up and after.changes > found.changes:
-            after = made_up(found, changes, query, names) or found
-            hits = after.hits(query.k, names) if after is not found else None
+        after = made_up(found, changes, query, names)
+        hits = after.hits(query.k, names) if after else None
         if hits is None:
             self._forget(query.key)
-        elif after is not found:
+        elif after is not None and after is not found:
             self._keep(query.key, after)
         return hits
 

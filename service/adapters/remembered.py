@@ -40,8 +40,13 @@ class Remembered(NamedTuple):
     @classmethod
     def of(cls, query: Query, changes: Moment, ranked: Ranked, *, whole: bool) -> "Remembered":
         """What was found for a query at a moment."""
+        first = cls(0, 0, _digest(query), frozenset(query.exclude), b"", b"", whole)
+        return first.brought_to(changes, ranked, whole=whole)
+
+    def brought_to(self, changes: Moment, ranked: Ranked, *, whole: bool) -> "Remembered":
+        """The answer to the same question at another moment."""
         slots, scores = ranked.slots.astype(np.int32, copy=False).tobytes(), ranked.scores.tobytes()
-        return cls(changes.rows, changes.total, _digest(query), frozenset(query.exclude), slots, scores, whole)
+        return self._replace(rows=changes.rows, changes=changes.total, slots=slots, scores=scores, whole=whole)
 
     @classmethod
     def unpacked(cls, data: bytes) -> "Remembered":
@@ -54,8 +59,13 @@ class Remembered(NamedTuple):
 
     def packed(self) -> bytes:
         """As small as can be, since there are many; and nothing that a collection of garbage would look through."""
-        head = _HEAD.pack(self.rows, self.changes, self.vector, self.whole, len(self.slots) // _SLOT)
+        head = _HEAD.pack(self.rows, self.changes, self.vector, self.whole, self.places)
         return b"".join((head, self.slots, self.scores, _BETWEEN.join(self.exclude).encode()))
+
+    @property
+    def places(self) -> int:
+        """How many there are."""
+        return len(self.slots) // _SLOT
 
     @property
     def least(self) -> float:

@@ -17,8 +17,9 @@ from model_store import IdMap
 from service.adapters.background import Ended, Workers
 from service.adapters.changes import Changes
 from service.adapters.exact_scan import Numbers
+from service.adapters.made_up import SPARE
 from service.adapters.ranked import Ask
-from service.adapters.recollection import SPARE, Recollections
+from service.adapters.recollection import Recollections
 from service.adapters.segment_search import best_of_all, best_within
 from service.adapters.segments import NONE, Delta, Engine, ExactEngine, Main, View, with_rows, without_rows
 from service.adapters.slots import Slots
@@ -30,8 +31,6 @@ logger = logging.getLogger(__name__)
 _TOGETHER = 32  # queries that share a pass: more are no quicker, and their scores would leave the processor's cache
 
 _SHARE = 16  # one row of so many may be in the delta: every search looks at all of it, in single precision
-
-_MAKE_UP_FROM = 1 << 23
 
 MakeEngine = Callable[[Matrix], Engine]
 
@@ -45,8 +44,6 @@ class SegmentedIndex:
         make_engine: searches a main segment.
         min_delta: rows that are never folded into the main segment, and never too many to be wasted.
         remembered: how many lists are kept for those who ask again.
-        make_up_from: numbers in the main segment from which on a list is made up where it has changed; of fewer, whole
-            searches take less of Python's lock than that.
         on_fold: is told how long a folding took, seconds, or None where it failed.
         workers: run the thread; once they are closed nothing is folded any more. None = its own, which nobody closes.
     """
@@ -59,7 +56,6 @@ class SegmentedIndex:
         make_engine: MakeEngine = ExactEngine,
         min_delta: int = 2048,
         remembered: int = 0,
-        make_up_from: int = _MAKE_UP_FROM,
         on_fold: Callable[[float | None], object] = lambda _: None,
         workers: Workers | None = None,
     ) -> None:
@@ -70,7 +66,6 @@ class SegmentedIndex:
         self._on_fold = on_fold
         self._workers = workers or Workers()
         self._recollections = Recollections(remembered)
-        self._make_up_from = make_up_from
         self._spare = SPARE if remembered else 0
         self._writing = threading.Lock()
         self._folding: threading.Thread | None = None
@@ -147,9 +142,7 @@ class SegmentedIndex:
         """The list for a query with a key, from what was found before; None where the index must be searched."""
         if query.k < 1 or query.restricted:
             return None
-        view = self._view
-        make_up = not view.main.engine.searches_whole or view.main.matrix.size >= self._make_up_from
-        return self._recollections.recall(view, query, self._slots.ids, make_up=make_up)
+        return self._recollections.recall(self._view, query, self._slots.ids)
 
     def settle(self) -> None:
         """Waits until nothing is being folded."""

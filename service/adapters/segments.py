@@ -70,11 +70,6 @@ class Guarded:
         self.lost = engine is None
         self._matrix = matrix
 
-    @property
-    def searches_whole(self) -> bool:
-        """Whether it has a quicker way than to propose candidates."""
-        return self._whole is not None
-
     def find(self, batch: Batch) -> Found:
         """What the engine finds, or would have to."""
         if engine := self._engine:

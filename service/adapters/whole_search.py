@@ -28,13 +28,14 @@ class WholeSearch:
         matrix: (n, d) float32 of the main segment, in C order.
         rounding: how it was rounded.
         interleaved: its rows in whole numbers.
+        left: which of them may be found.
     """
 
-    def __init__(self, matrix: Matrix, rounding: Rounding, interleaved: Interleaved) -> None:
+    def __init__(self, matrix: Matrix, rounding: Rounding, interleaved: Interleaved, left: Left) -> None:
         self._matrix = matrix
         self._rounding = rounding
         self._interleaved = interleaved
-        self._left = Left(len(matrix))
+        self._left = left
 
     def search(self, view: View, asks: Sequence[Ask], names: NamesOf) -> list[Ranked | None]:
         """What is best for queries without ``allow``; None for those of which eight bits tell too little."""

@@ -41,16 +41,30 @@ int all_below(const Py_buffer *numbers, size_t end) {
     return 1;
 }
 
+int tell_places(const Placed *placed, size_t n, size_t from, PyObject *slots, PyObject *scores, PyObject *equal) {
+    int32_t *slot = (int32_t *)PyBytes_AsString(slots) + from;
+    double *score = (double *)PyBytes_AsString(scores) + from;
+    for (size_t i = 0; i < n; i++) {
+        slot[i] = (int32_t)placed[i].place;
+        score[i] = placed[i].score;
+        if (i + 1 == n || placed[i].score != placed[i + 1].score) continue;
+        PyObject *place = PyLong_FromSize_t(from + i);
+        int failed = !place || PyList_Append(equal, place);
+        Py_XDECREF(place);
+        if (failed) return 0;
+    }
+    return 1;
+}
+
 static PyMethodDef METHODS[] = {{"cursor", call_cursor, METH_VARARGS, NULL},
                                 {"kinds", kinds, METH_NOARGS, NULL},
+                                {"made_up", call_made_up, METH_VARARGS, NULL},
                                 {"order", call_order, METH_VARARGS, NULL},
                                 {"places", call_places, METH_VARARGS, NULL},
-                                {"reaching", call_reaching, METH_VARARGS, NULL},
                                 {"round_rows", call_round_rows, METH_VARARGS, NULL},
                                 {"rounded", call_rounded, METH_VARARGS, NULL},
                                 {"scan", call_scan, METH_VARARGS, NULL},
                                 {"score", call_score, METH_VARARGS, NULL},
-                                {"standing", call_standing, METH_VARARGS, NULL},
                                 {"whole", call_whole, METH_VARARGS, NULL},
                                 {NULL, NULL, 0, NULL}};
 

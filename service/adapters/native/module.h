@@ -6,6 +6,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include "order.h"
 #include "scan.h"
 #include "scores.h"
 
@@ -25,12 +26,17 @@ int expect(int sound, const char *what);
 /* Whether all of these int64 are at least 0 and less than the end. */
 int all_below(const Py_buffer *numbers, size_t end);
 
+/* Writes slots (int32) and scores (float64) down from a place on, and adds the places whose score the next one has too
+ * to a list; 0, and an error, where it cannot.
+ */
+int tell_places(const Placed *placed, size_t n, size_t from, PyObject *slots, PyObject *scores, PyObject *equal);
+
 /* Products of numbers, to take fewer of which Python's lock is kept: to get it back may take half a millisecond. */
 enum { SHORT_WORK = 1 << 18 };
 
 /* What Python calls. */
 PyObject *call_scan(PyObject *module, PyObject *arguments), *call_score(PyObject *module, PyObject *arguments);
-PyObject *call_reaching(PyObject *module, PyObject *arguments), *call_standing(PyObject *module, PyObject *arguments);
+PyObject *call_made_up(PyObject *module, PyObject *arguments);
 PyObject *call_rounded(PyObject *module, PyObject *arguments), *call_order(PyObject *module, PyObject *arguments);
 PyObject *call_round_rows(PyObject *module, PyObject *arguments);
 PyObject *call_whole(PyObject *module, PyObject *arguments);

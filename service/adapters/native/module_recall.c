@@ -1,67 +1,78 @@
-/* What Python calls of what was found before: kernels.py says what it means. */
+/* Lists that are made up, as Python calls it: kernels.py says what it means. */
 
 #include "module.h"
+#include "made_up.h"
 #include "reaching.h"
-#include "standing.h"
 
+#include <math.h>
 #include <stdlib.h>
 
-PyObject *call_reaching(PyObject *module, PyObject *arguments) {
-    (void)module;
-    Py_buffer matrix = {0}, query = {0};
-    double bound;
-    if (!PyArg_ParseTuple(arguments, "y*y*d", &matrix, &query, &bound)) return NULL;
-    PyObject *found = NULL;
-    size_t d = (size_t)query.len / 4, n = d ? (size_t)matrix.len / 4 / d : 0;
-    if (expect(d > 0 && n * d * 4 == (size_t)matrix.len, "rows as long as the query")) {
-        int64_t *rows = malloc((n + 1) * sizeof *rows);
-        PyThreadState *state = n * d < SHORT_WORK ? NULL : PyEval_SaveThread();
-        size_t size = rows ? reaching_rows(matrix.buf, n, d, query.buf, bound, rows) : 0;
-        if (state) PyEval_RestoreThread(state);
-        found = rows ? PyBytes_FromStringAndSize((char *)rows, (Py_ssize_t)(size * sizeof *rows)) : PyErr_NoMemory();
-        free(rows);
-    }
-    PyBuffer_Release(&matrix);
-    PyBuffer_Release(&query);
-    return found;
+/* (slots, scores, places whose score the next one has too). */
+static PyObject *told(const Placed *placed, size_t n) {
+    PyObject *slots = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(n * 4));
+    PyObject *scores = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(n * 8));
+    PyObject *equal = PyList_New(0);
+    int sound = slots && scores && equal && tell_places(placed, n, 0, slots, scores, equal);
+    PyObject *all = sound ? PyTuple_Pack(3, slots, scores, equal) : NULL;
+    Py_XDECREF(slots);
+    Py_XDECREF(scores);
+    Py_XDECREF(equal);
+    return all;
 }
 
-static PyObject *standing(const List *list) {
-    int32_t *slots = malloc((list->n + 1) * sizeof *slots);
-    double *scores = malloc((list->n + 1) * sizeof *scores);
-    PyObject *both = NULL;
-    if (slots && scores) {
+static PyObject *made_up(const List *list) {
+    double bound = needed(list);
+    if (isnan(bound)) Py_RETURN_NONE;
+    int64_t *rows = malloc((list->rows + 1) * sizeof *rows), *zeros = malloc((list->rows + 1) * sizeof *zeros);
+    double *scores = malloc((list->rows + 1) * sizeof *scores);
+    Placed *placed = malloc((list->n + list->rows + 1) * sizeof *placed);
+    PyObject *all = NULL;
+    if (rows && zeros && scores && placed) {
         PyThreadState *state = list->rows * list->d < SHORT_WORK ? NULL : PyEval_SaveThread();
-        double reached = best_written(list);
+        size_t reaching = reaching_rows(list->written, list->rows, list->d, list->query, bound, rows);
         if (state) PyEval_RestoreThread(state);
-        Py_ssize_t kept = (Py_ssize_t)standing_places(list, reached, slots, scores);
-        both = Py_BuildValue("y#y#", (char *)slots, kept * 4, (char *)scores, kept * 8);
+        int64_t size = make_up(list, rows, reaching, zeros, scores, placed);
+        all = size < 0 ? Py_NewRef(Py_None) : told(placed, (size_t)size);
     } else
         PyErr_NoMemory();
-    free(slots);
+    free(rows);
+    free(zeros);
     free(scores);
-    return both;
+    free(placed);
+    return all;
 }
 
-PyObject *call_standing(PyObject *module, PyObject *arguments) {
+static int is_sound(const List *list, const Py_buffer *views) {
+    int above = 1;
+    for (size_t i = 0; i < list->n; i++) above &= list->slots[i] >= 0;
+    return expect(above && list->n * 8 == (size_t)views[1].len, "a score for each slot, none of which is below 0") &&
+           expect(list->d > 0 && list->rows * list->d * 4 == (size_t)views[3].len, "rows as long as the query") &&
+           expect(list->rows * 8 == (size_t)views[5].len && all_below(views + 4, INT32_MAX), "a slot and a count a row") &&
+           expect(!list->barred || list->barred_size == 4 || list->barred_size == 8, "slots of four or eight bytes") &&
+           expect(list->most > 0, "places to fill");
+}
+
+PyObject *call_made_up(PyObject *module, PyObject *arguments) {
     (void)module;
-    Py_buffer views[5] = {0}; /* slots, scores, when slots were changed, rows that were written, the query */
+    Py_buffer views[8] = {0}; /* slots, scores, when slots were changed, written: rows, slots, counts; query, barred */
+    const char *name;
+    int whole;
     long long since, now;
     double longest;
-    if (!PyArg_ParseTuple(arguments, "y*y*y*y*y*LLd", views, views + 1, views + 2, views + 3, views + 4, &since, &now,
-                          &longest))
+    Py_ssize_t most;
+    if (!PyArg_ParseTuple(arguments, "sy*y*py*LLy*y*y*y*dz*n", &name, views, views + 1, &whole, views + 2, &since, &now,
+                          views + 3, views + 4, views + 5, views + 6, &longest, views + 7, &most))
         return NULL;
-    PyObject *both = NULL;
-    size_t n = (size_t)views[0].len / 4, d = (size_t)views[4].len / 4, rows = d ? (size_t)views[3].len / 4 / d : 0;
-    const int32_t *slots = views[0].buf;
-    int sound = 1;
-    for (size_t i = 0; i < n; i++) sound &= slots[i] >= 0;
-    if (expect(sound && n * 8 == (size_t)views[1].len, "a score for each slot, none of which is below 0") &&
-        expect(d > 0 && rows * d * 4 == (size_t)views[3].len, "rows as long as the query")) {
-        List list = {slots, views[1].buf, n, views[2].buf, (size_t)views[2].len / 8, since, now,
-                     views[3].buf, rows, d, views[4].buf, longest};
-        both = standing(&list);
-    }
-    for (size_t i = 0; i < sizeof views / sizeof *views; i++) PyBuffer_Release(views + i);
-    return both;
+    PyObject *all = NULL;
+    const Kind *kind = kind_of(name);
+    size_t barred_size = views[7].obj ? (size_t)views[7].itemsize : 0;
+    List list = {views[0].buf, views[1].buf, (size_t)views[0].len / 4, whole, views[2].buf, (size_t)views[2].len / 8,
+                 since, now, views[3].buf, views[4].buf, views[5].buf, (size_t)views[4].len / 8,
+                 (size_t)views[6].len / 4, views[6].buf, longest, views[7].buf,
+                 barred_size ? (size_t)views[7].len / barred_size : 0, barred_size, kind ? kind->score : NULL,
+                 most > 0 ? (size_t)most : 0};
+    if (kind && is_sound(&list, views)) all = made_up(&list);
+    for (size_t i = 0; i < sizeof views / sizeof *views; i++)
+        if (views[i].obj) PyBuffer_Release(views + i);
+    return all;
 }

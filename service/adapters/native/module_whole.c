@@ -66,17 +66,10 @@ static PyObject *told(const Best *best, size_t b) {
     PyObject *scores = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(best->size * 8));
     PyObject *equal = PyList_New(0);
     int sound = counts && slots && scores && equal;
-    for (size_t q = 0, i = 0; sound && q < b; q++) {
-        size_t end = i + (best->counts[q] > 0 ? (size_t)best->counts[q] : 0);
-        for (; sound && i < end; i++) {
-            ((int32_t *)PyBytes_AsString(slots))[i] = (int32_t)best->placed[i].place;
-            ((double *)PyBytes_AsString(scores))[i] = best->placed[i].score;
-            if (i + 1 < end && best->placed[i].score == best->placed[i + 1].score) {
-                PyObject *place = PyLong_FromSize_t(i);
-                sound = place && !PyList_Append(equal, place);
-                Py_XDECREF(place);
-            }
-        }
+    for (size_t q = 0, from = 0; sound && q < b; q++) {
+        size_t n = best->counts[q] > 0 ? (size_t)best->counts[q] : 0;
+        sound = tell_places(best->placed + from, n, from, slots, scores, equal);
+        from += n;
     }
     PyObject *all = sound ? PyTuple_Pack(4, counts, slots, scores, equal) : NULL;
     Py_XDECREF(counts);

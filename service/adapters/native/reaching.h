@@ -1,4 +1,4 @@
-/* Rows of single precision whose products with a query reach a bound, or the highest of these. */
+/* Rows of single precision whose products with a query reach a bound. */
 
 #pragma once
 
@@ -7,6 +7,3 @@
 
 /* How many rows of (n, d) they are; their numbers, ascending, go to where there is room for n. */
 size_t reaching_rows(const float *matrix, size_t n, size_t d, const float *query, double bound, int64_t *rows);
-
-/* The highest product of rows of (n, d), at least one; infinite where not all of them are finite. */
-double highest_product(const float *matrix, size_t n, size_t d, const float *query);

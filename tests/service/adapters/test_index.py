@@ -238,8 +238,8 @@ def test_search_equals_brute_force_at_size() -> None:
 class IndexMachine(RuleBasedStateMachine):
     """Any sequence of changes to an index leaves it equal to a dict."""
 
-    @initialize(first=st.dictionaries(IDS, ROW), make_up_from=st.sampled_from([0, 1 << 23]))
-    def start(self, first: dict[str, Vector], make_up_from: int) -> None:
+    @initialize(first=st.dictionaries(IDS, ROW))
+    def start(self, first: dict[str, Vector]) -> None:
         """Builds both."""
         self.items = dict(first)
         self.tastes: dict[str, Vector] = {}
@@ -249,7 +249,6 @@ class IndexMachine(RuleBasedStateMachine):
             make_engine=IntegerEngine,
             min_delta=3,
             remembered=4,
-            make_up_from=make_up_from,
         )
 
     @rule(changes=st.dictionaries(IDS, ROW, max_size=4))

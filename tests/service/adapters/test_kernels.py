@@ -169,27 +169,6 @@ def test_order_of_what_does_not_go_together_is_refused(numbers: Any, scores: Any
         kernels.order(numbers, scores, k)
 
 
-@pytest.mark.parametrize("d", [1, 3, 8, 13, 64])
-@pytest.mark.parametrize("n", [0, 1, 4, 7, 1000])
-def test_rows_that_reach_a_bound(n: int, d: int) -> None:
-    """All of them, in their order; what is no number may be anything."""
-    rng = np.random.default_rng(n + d)
-    matrix, query = rng.integers(-9, 10, (n, d)).astype(np.float32), rng.integers(-9, 10, d).astype(np.float32)
-    scores = matrix @ query
-
-    assert kernels.reaching(matrix, query, 3.0).tolist() == np.flatnonzero(scores >= 3).tolist()
-    assert kernels.reaching(matrix, query, -np.inf).tolist() == list(range(n))
-    matrix[: n // 2] = np.nan
-    assert kernels.reaching(matrix, query, 1e9).tolist() == list(range(n // 2))
-
-
-def test_rows_of_another_length_than_the_query_are_refused() -> None:
-    """Nothing beyond their end is read."""
-    for d in (0, 4):
-        with pytest.raises(ValueError, match="expected"):
-            kernels.reaching(np.zeros((3, 3), np.float32), np.zeros(d, np.float32), 0.0)
-
-
 def test_queries_of_another_length_are_not_rounded() -> None:
     """Each number has its scale."""
     with pytest.raises(ValueError, match="expected"):

@@ -98,27 +98,6 @@ def test_what_eight_bits_cannot_tell_is_searched_step_by_step(kind: str, monkeyp
     assert by_steps == [1, 1]
 
 
-def test_lists_that_changed_are_searched_for_anew_where_that_is_quicker() -> None:
-    """And remembered again; those that did not change are told, whatever else was written."""
-    rng = np.random.default_rng(3)
-    rows = rng.normal(size=(400, 8)).astype(np.float32)
-    ids = [f"i{n}" for n in range(len(rows))]
-    make = partial(IntegerEngine, kind=kernels.KINDS[0])
-    searching, making_up = (
-        SegmentedIndex(ids, rows, make_engine=make, remembered=9, make_up_from=most) for most in (1 << 20, 0)
-    )
-    query = Query(rows[5], 6, key="a")
-    for index in (searching, making_up):
-        before = index.search_many([query])[0]
-        index.upsert(["far"], -rows[5:6])
-        assert index.recall(query) == before
-        index.upsert(["near"], 2 * rows[5:6])
-
-    assert searching.recall(query) is None
-    assert making_up.recall(query) == searching.search_many([query])[0] == searching.recall(query)
-    assert making_up.recall(query)[0].item_id == "near"  # type: ignore[index]
-
-
 @pytest.mark.parametrize("kind", kernels.KINDS)
 def test_what_was_written_may_be_out_of_bounds(kind: str) -> None:
     """Scores beyond single precision are right all the same, and those that are no numbers come as step by step."""
