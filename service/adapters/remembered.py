@@ -2,7 +2,7 @@
 
 from hashlib import blake2b
 from struct import Struct
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -40,13 +40,12 @@ class Remembered(NamedTuple):
     @classmethod
     def of(cls, query: Query, changes: Moment, ranked: Ranked, *, whole: bool) -> "Remembered":
         """What was found for a query at a moment."""
-        first = cls(0, 0, _digest(query), frozenset(query.exclude), b"", b"", whole)
-        return first.brought_to(changes, ranked, whole=whole)
+        exclude = frozenset(query.exclude)
+        return cls(changes.rows, changes.total, _digest(query), exclude, *_as_bytes(ranked), whole)
 
     def brought_to(self, changes: Moment, ranked: Ranked, *, whole: bool) -> "Remembered":
         """The answer to the same question at another moment."""
-        slots, scores = ranked.slots.astype(np.int32, copy=False).tobytes(), ranked.scores.tobytes()
-        return self._replace(rows=changes.rows, changes=changes.total, slots=slots, scores=scores, whole=whole)
+        return Remembered(changes.rows, changes.total, self.vector, self.exclude, *_as_bytes(ranked), whole)
 
     @classmethod
     def unpacked(cls, data: bytes) -> "Remembered":
@@ -88,11 +87,15 @@ class Remembered(NamedTuple):
 
     def hits(self, k: int, names: NamesOf) -> Hits | None:
         """The best; None where it is not known whether there are others as good."""
-        slots, scores = self.ranked
+        scores: memoryview[Any] = memoryview(self.scores).cast("d")
         # Of scores that equal the last one kept it cannot be told what else has them.
         if not self.whole and (len(scores) < k or not scores[k - 1] > scores[-1]):
             return None
-        return Hits(slots[:k].tolist(), scores[:k].tolist(), names)
+        return Hits(memoryview(self.slots).cast("i")[:k].tolist(), scores[:k].tolist(), names)
+
+
+def _as_bytes(ranked: Ranked) -> tuple[bytes, bytes]:
+    return ranked.slots.astype(np.int32, copy=False).tobytes(), ranked.scores.tobytes()
 
 
 def _digest(query: Query) -> bytes:
