@@ -91,7 +91,7 @@ def _reaching(found: Remembered, changes: Moment, query: Query) -> Numbers:
     """Which of the rows at hand were written since, and may reach the last score."""
     first = found.rows - changes.first
     vectors = changes.vectors[first:]
-    if found.whole or not found.scores or not len(vectors):
+    if found.whole or not len(vectors):
         return np.arange(first, len(changes.vectors))
     norms = norms_of(query.vector[None])
     least = found.least - float(rounding_bound(len(query.vector), changes.longest, norms)[0])

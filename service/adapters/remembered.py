@@ -87,7 +87,7 @@ class Remembered(NamedTuple):
 
     def hits(self, k: int, names: NamesOf) -> Hits | None:
         """The best; None where it is not known whether there are others as good."""
-        scores: memoryview[Any] = memoryview(self.scores).cast("d")
+        scores: Any = memoryview(self.scores).cast("d")
         # Of scores that equal the last one kept it cannot be told what else has them.
         if not self.whole and (len(scores) < k or not scores[k - 1] > scores[-1]):
             return None

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.adapters import kernels
@@ -134,6 +134,7 @@ def test_what_single_precision_cannot_hold_is_searched_for(number: float) -> Non
 
 
 @NEEDS_C
+@settings(max_examples=300, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 30), st.integers(-6, 6), st.integers(-6, 6)), max_size=40),
     st.integers(0, 40),
