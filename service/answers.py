@@ -1,7 +1,8 @@
-"""Lists that were given, whole, for users who ask again before anything was written.
+"""Lists that were given, whole, for users who ask again.
 
-What the index remembers still has to become a list: titles, a cursor, JSON. Where neither the user nor any item has
-changed since, all of that is the same again. Whoever asks once leaves nothing here, only who has come a second time.
+What the index remembers still has to become a list: titles, a cursor, JSON. Where the user has not changed since, and
+the index finds the same items, of which no record has spoken since, all of that is the same again. Whoever asks once
+leaves nothing here, only who has asked of late.
 """
 
 from collections import OrderedDict

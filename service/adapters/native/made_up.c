@@ -1,22 +1,17 @@
 /* A list that was found before, made up: without what was changed since, and with what was written since. */
 
 #include "made_up.h"
+#include "reaching.h"
 
 #include <float.h>
 #include <math.h>
 #include <string.h>
 
-static const double MOST = 1e37; /* float ends at 3.4e38; sums of so large products might not fit */
-
 double needed(const List *list) {
-    double squares = 0, d = (double)list->d;
-    for (size_t i = 0; i < list->d; i++) squares += (double)list->query[i] * (double)list->query[i];
-    double product = list->longest * sqrt(squares);
-    if (!(product < MOST)) return NAN;
+    double off = off_at_most(list->d, list->longest, norm_of(list->query, list->d));
+    if (isnan(off)) return off;
     if (list->whole) return -DBL_MAX;
-    if (!list->n) return DBL_MAX; /* nothing is known of what would be first */
-    /* How far products of single precision can be from the exact ones (ranking.py: rounding_bound). */
-    return list->scores[list->n - 1] - ((d + 2) * FLT_EPSILON * product + d * FLT_MIN);
+    return list->n ? list->scores[list->n - 1] - off : DBL_MAX; /* of none, nothing is known of what would be first */
 }
 
 static int64_t last_change(const List *list, int64_t slot) {

@@ -2,7 +2,11 @@
 
 #include "reaching.h"
 
+#include <float.h>
 #include <immintrin.h>
+#include <math.h>
+
+static const double MOST = 1e37; /* float ends at 3.4e38 */
 
 enum { WIDE = 8, ROWS = 4 };
 
@@ -41,4 +45,15 @@ AVX2 size_t reaching_rows(const float *matrix, size_t n, size_t d, const float *
         }
     }
     return found;
+}
+
+double norm_of(const float *query, size_t d) {
+    double squares = 0;
+    for (size_t i = 0; i < d; i++) squares += (double)query[i] * (double)query[i];
+    return sqrt(squares);
+}
+
+double off_at_most(size_t d, double longest, double norm) {
+    if (!(longest * norm < MOST)) return NAN;
+    return (double)(d + 2) * FLT_EPSILON * longest * norm + (double)d * FLT_MIN;
 }

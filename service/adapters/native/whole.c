@@ -6,8 +6,6 @@
 #include <math.h>
 #include <stdlib.h>
 
-static const double MOST = 1e37; /* float ends at 3.4e38; sums of so large products might not fit */
-
 /* What one query after the other is worked out in. */
 typedef struct {
     int64_t *rows, *numbers;
@@ -94,16 +92,12 @@ static size_t best_of_main(const Whole *whole, const Desk *desk, size_t query, c
     return best_first(placed, kept->size, whole->scan.k);
 }
 
-/* How far products of single precision can be from the exact ones (ranking.py: rounding_bound). */
-static double bound_of(const Whole *whole, double norm) {
-    return (double)(whole->d + 2) * FLT_EPSILON * whole->later_longest * norm + (double)whole->d * FLT_MIN;
-}
-
 /* Adds what of the delta is as good; -1 = it cannot be told. */
 static int64_t with_later(const Whole *whole, const Desk *desk, size_t query, double norm, Placed *placed, size_t size) {
     size_t k = whole->scan.k, start = first_of(whole->ends, query), barred = whole->ends[query] - start;
-    if (!(whole->later_longest * norm < MOST)) return -1;
-    double least = size < k ? -INFINITY : placed[k - 1].score - bound_of(whole, norm);
+    double off = off_at_most(whole->d, whole->later_longest, norm);
+    if (isnan(off)) return -1;
+    double least = size < k ? -INFINITY : placed[k - 1].score - off;
     size_t reaching =
         reaching_rows(whole->later, whole->later_n, whole->d, whole->queries + query * whole->d, least, desk->rows);
     size_t left = 0;
@@ -121,12 +115,6 @@ static int64_t with_later(const Whole *whole, const Desk *desk, size_t query, do
         placed[size + i].place = whole->later_slots[desk->rows[i]];
     }
     return (int64_t)(left ? best_first(placed, size + left, k) : size);
-}
-
-static double norm_of(const float *query, size_t d) {
-    double squares = 0;
-    for (size_t i = 0; i < d; i++) squares += (double)query[i] * (double)query[i];
-    return sqrt(squares);
 }
 
 static int rank(const Whole *whole, Desk *desk, Best *best) {

@@ -255,6 +255,21 @@ async def test_lists_of_written_items_are_given_again_until_these_change(
                 }.items()
 
 
+async def test_lists_follow_what_users_like(short: httpx.AsyncClient) -> None:
+    """Whoever likes an item that the model does not know has another vector once it is encoded anew."""
+    await short.post("/items", json={"item_id": "new", "modalities": {"text": [1.0, 2.0, 3.0, 4.0]}})
+    await short.post("/interactions", json={"user_id": "u0", "item_id": "new"})
+    before = [(await short.get("/recommend/u0?k=4")).json()["items"] for _ in range(4)]
+
+    await short.patch("/items/new", json={"modalities": {"text": [-4.0, -1.0, 2.0, -9.0]}})
+
+    after = [(await short.get("/recommend/u0?k=4")).json()["items"] for _ in range(4)]
+    made = (await short.get("/recommend/u0?k=4&min_score=-1e30")).json()["items"]
+    assert before == before[:1] * 4
+    assert after == [made] * 4
+    assert after != before
+
+
 async def test_what_expires_is_not_given_again(short: httpx.AsyncClient, ordinary: list[str]) -> None:
     """Time passes without anything being written."""
     first = (await short.get("/recommend/u0?k=3")).json()["items"][0]["item_id"]
