@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -61,17 +62,16 @@ def server(
 
 @contextmanager
 def meanwhile(work: Callable[[threading.Event], object] | None) -> Iterator[None]:
-    """Does work on a thread until the block ends, which the event tells; None = there is none."""
+    """Does work on a thread until the block ends, which the event tells; None = none. Raises what it raises."""
     over = threading.Event()
-    thread = threading.Thread(target=work, args=(over,)) if work else None
-    if thread:
-        thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        if thread:
-            thread.join()
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(work, over) if work else None
+        try:
+            yield
+        finally:
+            over.set()
+    if done:
+        done.result()
 
 
 def free_port() -> int:

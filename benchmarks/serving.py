@@ -15,6 +15,7 @@ import itertools
 import json
 import os
 import re
+import secrets
 import shutil
 import statistics
 import sys
@@ -39,6 +40,8 @@ from model_store import ModelStore
 _ONCE = next(iter(SCRIPTS))  # the load in which no user comes twice
 _Both = tuple[Load, Load]  # the service, and the bare route
 _WARM_S = 600  # how long is waited for
+_PER_SECOND = 10  # batches of inserts
+_SPARE_S = 5  # that a load may take longer than it was to
 console = Console(width=120)
 
 
@@ -150,7 +153,7 @@ def _both(
     users = args.users + args.once if once else args.users
     how = {"seconds": args.seconds, "users": users, "first": first, "mean_ms": mean_ms}
     theirs = load(script, bare, **how)
-    with _inserting(url, line.inserts):
+    with _inserting(url, line.inserts, args.seconds):
         return load(script, url, **how), theirs
 
 
@@ -183,21 +186,28 @@ def _remembered(url: str) -> float:
     return float(found[1]) if found else 0.0
 
 
-def _inserting(url: str, per_second: int) -> AbstractContextManager[None]:
-    """Inserts items at that pace meanwhile, a tenth of a second's worth at a time."""
+def _inserting(url: str, per_second: int, seconds: int) -> AbstractContextManager[None]:
+    """Inserts new items at that pace meanwhile, a tenth of a second's worth at a time, all written down before."""
+    size, batches = max(1, per_second // 10), _PER_SECOND * (seconds + _SPARE_S)
+    bodies = [_batch(size) for _ in range(batches if per_second else 0)]
 
     def insert(over: threading.Event) -> None:
-        with httpx.Client(base_url=url, timeout=60) as client:
-            number, size, rng = 0, max(1, per_second // 10), np.random.default_rng()
+        with httpx.Client(base_url=url, timeout=60, headers={"Content-Type": "application/x-ndjson"}) as client:
             begun = time.monotonic()
-            while not over.is_set():
-                lines = [new_item(f"new-{number + n}", rng) for n in range(size)]
-                headers = {"Content-Type": "application/x-ndjson"}
-                client.post("/items/batch", content="\n".join(lines), headers=headers).raise_for_status()
-                number += size
-                over.wait(max(0.0, begun + number / per_second - time.monotonic()))
+            for number, body in enumerate(bodies, 1):
+                client.post("/items/batch", content=body).raise_for_status()
+                ahead_s = begun + number / _PER_SECOND - time.monotonic()
+                if over.wait(max(0.0, ahead_s)):
+                    break
+            if ahead_s < -1:
+                raise RuntimeError(f"inserts are {-ahead_s:.1f} s late: they are fewer than {per_second:,} a second")
 
     return meanwhile(insert if per_second else None)
+
+
+def _batch(size: int) -> bytes:
+    rng, name = np.random.default_rng(), secrets.token_hex(4)
+    return "\n".join(new_item(f"{name}-{n}", rng) for n in range(size)).encode()
 
 
 def new_item(item_id: str, rng: np.random.Generator) -> str:

@@ -8,39 +8,29 @@ from weakref import WeakKeyDictionary
 import orjson
 
 from service.domain import Suggestion
+from service.label_sheet import Label, Sheet, parts_of
 from service.paging import Shown, hash_of
 from service.queries import Hit, Hits
 from service.servable import Servable
 
 MOST = 1 << 17
-"""Items whose labels are at hand; some 0.3 KiB each."""
+"""Items whose labels are at hand; some 0.1 KiB each."""
 
-
-Label = tuple[bytes, bytes]
-"""What is always said of an item: the JSON of its place in a list, with score and rank left open, and the hash that
-cursors name it by. Plain tuples are out of sight of collections of garbage."""
-
-_LEFT_OPEN = b"\0"  # a byte that no JSON has
+_LEFT_OPEN = b"\0"
 _NOTHING = Shown()
 
 
 class ListWriter:
-    """Writes lists, of labels."""
+    """Writes lists: their places as JSON, what orjson would write, and the cursor to what follows."""
 
-    def places(self, labels: list[Label], scores: list[float]) -> bytes:
-        """The places of a list as JSON: what orjson would write."""
-        n = len(labels)
-        if not n:
-            return b"[]"
-        parts = [b""] * (3 * n + 1)
-        parts[::3] = b",".join([label[0] for label in labels]).split(_LEFT_OPEN)
-        parts[1::3] = orjson.dumps(scores)[1:-1].split(b",")
-        parts[2::3] = _ranks(n)
-        return b"[%b]" % b"".join(parts)
+    def listed(self, labels: list[Label], scores: list[float]) -> tuple[bytes, str]:
+        """The list of these labels."""
+        parts = [parts_of(label) for label in labels]
+        return _places([place for _, place in parts], scores), _NOTHING.cursor_after([name for name, _ in parts])
 
-    def cursor(self, labels: list[Label]) -> str:
-        """The cursor of a first page."""
-        return _NOTHING.cursor_after([label[1] for label in labels])
+    def listed_on(self, sheet: Sheet, rows: list[int], scores: list[float]) -> tuple[bytes, str] | None:
+        """The list of these rows; None where the sheet has not got all their labels."""
+        return None if sheet.missing(rows) else self.listed(list(map(sheet.read, rows)), scores)
 
 
 class Places(Sequence[Suggestion]):
@@ -48,14 +38,14 @@ class Places(Sequence[Suggestion]):
 
     Args:
         hits: the items.
-        labels: theirs.
-        writer: writes them.
+        text: the places as they are sent, JSON.
+        cursor: asks for what follows.
     """
 
-    def __init__(self, hits: Hits, labels: list[Label], writer: ListWriter) -> None:
+    def __init__(self, hits: Hits, text: bytes, cursor: str) -> None:
         self._hits = hits
-        self._labels = labels
-        self._writer = writer
+        self._text = text
+        self._cursor = cursor
 
     @property
     def ids(self) -> Sequence[str]:
@@ -63,7 +53,7 @@ class Places(Sequence[Suggestion]):
         return self._hits.ids
 
     def __len__(self) -> int:
-        return len(self._labels)
+        return len(self._hits)
 
     @overload
     def __getitem__(self, place: int) -> Suggestion: ...
@@ -84,24 +74,22 @@ class Places(Sequence[Suggestion]):
 
     def cursor(self, shown: Shown) -> str:
         """What asks for what follows, these and those before them being shown."""
-        if not shown.hashes:
-            return self._writer.cursor(self._labels)
-        return shown.cursor_after([label[1] for label in self._labels])
+        return shown.and_these(self.ids).cursor() if shown.hashes else self._cursor
 
     def as_json(self) -> bytes:
         """The places as they are sent."""
-        return self._writer.places(self._labels, self._hits.scores)
+        return self._text
 
     @cached_property
     def _spelled_out(self) -> list[Suggestion]:
-        titles = [place["title"] for place in orjson.loads(self.as_json())]
+        titles = [place["title"] for place in orjson.loads(self._text)]
         return list(map(Suggestion, self.ids, self._hits.scores, titles))
 
 
 class _AtHand(NamedTuple):
     """Labels of one Servable's items."""
 
-    trained: dict[int, Label]  # of which no record speaks, by row
+    trained: Sheet  # of which no record speaks, by row
     written: dict[str, tuple[int, Label]]  # by the record that spoke of them last
 
 
@@ -119,39 +107,44 @@ class Labels:
     def places(self, servable: Servable, hits: Sequence[Hit]) -> Places:
         """Places of these items of a Servable."""
         found = hits if isinstance(hits, Hits) else servable.numbered(hits)
-        return Places(found, self.of(servable, found), self._writer)
-
-    def of(self, servable: Servable, found: Hits) -> list[Label]:
-        """The labels of items of a Servable, in their order."""
         known = self._at_hand(servable)
-        if servable.only_trained(found.slots):
-            return _of_trained(servable, found.slots, known.trained)
-        trained = [slot for slot in found.slots if servable.as_trained(slot)]
-        written = [slot for slot in found.slots if not servable.as_trained(slot)]
-        labels = dict(zip(trained, _of_trained(servable, trained, known.trained), strict=True))
-        for slot, item_id in zip(written, found.ids_of(written), strict=True):
-            labels[slot] = _of_written(servable, item_id, known.written)
-        return [labels[slot] for slot in found.slots]
+        if not servable.only_trained(found.slots):
+            return Places(found, *self._writer.listed(_mixed(servable, found, known), found.scores))
+        told = self._writer.listed_on(known.trained, found.slots, found.scores)
+        if told is None:
+            labels = _trained(servable, found.slots, known.trained)
+            told = self._writer.listed(labels, found.scores)
+        return Places(found, *told)
 
     def learn(self, servable: Servable, rows: Sequence[int]) -> None:
         """Makes the labels of items of the bundle before anybody asks for them."""
-        _of_trained(servable, rows, self._at_hand(servable).trained)
+        _learn(servable, rows, self._at_hand(servable).trained)
 
     def _at_hand(self, servable: Servable) -> _AtHand:
         known = self._known.get(servable)
         if known is None or len(known.trained) + len(known.written) > MOST:
-            known = self._known[servable] = _AtHand({}, {})
+            known = self._known[servable] = _AtHand(Sheet(len(servable.bundle.items)), {})
         return known
 
 
-def _of_trained(servable: Servable, rows: Sequence[int], known: dict[int, Label]) -> list[Label]:
-    labels = list(map(known.get, rows))
-    if None not in labels:
-        return labels  # type: ignore[return-value]  # as was just seen
-    unknown = [row for row in rows if row not in known]
-    ids, titles = servable.bundle.items.ids(unknown), servable.trained_titles(unknown)
-    known.update(zip(unknown, map(label_of, ids, titles), strict=True))
-    return [known[row] for row in rows]
+def _mixed(servable: Servable, found: Hits, known: _AtHand) -> list[Label]:
+    trained = [slot for slot in found.slots if servable.as_trained(slot)]
+    written = [slot for slot in found.slots if not servable.as_trained(slot)]
+    labels = dict(zip(trained, _trained(servable, trained, known.trained), strict=True))
+    for slot, item_id in zip(written, found.ids_of(written), strict=True):
+        labels[slot] = _of_written(servable, item_id, known.written)
+    return [labels[slot] for slot in found.slots]
+
+
+def _trained(servable: Servable, rows: Sequence[int], sheet: Sheet) -> list[Label]:
+    _learn(servable, rows, sheet)
+    return list(map(sheet.read, rows))
+
+
+def _learn(servable: Servable, rows: Sequence[int], sheet: Sheet) -> None:
+    if unknown := sheet.missing(rows):
+        ids, titles = servable.bundle.items.ids(unknown), servable.trained_titles(unknown)
+        sheet.write(unknown, map(label_of, ids, titles))
 
 
 def _of_written(servable: Servable, item_id: str, known: dict[str, tuple[int, Label]]) -> Label:
@@ -165,7 +158,18 @@ def _of_written(servable: Servable, item_id: str, known: dict[str, tuple[int, La
 def label_of(item_id: str, title: str | None) -> Label:
     """What is said of an item."""
     place = b'{"item_id":%b,"score":%b,"title":%b}' % (orjson.dumps(item_id), _LEFT_OPEN, orjson.dumps(title))
-    return place, hash_of(item_id)
+    return hash_of(item_id) + place
+
+
+def _places(places: list[bytes], scores: list[float]) -> bytes:
+    n = len(places)
+    if not n:
+        return b"[]"
+    parts = [b""] * (3 * n + 1)
+    parts[::3] = b",".join(places).split(_LEFT_OPEN)
+    parts[1::3] = orjson.dumps(scores)[1:-1].split(b",")
+    parts[2::3] = _ranks(n)
+    return b"[%b]" % b"".join(parts)
 
 
 @lru_cache(maxsize=64)

@@ -15,7 +15,8 @@ from service.errors import InvalidCursor
 
 FORMAT = b"\x01"
 """What every cursor begins with."""
-_BYTES = 5
+HASH_BYTES = 5
+"""What stands for an item in one takes so many."""
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
@@ -60,16 +61,16 @@ def read_cursor(text: str, most: int) -> Shown:
     except (binascii.Error, ValueError) as exc:
         raise InvalidCursor("expected a cursor as it was given") from exc
     body = data[len(FORMAT) :]
-    if data[: len(FORMAT)] != FORMAT or not body or len(body) % _BYTES:
+    if data[: len(FORMAT)] != FORMAT or not body or len(body) % HASH_BYTES:
         raise InvalidCursor("expected a cursor as it was given")
-    if len(body) > most * _BYTES:
+    if len(body) > most * HASH_BYTES:
         raise InvalidCursor(f"expected a cursor over at most {most} items")
-    return Shown(frozenset(body[start : start + _BYTES] for start in range(0, len(body), _BYTES)))
+    return Shown(frozenset(body[start : start + HASH_BYTES] for start in range(0, len(body), HASH_BYTES)))
 
 
 def hash_of(item_id: str) -> bytes:
     """What stands for an item in cursors."""
-    return hashlib.blake2b(item_id.encode(), digest_size=_BYTES).digest()
+    return hashlib.blake2b(item_id.encode(), digest_size=HASH_BYTES).digest()
 
 
 _hash_at_hand = lru_cache(maxsize=1 << 16)(hash_of)

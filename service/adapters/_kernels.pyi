@@ -6,8 +6,11 @@ from numpy.typing import NDArray
 
 _Buffer: TypeAlias = NDArray[Any] | bytes
 
-def cursor(labels: list[tuple[bytes, bytes]], kind: bytes, /) -> str: ...
 def kinds() -> list[str]: ...
+def listed(labels: list[bytes], scores: bytes, kind: bytes, /) -> tuple[bytes, str]: ...
+def listed_on(
+    text: bytearray, starts: _Buffer, rows: list[int], scores: bytes, kind: bytes, /
+) -> tuple[bytes, str] | None: ...
 def scan(
     kind: str,
     rows: _Buffer,
@@ -23,7 +26,6 @@ def scan(
     threads: int,
     /,
 ) -> tuple[bytes, bytes]: ...
-def places(labels: list[tuple[bytes, bytes]], scores: bytes, /) -> bytes: ...
 def whole(
     kind: str,
     threads: int,

@@ -2,7 +2,8 @@
 
 import orjson
 
-from service.labels import Label, ListWriter
+from service.label_sheet import Label, Sheet
+from service.labels import ListWriter
 from service.paging import FORMAT
 
 try:
@@ -16,13 +17,13 @@ else:
 class NativeListWriter(ListWriter):
     """Writes what ``ListWriter`` does, byte for byte."""
 
-    def places(self, labels: list[Label], scores: list[float]) -> bytes:
+    def listed(self, labels: list[Label], scores: list[float]) -> tuple[bytes, str]:
         """See ``ListWriter``."""
-        return _kernels.places(labels, orjson.dumps(scores)[1:-1])
+        return _kernels.listed(labels, orjson.dumps(scores)[1:-1], FORMAT)
 
-    def cursor(self, labels: list[Label]) -> str:
+    def listed_on(self, sheet: Sheet, rows: list[int], scores: list[float]) -> tuple[bytes, str] | None:
         """See ``ListWriter``."""
-        return _kernels.cursor(labels, FORMAT)
+        return _kernels.listed_on(sheet.text, sheet.starts, rows, orjson.dumps(scores)[1:-1], FORMAT)
 
 
 def list_writer() -> ListWriter:

@@ -1,7 +1,8 @@
 """Places of lists, made into JSON of what is at hand."""
 
 from collections.abc import Sequence
-from typing import Any, cast
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import orjson
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from service import labels
 from service.domain import Suggestion
 from service.labels import Labels, Places
-from service.paging import hash_of
+from service.paging import Shown
 from service.queries import Hit, Hits
 
 TEXTS = st.text(st.characters(exclude_categories=("Cs",)) | st.sampled_from('%"\\\0\x7f{}é☃'), max_size=12)
@@ -50,6 +51,9 @@ class Shop:
         """As it is now."""
         self.looked_up.append(item_id)
         return self.written[item_id][1]
+
+    def __len__(self) -> int:
+        return len(self.trained)
 
     def ids(self, rows: Sequence[int]) -> list[str]:
         """By row."""
@@ -102,10 +106,24 @@ def test_labels_are_made_once() -> None:
     shop, made = Shop({"a": "A", "b": "B", "c": "C"}), Labels()
 
     for item_ids in ("ab", "bca", "cba"):
-        found = made.of(cast(Any, shop), shop.numbered(hits_of(dict.fromkeys(item_ids, 0.0))))
-        assert [label[1] for label in found] == list(map(hash_of, item_ids))
+        found = places_of(shop, dict.fromkeys(item_ids, 0.0), made)
+        assert found.cursor(Shown()) == Shown().and_these(item_ids).cursor()
+        assert [(item.item_id, item.title) for item in found] == [(item_id, item_id.upper()) for item_id in item_ids]
 
     assert shop.looked_up == ["a", "b", "c"]
+
+
+def test_labels_of_many_threads() -> None:
+    """Whoever learns what others learn at the same time finds what belongs to each item."""
+    ids = [f"item-{n}" for n in range(400)]
+    shop, made = Shop({item_id: f"title of {item_id}" for item_id in ids}), Labels()
+
+    def read(start: int) -> bool:
+        some = dict.fromkeys(ids[start : start + 40], 0.0)
+        return [item.title for item in places_of(shop, some, made)] == [f"title of {item_id}" for item_id in some]
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(read, [start for start in range(0, 360, 5) for _ in range(3)]))
 
 
 def test_what_was_written_is_said_as_it_is_now() -> None:
@@ -137,6 +155,6 @@ def test_not_more_is_kept_than_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
     shop, made = Shop({"a": "A", "b": "B"}), Labels()
 
     for _ in range(2):
-        made.of(cast(Any, shop), shop.numbered(hits_of({"a": 1.0, "b": 0.5})))
+        places_of(shop, {"a": 1.0, "b": 0.5}, made)
 
     assert shop.looked_up == ["a", "b", "a", "b"]

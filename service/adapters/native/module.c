@@ -56,11 +56,11 @@ int tell_places(const Placed *placed, size_t n, size_t from, PyObject *slots, Py
     return 1;
 }
 
-static PyMethodDef METHODS[] = {{"cursor", call_cursor, METH_VARARGS, NULL},
-                                {"kinds", kinds, METH_NOARGS, NULL},
+static PyMethodDef METHODS[] = {{"kinds", kinds, METH_NOARGS, NULL},
+                                {"listed", call_listed, METH_VARARGS, NULL},
+                                {"listed_on", call_listed_on, METH_VARARGS, NULL},
                                 {"made_up", call_made_up, METH_VARARGS, NULL},
                                 {"order", call_order, METH_VARARGS, NULL},
-                                {"places", call_places, METH_VARARGS, NULL},
                                 {"round_rows", call_round_rows, METH_VARARGS, NULL},
                                 {"rounded", call_rounded, METH_VARARGS, NULL},
                                 {"scan", call_scan, METH_VARARGS, NULL},

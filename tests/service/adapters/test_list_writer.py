@@ -1,13 +1,16 @@
 """Lists written in C are those written in Python, byte for byte."""
 
+import sys
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from service.adapters.list_writer import NativeListWriter, list_writer
-from service.labels import Label, ListWriter, Places, label_of
+from service.label_sheet import Sheet
+from service.labels import ListWriter, Places, label_of
 from service.paging import Shown, hash_of, read_cursor
 from service.queries import Hits
 
@@ -17,72 +20,116 @@ SCORES = st.floats() | st.sampled_from([0.0, 1.0, 1e-9, 1e300, 0.1, 1 / 3])
 LISTS = st.lists(st.tuples(TEXTS, SCORES, TEXTS | st.none()), max_size=120)
 
 
+def _sized(size: int, label: bytes) -> bytes:
+    return size.to_bytes(4, sys.byteorder) + label
+
+
 @given(LISTS)
 def test_it_writes_the_same(items: list[tuple[str, float, str | None]]) -> None:
-    """Whatever the ids, scores and titles, and however many places there are."""
+    """Whatever the ids, scores and titles, and however many places there are; of labels, and of a sheet's rows."""
     labels = [label_of(item_id, title) for item_id, _, title in items]
-    scores = [score for _, score, _ in items]
+    scores, rows = [score for _, score, _ in items], list(range(2, 2 + len(items)))
+    sheet = Sheet(200)
+    sheet.write(rows, labels)
 
-    assert NativeListWriter().places(labels, scores) == ListWriter().places(labels, scores)
+    expected = ListWriter().listed(labels, scores)
+
+    assert expected[1] == Shown().and_these(item_id for item_id, _, _ in items).cursor()
+    assert NativeListWriter().listed(labels, scores) == expected
+    assert [writer.listed_on(sheet, rows, scores) for writer in (ListWriter(), NativeListWriter())] == [expected] * 2
 
 
 @given(st.lists(TEXTS, min_size=1, max_size=120))
-def test_cursors_are_the_same(item_ids: list[str]) -> None:
-    """Each item once, in the order of the hashes."""
+def test_cursors_name_each_item_once(item_ids: list[str]) -> None:
+    """In the order of the hashes."""
     labels = [label_of(item_id, None) for item_id in item_ids]
 
-    cursor = NativeListWriter().cursor(labels)
+    _, cursor = NativeListWriter().listed(labels, [0.0] * len(labels))
 
-    assert cursor == ListWriter().cursor(labels) == Shown().and_these(item_ids).cursor()
+    assert cursor == Shown().and_these(item_ids).cursor()
     assert read_cursor(cursor, 1000).hashes == set(map(hash_of, item_ids))
 
 
+@pytest.mark.parametrize("writer", [ListWriter(), NativeListWriter()])
+def test_rows_that_are_not_there_are_told(writer: ListWriter) -> None:
+    """Nothing is written of what is not known yet."""
+    sheet = Sheet(3)
+    sheet.write([1], [label_of("b", "B")])
+
+    assert writer.listed_on(sheet, [1, 2], [1.0, 0.5]) is None
+    assert writer.listed_on(sheet, [1], [1.0]) == writer.listed([label_of("b", "B")], [1.0])
+
+
 def test_later_pages_name_those_before_too() -> None:
-    """By either writer."""
+    """And those of the page itself."""
     shown = Shown().and_these(["x", "y"])
-    labels = [label_of("a", None), label_of("b", "B")]
     hits = Hits([0, 1], [1.0, 0.5], lambda slots: ["ab"[slot] for slot in slots])
 
-    cursors = {Places(hits, labels, writer).cursor(shown) for writer in (ListWriter(), NativeListWriter())}
-
-    assert cursors == {shown.and_these(["a", "b"]).cursor()}
+    assert Places(hits, b"[]", "first").cursor(shown) == shown.and_these(["a", "b"]).cursor()
+    assert Places(hits, b"[]", "first").cursor(Shown()) == "first"
 
 
 @pytest.mark.parametrize(
     ("labels", "scores"),
     [
-        ([(b"{}", b"12345")], b"1.0"),  # no place for a score
-        ([(b"{\0}", b"12345")], b"1.0,2.0"),
-        ([(b"{\0}", b"12345")], b""),
-        ([(b"{\0}", b"12345")] * 2, b"1.0"),
+        ([b"12345{}"], b"1.0"),  # no place for a score
+        ([b"12\0 5{}"], b"1.0"),
+        ([b"12345{\0}"], b"1.0,2.0"),
+        ([b"12345{\0}"], b""),
+        ([b"12345{\0}"] * 2, b"1.0"),
         ([], b"1.0"),
-        ([(b"{\0}",)], b"1.0"),
-        ([b"{\0}"], b"1.0"),
+        ([b"123\0"], b"1.0"),
+        ((b"12345{\0}",), b"1.0"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(labels: Any, scores: bytes) -> None:
     """Nothing is written beyond what there is room for."""
     with pytest.raises(ValueError, match="expected"):
-        _kernels.places(labels, scores)
+        _kernels.listed(labels, scores, b"\1")
 
 
-@pytest.mark.parametrize("labels", [[(b"", b"1234")], [(b"", b"123456")], [(b"",)], ((b"", b"12345"),)])
-def test_cursors_of_other_hashes_are_refused(labels: Any) -> None:
-    """Five bytes each."""
-    with pytest.raises(ValueError, match="expected"):
-        _kernels.cursor(labels, b"\1")
-
-
-@pytest.mark.parametrize("call", [_kernels.places, _kernels.cursor])
-def test_parts_that_are_no_bytes_are_refused(call: Any) -> None:
+@pytest.mark.parametrize("labels", [["12345\0"], [None]])
+def test_labels_that_are_no_bytes_are_refused(labels: Any) -> None:
     """With a TypeError."""
     with pytest.raises(TypeError):
-        call([("a\0", "12345")], b"1")
+        _kernels.listed(labels, b"1", b"\1")
+
+
+@pytest.mark.parametrize(
+    ("text", "start"),
+    [
+        (b"", 1),
+        (b"....", 99),
+        (b"\x07\0\0", 1),  # no whole length
+        (b"\x07\0\0\012345\0", 1),  # longer than the text
+        (b"\x04\0\0\01234\0", 1),
+        (b"\x06\0\0\0123456", 1),
+        (b"\x06\0\0\012345\0", -1),
+    ],
+)
+def test_sheets_that_are_none_are_refused(text: bytes, start: int) -> None:
+    """Nothing is read beyond the text."""
+    with pytest.raises(ValueError, match="expected"):
+        _kernels.listed_on(bytearray(b"\0" + text), np.array([start]), [0], b"1", b"\1")
+
+
+@pytest.mark.parametrize("rows", [[1], [-1], (0,), [2**63 - 1]])
+def test_rows_that_no_sheet_has_are_refused(rows: Any) -> None:
+    """Nor is anything read beyond its starts."""
+    with pytest.raises(ValueError, match="expected"):
+        _kernels.listed_on(bytearray(8), np.zeros(1, dtype=np.int64), rows, b"1", b"\1")
+
+
+def test_numbers_that_are_none_are_refused() -> None:
+    """As Python would."""
+    for rows, error in ((["0"], TypeError), ([2**64], OverflowError)):
+        with pytest.raises(error):
+            _kernels.listed_on(bytearray(8), np.zeros(1, dtype=np.int64), rows, b"1", b"\1")
 
 
 def test_the_quickest_is_chosen() -> None:
     """Where there is a compiler that is the one in C."""
-    labels: list[Label] = [label_of("a", "A")]
+    places, _ = list_writer().listed([label_of("a", "A")], [0.5])
 
     assert type(list_writer()) is NativeListWriter
-    assert list_writer().places(labels, [0.5]) == b'[{"item_id":"a","score":0.5,"rank":1,"title":"A"}]'
+    assert places == b'[{"item_id":"a","score":0.5,"rank":1,"title":"A"}]'
