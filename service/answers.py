@@ -12,7 +12,7 @@ from weakref import ref
 
 from service.domain import Recommendation
 from service.lists import Wish
-from service.queries import Hits, Query
+from service.queries import Hits, Mark, Query
 from service.servable import Servable
 
 _LATEST = 1 << 14
@@ -34,6 +34,7 @@ class Given:
         answer: the list.
         sent: what is the same whenever it is sent, as whoever sends it has made it; None = it was never sent.
         query: what the index was asked and will be asked again; None where that may change with what is written.
+        mark: until then, of what the index was given, the hits are known to be what it finds.
     """
 
     wish: Wish
@@ -47,14 +48,18 @@ class Given:
     answer: Recommendation
     sent: tuple[bytes, bytes] | None = None
     query: Query | None = None
+    mark: Mark | None = None
 
     def is_for(self, wish: Wish, servable: Servable) -> bool:
         """Whether this was asked for, of this model version."""
         return self.wish is wish and self.servable() is servable
 
-    def tells_of(self, hits: Hits, spoken_of: Mapping[str, int]) -> bool:
-        """Whether the list is made of these hits, of which records now speak like this."""
-        return self.hits == hits and self.spoken_of == spoken_of
+    def takes(self, hits: Hits, spoken_of: Mapping[str, int]) -> bool:
+        """Whether the list is made of hits that were found by now, of which records now speak like this."""
+        if self.hits != hits or self.spoken_of != spoken_of:
+            return False
+        self.hits, self.mark = hits, hits.found_at
+        return True
 
     def note_shown(self, servable: Servable) -> None:
         """Notes that its items are shown again."""

@@ -116,7 +116,7 @@ class FastPath:
         if not all(servable.visible(item_id, allowed.now) for item_id in spoken_of):
             return None  # a writer is between its two steps
         given = None if known is None else self._answers.get(user_id)
-        if given and given.is_for(wish, servable) and given.tells_of(hits, spoken_of):
+        if given and given.is_for(wish, servable) and given.takes(hits, spoken_of):
             given.told(asked.index_seq, without(self._cache, servable))
             given.renewed(interactions, asked.changes)
             given.note_shown(servable)
@@ -164,8 +164,15 @@ def _query(allowed: Filter, vector: Vector, user_id: str, wish: Wish) -> Query:
 
 def _stands(given: Given, servable: Servable) -> bool:
     """Whether a list is right in spite of what was written since."""
-    hits = None if given.query is None else servable.index.recall(given.query)
-    return hits is not None and given.tells_of(hits, servable.spoken_of(hits))
+    query, index = given.query, servable.index
+    if query is None:
+        return False
+    mark = given.mark or given.hits.found_at
+    if mark and (mark := index.holds(query, given.hits, mark)):
+        given.mark = mark
+        return given.spoken_of == servable.spoken_of(given.hits)
+    hits = index.recall(query)
+    return hits is not None and given.takes(hits, servable.spoken_of(hits))
 
 
 def _lasting(query: Query, servable: Servable, interactions: Sequence[str]) -> Query | None:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from service.domain import Basis, Checkpoint, Encoding, Entry, Matrix, Raw, Record, Vector
 from service.errors import ItemMoved, StorageUnavailable
-from service.queries import Hits, IndexState, Query
+from service.queries import Hits, IndexState, Mark, Query
 
 
 class Encoder(Protocol):
@@ -68,6 +68,19 @@ class VectorIndex(Protocol):
 
     def recall(self, query: Query) -> Hits | None:
         """What a search for a query with a key would find now, where that is known without one; takes no time."""
+        ...
+
+    def holds(self, query: Query, hits: Hits, since: Mark) -> Mark | None:
+        """Whether what was found for a query is what would be found now; takes no time.
+
+        Args:
+            query: with a key.
+            hits: what was found for it.
+            since: until then that is known to be right.
+
+        Returns:
+            Until when it is known by now; None where it may be right no longer.
+        """
         ...
 
     @property

@@ -38,6 +38,18 @@ class Query(NamedTuple):
         return self.allow is not None or self.allow_rows is not None
 
 
+class Mark(NamedTuple):
+    """How much an index had been given by a moment.
+
+    Attributes:
+        rows: that were written.
+        changes: items that were written or removed, one after the other.
+    """
+
+    rows: int
+    changes: int
+
+
 class Hit(NamedTuple):
     """One result of an index search."""
 
@@ -53,13 +65,21 @@ class Hits(Sequence[Hit]):
             places among these.
         scores: theirs.
         names: gives the ids of slots.
+        found_at: when; None where the index cannot tell what came since.
     """
 
-    __slots__ = ("_ids", "_names", "scores", "slots")
+    __slots__ = ("_ids", "_names", "found_at", "scores", "slots")
 
-    def __init__(self, slots: list[int], scores: list[float], names: Callable[[Sequence[int]], list[str]]) -> None:
+    def __init__(
+        self,
+        slots: list[int],
+        scores: list[float],
+        names: Callable[[Sequence[int]], list[str]],
+        found_at: Mark | None = None,
+    ) -> None:
         self.slots = slots
         self.scores = scores
+        self.found_at = found_at
         self._names = names
         self._ids: list[str] | None = None
 

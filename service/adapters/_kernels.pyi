@@ -6,6 +6,17 @@ from numpy.typing import NDArray
 
 _Buffer: TypeAlias = NDArray[Any] | bytes
 
+def holds(
+    slots: list[int],
+    least: float,
+    since: int,
+    changed_at: _Buffer,
+    written: _Buffer,
+    first: int,
+    query: _Buffer,
+    longest: float,
+    /,
+) -> bool: ...
 def kinds() -> list[str]: ...
 def listed(labels: list[bytes], scores: bytes, kind: bytes, /) -> tuple[bytes, str]: ...
 def listed_on(

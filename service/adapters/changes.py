@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from service.adapters.exact_scan import Numbers
 from service.adapters.ranking import longest_row
 from service.domain import Matrix
+from service.queries import Mark
 
 KEPT = 4096
 """Written rows that are at hand, at least; of single precision, with their slots."""
@@ -40,6 +41,11 @@ class Moment(NamedTuple):
     counts: Numbers
     changed_at: Numbers
     longest: float
+
+    @property
+    def mark(self) -> Mark:
+        """The moment."""
+        return Mark(self.rows, self.total)
 
     def last_changes(self, slots: NDArray[np.integer[Any]]) -> Numbers:
         """When each slot was changed for the last time; more than ``total`` = after this moment, and maybe before."""

@@ -17,7 +17,7 @@ from service.adapters.exact_scan import Numbers
 from service.adapters.ranked import NamesOf, Ranked, sort_ties
 from service.adapters.ranking import exact_scores, norms_of, rounding_bound
 from service.adapters.remembered import Remembered
-from service.queries import Query
+from service.queries import Hits, Mark, Query
 
 SPARE = 12
 """Places that are kept beyond those asked for."""
@@ -49,6 +49,34 @@ def made_up(found: Remembered, changes: Moment, query: Query, names: NamesOf) ->
     return _without(after, query, names) if len(query.exclude) > len(found.exclude) else after
 
 
+def holds(hits: Hits, since: Mark, changes: Moment, query: Query) -> bool:
+    """Whether nothing came between that changes what was found: nothing of it was changed, nothing reaches its end.
+
+    Args:
+        hits: what was found for the query, and is known to be right until ...
+        since: ... then, all rows written after which are at hand.
+        changes: now.
+        query: what was asked.
+    """
+    if changes.total == since.changes:
+        return True
+    least = hits.scores[-1] if len(hits) == query.k else -np.inf
+    first = since.rows - changes.first
+    if kernels.take(query.vector):
+        return kernels.native.holds(
+            hits.slots,
+            least,
+            since.changes,
+            changes.changed_at,
+            changes.vectors,
+            first,
+            query.vector,
+            changes.longest,
+        )
+    last = changes.last_changes(np.array(hits.slots, dtype=np.int64))
+    return last.max(initial=0) <= since.changes and not len(_reaching(least, first, changes, query))
+
+
 def _in_c(found: Remembered, changes: Moment, query: Query, most: int) -> _Places | None:
     first = found.rows - changes.first
     told = kernels.native.made_up(
@@ -74,29 +102,27 @@ def _in_c(found: Remembered, changes: Moment, query: Query, most: int) -> _Place
 
 
 def _in_numpy(found: Remembered, changes: Moment, query: Query, most: int) -> _Places | None:
-    there, new = _still_there(found, changes), _alive(_reaching(found, changes, query), changes, query)
+    least = -np.inf if found.whole else found.least
+    reaching = _reaching(least, found.rows - changes.first, changes, query)
+    there, new = _still_there(found, changes), _alive(reaching, changes, query)
     if there is None or new is None:
         return None
     slots, scores = np.concatenate([there.slots, new.slots]), np.concatenate([there.scores, new.scores])
     order = np.argsort(-scores, kind="stable")
     slots, scores = slots[order], scores[order]
     # Of what comes after the last one of before, not all is known.
-    least = -np.inf if found.whole else found.least
     kept = int(np.count_nonzero(scores >= max(least, scores[most - 1] if len(scores) > most else -np.inf)))
     slots, scores = slots[:kept], scores[:kept]
     return slots, scores, (scores[1:] == scores[:-1]).nonzero()[0].tolist()
 
 
-def _reaching(found: Remembered, changes: Moment, query: Query) -> Numbers:
-    """Which of the rows at hand were written since, and may reach the last score."""
-    first = found.rows - changes.first
+def _reaching(least: float, first: int, changes: Moment, query: Query) -> Numbers:
+    """Which of the rows at hand, from the first on, may reach a score."""
     vectors = changes.vectors[first:]
-    if found.whole or not len(vectors):
-        return np.arange(first, len(changes.vectors))
     norms = norms_of(query.vector[None])
-    least = found.least - float(rounding_bound(len(query.vector), changes.longest, norms)[0])
+    bound = least - float(rounding_bound(len(query.vector), changes.longest, norms)[0])
     with np.errstate(over="ignore", invalid="ignore"):
-        return (~(vectors @ query.vector < least)).nonzero()[0] + first
+        return (~(vectors @ query.vector < bound)).nonzero()[0] + first
 
 
 def _still_there(found: Remembered, changes: Moment) -> Ranked | None:

@@ -13,7 +13,7 @@ import numpy as np
 from service.adapters.ranking import best, exact_scores
 from service.domain import Encoding, Entry, EraseUser, Interact, Matrix, Record, Vector, item_of
 from service.errors import ItemMoved, StorageUnavailable
-from service.queries import Hits, IndexState, Query
+from service.queries import Hits, IndexState, Mark, Query
 
 
 class MemoryIndex:
@@ -75,6 +75,9 @@ class MemoryIndex:
 
     def recall(self, query: Query) -> None:
         """Nothing is remembered."""
+
+    def holds(self, query: Query, hits: Hits, since: Mark) -> None:
+        """Nobody looks at what was written since."""
 
     @property
     def healthy(self) -> bool:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from service.adapters.exact_scan import Numbers
 from service.domain import Vector
-from service.queries import Hits
+from service.queries import Hits, Mark
 
 NamesOf = Callable[[Sequence[int]], list[str]]  # the ids of slots
 
@@ -35,9 +35,9 @@ class Ranked(NamedTuple):
     slots: NDArray[np.integer[Any]]
     scores: NDArray[np.float64]
 
-    def hits(self, names: NamesOf, most: int) -> Hits:
+    def hits(self, names: NamesOf, most: int, found_at: Mark) -> Hits:
         """The best, as many as are wanted."""
-        return Hits(self.slots[:most].tolist(), self.scores[:most].tolist(), names)
+        return Hits(self.slots[:most].tolist(), self.scores[:most].tolist(), names, found_at)
 
 
 def sort_ties(slots: NDArray[np.integer[Any]], equal: Sequence[int], names: NamesOf) -> None:

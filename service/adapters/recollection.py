@@ -14,7 +14,8 @@ from service.adapters.remembered import Remembered, weight
 from service.adapters.segments import View
 from service.queries import Hits, Query
 
-_MOST_CHANGES = 4096  # that are looked through
+MOST_CHANGES = 4096
+"""Changes that are looked through."""
 
 
 class Recollections:
@@ -49,7 +50,7 @@ class Recollections:
         if data is None:
             return None
         found = Remembered.unpacked(data)
-        if not found.answers(query, changes, _MOST_CHANGES):
+        if not found.answers(query, changes, MOST_CHANGES):
             return None
         after = made_up(found, changes, query, names)
         hits = after.hits(query.k, names) if after else None

@@ -8,7 +8,7 @@ import numpy as np
 
 from service.adapters.changes import Moment
 from service.adapters.ranked import NamesOf, Ranked
-from service.queries import Hits, Query
+from service.queries import Hits, Mark, Query
 
 _HEAD = Struct("<qq16s?I")  # rows, changes, vector, whole, how many places
 _BETWEEN = "\0"  # ids, which have no such character
@@ -91,7 +91,8 @@ class Remembered(NamedTuple):
         # Of scores that equal the last one kept it cannot be told what else has them.
         if not self.whole and (len(scores) < k or not scores[k - 1] > scores[-1]):
             return None
-        return Hits(memoryview(self.slots).cast("i")[:k].tolist(), scores[:k].tolist(), names)
+        found_at = Mark(self.rows, self.changes)
+        return Hits(memoryview(self.slots).cast("i")[:k].tolist(), scores[:k].tolist(), names, found_at)
 
 
 def _as_bytes(ranked: Ranked) -> tuple[bytes, bytes]:

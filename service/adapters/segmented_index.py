@@ -17,14 +17,14 @@ from model_store import IdMap
 from service.adapters.background import Ended, Workers
 from service.adapters.changes import Changes
 from service.adapters.exact_scan import Numbers
-from service.adapters.made_up import SPARE
+from service.adapters.made_up import SPARE, holds
 from service.adapters.ranked import Ask
-from service.adapters.recollection import Recollections
+from service.adapters.recollection import MOST_CHANGES, Recollections
 from service.adapters.segment_search import best_of_all, best_within
 from service.adapters.segments import NONE, Delta, Engine, ExactEngine, Main, View, with_rows, without_rows
 from service.adapters.slots import Slots
 from service.domain import Matrix, Vector
-from service.queries import Hits, IndexState, Query
+from service.queries import Hits, IndexState, Mark, Query
 
 logger = logging.getLogger(__name__)
 
@@ -125,6 +125,7 @@ class SegmentedIndex:
         """The same for several queries, all on the same state of the index; what they can share they share."""
         view = self._view
         asks = {number: self._ask(query) for number, query in enumerate(queries) if query.k > 0}
+        found_at = view.changes.mark
         answers = [Hits([], [], self._slots.ids) for _ in queries]
         together = {number: ask for number, ask in asks.items() if ask.allow is None}
         numbers = list(together)
@@ -133,9 +134,10 @@ class SegmentedIndex:
             found = best_of_all(view, list(some.values()), self._slots.ids)
             for (number, ask), ranked in zip(some.items(), found, strict=True):
                 self._recollections.remember(view, queries[number], ask.k, ranked)
-                answers[number] = ranked.hits(self._slots.ids, queries[number].k)
+                answers[number] = ranked.hits(self._slots.ids, queries[number].k, found_at)
         for number in asks.keys() - together.keys():
-            answers[number] = best_within(view, asks[number], self._slots.ids).hits(self._slots.ids, queries[number].k)
+            ranked = best_within(view, asks[number], self._slots.ids)
+            answers[number] = ranked.hits(self._slots.ids, queries[number].k, found_at)
         return answers
 
     def recall(self, query: Query) -> Hits | None:
@@ -143,6 +145,18 @@ class SegmentedIndex:
         if query.k < 1 or query.restricted:
             return None
         return self._recollections.recall(self._view, query, self._slots.ids)
+
+    def holds(self, query: Query, hits: Hits, since: Mark) -> Mark | None:
+        """Until when what was found for a query with a key is known to be right by now; None where it may not be.
+
+        After half as many changes as are looked through it may not be either, so that the list that is remembered is
+        brought up to date in time.
+        """
+        changes = self._view.changes
+        if query.k < 1 or query.restricted or not hits.found_at:
+            return None
+        late = changes.total - hits.found_at.changes > MOST_CHANGES // 2 or since.rows < changes.first
+        return changes.mark if not late and holds(hits, since, changes, query) else None
 
     def settle(self) -> None:
         """Waits until nothing is being folded."""

@@ -3,19 +3,30 @@
 #include "made_up.h"
 #include "reaching.h"
 
-#include <float.h>
 #include <math.h>
 #include <string.h>
 
+enum { BLOCK = 64 }; /* rows that are looked at before it is asked whether that was enough */
+
 double needed(const List *list) {
-    double off = off_at_most(list->d, list->longest, norm_of(list->query, list->d));
-    if (isnan(off)) return off;
-    if (list->whole) return -DBL_MAX;
-    return list->n ? list->scores[list->n - 1] - off : DBL_MAX; /* of none, nothing is known of what would be first */
+    return list->least - off_at_most(list->d, list->longest, norm_of(list->query, list->d));
 }
 
 static int64_t last_change(const List *list, int64_t slot) {
     return (size_t)slot < list->known ? list->changed_at[slot] : 0;
+}
+
+int holds(const List *list) {
+    for (size_t i = 0; i < list->n; i++)
+        if (last_change(list, list->slots[i]) > list->since) return 0;
+    double bound = needed(list);
+    if (isnan(bound)) return 0;
+    for (size_t first = 0; first < list->rows; first += BLOCK) {
+        int64_t rows[BLOCK];
+        size_t size = list->rows - first < BLOCK ? list->rows - first : BLOCK;
+        if (reaching_rows(list->written + first * list->d, size, list->d, list->query, bound, rows)) return 0;
+    }
+    return 1;
 }
 
 static int is_barred(const List *list, int64_t slot) {
@@ -57,12 +68,11 @@ int64_t make_up(const List *list, int64_t *rows, size_t size, int64_t *zeros, do
     memset(zeros, 0, (size_t)new * sizeof *zeros);
     Pairs pairs = {list->written, list->query, rows, zeros, list->d, (size_t)new};
     list->score(&pairs, scores);
-    double least = list->whole ? -INFINITY : list->n ? list->scores[list->n - 1] : INFINITY;
     for (int64_t i = 0; i < new; i++) {
         if (isnan(scores[i])) return -1;
         placed[there].score = scores[i] + 0.0; /* no -0.0 */
         placed[there].place = list->written_slots[rows[i]];
-        there += scores[i] >= least;
+        there += scores[i] >= list->least;
     }
     return (int64_t)best_first(placed, (size_t)there, list->most);
 }

@@ -9,7 +9,7 @@ typedef struct {
     const int32_t *slots; /* (n,), best first */
     const double *scores; /* theirs */
     size_t n;
-    int whole;            /* there were no others */
+    double least;         /* what belongs into the list reaches it; -inf = there are no others, inf = none is known of */
     const int64_t *changed_at; /* (known,) when each slot was changed for the last time; later ones never were */
     size_t known;
     int64_t since, now;   /* when the list was right, and up to when changes are known */
@@ -24,8 +24,13 @@ typedef struct {
     size_t most;          /* places that are wanted */
 } List;
 
-/* What must be reached to belong into the list; not finite where that cannot be told in single precision. */
+/* What must be reached to belong into the list; no number where that cannot be told in single precision. */
 double needed(const List *list);
+
+/* Whether the list is right now: nothing of it was changed, and nothing that was written can belong into it. It may be
+ * even where that is not so. Of what is there of the list, only the slots are looked at.
+ */
+int holds(const List *list);
 
 /* Puts the places in order, best first, where there is room for n and all rows; of what equals the last one wanted,
  * all are there. Given are the rows that may belong into the list. Returns how many, -1 = it cannot be told.

@@ -56,7 +56,8 @@ int tell_places(const Placed *placed, size_t n, size_t from, PyObject *slots, Py
     return 1;
 }
 
-static PyMethodDef METHODS[] = {{"kinds", kinds, METH_NOARGS, NULL},
+static PyMethodDef METHODS[] = {{"holds", call_holds, METH_VARARGS, NULL},
+                                {"kinds", kinds, METH_NOARGS, NULL},
                                 {"listed", call_listed, METH_VARARGS, NULL},
                                 {"listed_on", call_listed_on, METH_VARARGS, NULL},
                                 {"made_up", call_made_up, METH_VARARGS, NULL},

@@ -36,7 +36,7 @@ enum { SHORT_WORK = 1 << 18 };
 
 /* What Python calls. */
 PyObject *call_scan(PyObject *module, PyObject *arguments), *call_score(PyObject *module, PyObject *arguments);
-PyObject *call_made_up(PyObject *module, PyObject *arguments);
+PyObject *call_made_up(PyObject *module, PyObject *arguments), *call_holds(PyObject *module, PyObject *arguments);
 PyObject *call_rounded(PyObject *module, PyObject *arguments), *call_order(PyObject *module, PyObject *arguments);
 PyObject *call_round_rows(PyObject *module, PyObject *arguments);
 PyObject *call_whole(PyObject *module, PyObject *arguments);

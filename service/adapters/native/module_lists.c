@@ -74,9 +74,10 @@ static int take_sheet(const char *const *where, size_t n, const Py_buffer *text,
     const char *end = (const char *)text->buf + text->len;
     for (size_t i = 0; i < n; i++) {
         uint32_t size = 0;
-        int sound = (size_t)(end - where[i]) >= sizeof size;
+        size_t left = (size_t)(end - where[i]);
+        int sound = left >= sizeof size;
         if (sound) memcpy(&size, where[i], sizeof size);
-        sound = sound && (size_t)(end - where[i]) - sizeof size >= size && label_of(where[i] + sizeof size, size, labels + i);
+        sound = sound && left - sizeof size >= size && label_of(where[i] + sizeof size, size, labels + i);
         if (!expect(sound, "labels within the text")) return 0;
     }
     return 1;

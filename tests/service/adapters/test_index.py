@@ -20,7 +20,7 @@ from service.adapters.segmented_index import SegmentedIndex
 from service.adapters.segments import ExactEngine
 from service.domain import Matrix, Vector
 from service.ports import VectorIndex
-from service.queries import IndexState, Query
+from service.queries import Hits, IndexState, Mark, Query
 
 D = 3
 MakeIndex = Callable[..., VectorIndex]
@@ -243,6 +243,7 @@ class IndexMachine(RuleBasedStateMachine):
         """Builds both."""
         self.items = dict(first)
         self.tastes: dict[str, Vector] = {}
+        self.held: dict[str, tuple[Query, Hits, Mark]] = {}
         self.index = SegmentedIndex(
             list(first),
             vectors(*first.values()),
@@ -279,6 +280,18 @@ class IndexMachine(RuleBasedStateMachine):
         hits = known if known is not None else self.index.search_many([asked])[0]
 
         assert [tuple(hit) for hit in hits] == expected(self.items, vector, k, exclude)
+        assert hits.found_at is not None
+        self.held[key] = (asked, hits, hits.found_at)
+
+    @rule(key=st.sampled_from("uvwxyz"))
+    def hold_on(self, key: str) -> None:
+        """What is said to hold still is what a search would find."""
+        if key in self.held:
+            asked, hits, since = self.held[key]
+            if mark := self.index.holds(asked, hits, since):
+                exclude = frozenset(asked.exclude)
+                assert [tuple(hit) for hit in hits] == expected(self.items, asked.vector, asked.k, exclude)
+                self.held[key] = (asked, hits, mark)
 
     @invariant()
     def equal_size(self) -> None:

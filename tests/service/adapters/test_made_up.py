@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from service.adapters import kernels
 from service.adapters.changes import Changes, Moment
-from service.adapters.made_up import SPARE, made_up
+from service.adapters.made_up import SPARE, holds, made_up
 from service.adapters.ranked import Ranked
 from service.adapters.remembered import Remembered
 from service.adapters.segmented_index import SegmentedIndex
-from service.queries import Query
+from service.queries import Hits, Mark, Query
 
 D = 2
 QUERY = Query(np.array([1, 0.5], np.float32), 3, key="u")
@@ -122,6 +122,96 @@ def test_lists_do_not_grow(kinds: tuple[str, ...], monkeypatch: pytest.MonkeyPat
     assert told(made_up(after, changes.now, QUERY, names)) == [*range(89, 74, -1), *range(90, 99)]
 
 
+def hits_of(found: Remembered) -> Hits:
+    """A list, of as many places as it has, when it was found."""
+    ranked = found.ranked
+    return Hits(ranked.slots.tolist(), ranked.scores.tolist(), names, Mark(found.rows, found.changes))
+
+
+@WAYS
+def test_a_list_holds_until_something_reaches_its_end(kinds: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or something of it is changed; what is known to be right once need not be looked at again."""
+    monkeypatch.setattr(kernels, "KINDS", kinds)
+    changes = Changes(D)
+    changes.written([50], np.array([[99, 0]], np.float32))
+    hits, asked = hits_of(remembered(changes.now, 9, 5, 4)), QUERY
+    since = changes.now.mark
+    assert holds(hits, since, changes.now, asked)
+
+    changes.written([8, 7], np.array([[1, 0], [3.5, 0]], np.float32))
+    changes.lost([8, 60])
+    assert holds(hits, since, changes.now, asked)
+    later = changes.now.mark
+    changes.written([9], np.array([[4, 0]], np.float32))
+    assert not holds(hits, later, changes.now, asked)
+    later = changes.now.mark
+    assert holds(hits, later, changes.now, asked)
+    changes.lost([2])
+    assert not holds(hits, later, changes.now, asked)
+
+
+@WAYS
+def test_a_list_of_all_there_is_does_not_hold(kinds: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once there is more, whatever it is."""
+    monkeypatch.setattr(kernels, "KINDS", kinds)
+    changes = Changes(D)
+    hits, since = hits_of(remembered(changes.now, 9, 5)), changes.now.mark
+
+    changes.lost([60])
+    assert holds(hits, since, changes.now, QUERY)
+    changes.written([8], np.array([[-100, 0]], np.float32))
+    assert not holds(hits, since, changes.now, QUERY)
+
+
+@WAYS
+def test_no_list_holds_that_changed_after_the_moment(kinds: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have been changed before it, too."""
+    monkeypatch.setattr(kernels, "KINDS", kinds)
+    changes = Changes(D)
+    hits, since = hits_of(remembered(changes.now, 9, 5, 4)), changes.now.mark
+    changes.lost([60])
+    moment = changes.now
+    changes.written([1], np.array([[5, 0]], np.float32))
+
+    assert not holds(hits, since, moment, QUERY)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"k": 0}, {"allow": ["i1"]}, {"allow_rows": np.array([1])}],
+    ids=lambda other: next(iter(other)),
+)
+def test_only_of_what_is_remembered_it_is_told_whether_it_holds(other: dict[str, Any]) -> None:
+    """And only of what an index says when it found it."""
+    index = SegmentedIndex(["a", "b"], np.eye(2, D, dtype=np.float32), remembered=1)
+    query = QUERY._replace(k=1)
+    (hits,) = index.search_many([query])
+    mark = hits.found_at
+
+    assert mark
+    assert index.holds(query, hits, mark) == mark
+    assert index.holds(query._replace(**other), hits, mark) is None
+    assert index.holds(query, Hits([0], [1.0], names), mark) is None
+
+
+def test_what_holds_is_looked_at_anew_in_time() -> None:
+    """Before so much was written that what is remembered could not be made up."""
+    index = SegmentedIndex(["a", "b"], np.eye(2, D, dtype=np.float32), remembered=1)
+    query = QUERY._replace(k=1)
+    (hits,) = index.search_many([query])
+    mark = hits.found_at
+    steps = 0
+    while mark and (mark := index.holds(query, hits, mark)):
+        index.upsert([f"n{n}" for n in range(100)], np.full((100, D), -1, np.float32))
+        steps += 1
+
+    assert 10 < steps < 30
+    assert (known := index.recall(query)) == hits
+    assert known is not None
+    assert known.found_at is not None
+    assert index.holds(query, known, known.found_at)
+
+
 @NEEDS_C
 @pytest.mark.parametrize("number", [np.nan, np.inf, 3e38])
 def test_what_single_precision_cannot_hold_is_searched_for(number: float) -> None:
@@ -131,6 +221,7 @@ def test_what_single_precision_cannot_hold_is_searched_for(number: float) -> Non
     changes.written([8, 9], np.array([[-1, 0], [number, number]], np.float32))
 
     assert made_up(found, changes.now, QUERY, names) is None
+    assert not holds(hits_of(found), Mark(0, 0), changes.now, QUERY._replace(k=4))
 
 
 @NEEDS_C
@@ -162,11 +253,14 @@ def test_both_ways_tell_the_same(
         moment = changes.now if place < ahead else moment
     asked = QUERY._replace(exclude_rows=np.array(seen, np.int32))
 
-    in_c = made_up(found, moment, asked, names)
+    held = hits_of(found), Mark(found.rows, found.changes), moment, QUERY._replace(k=max(len(scores), 1) + whole)
+
+    in_c, right = made_up(found, moment, asked, names), holds(*held)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kernels, "KINDS", ())
         assert made_up(found, moment, asked, names) == in_c
+        assert holds(*held) == right
 
 
 @WAYS
@@ -178,11 +272,17 @@ def test_lists_are_made_up_while_others_are_written(kinds: tuple[str, ...], monk
     rows = rng.normal(size=(len(ids), 8)).astype(np.float32)
     index, fresh = (SegmentedIndex(ids, rows, min_delta=50, remembered=most) for most in (10, 0))
     query = Query(rng.normal(size=8).astype(np.float32), 10, exclude_rows=np.array([4, 8]), key="u")
-    recalled = 0
+    recalled = held = 0
+    hits, mark = index.search_many([query])[0], None
     for step in range(300):
         known = index.recall(query)
         recalled += known is not None
-        assert (known or index.search_many([query])[0]) == fresh.search_many([query._replace(key=None)])[0]
+        now = fresh.search_many([query._replace(key=None)])[0]
+        mark = index.holds(query, hits, mark or hits.found_at or Mark(0, 0))
+        held += mark is not None
+        assert mark is None or hits == now
+        assert (known or index.search_many([query])[0]) == now
+        hits = hits if mark else known or index.search_many([query])[0]
         changed = [f"i{n}" for n in rng.integers(0, 2000, 3)]
         for each in (index, fresh):
             if step % 3:
@@ -193,6 +293,7 @@ def test_lists_are_made_up_while_others_are_written(kinds: tuple[str, ...], monk
             index.settle()
 
     assert recalled > 280
+    assert held > 200
 
 
 SOUND = {
@@ -235,3 +336,38 @@ def test_what_does_not_go_together_is_refused(wrong: dict[str, Any]) -> None:
     assert kernels.native.made_up(*SOUND.values())  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="expected"):
         kernels.native.made_up(*(SOUND | wrong).values())  # type: ignore[arg-type]
+
+
+HELD = {
+    "slots": [0, 1],
+    "least": 0.0,
+    "since": 0,
+    "changed_at": np.zeros(4, np.int64),
+    "written": np.zeros((3, D), np.float32),
+    "first": 3,
+    "query": np.zeros(D, np.float32),
+    "longest": 1.0,
+}
+
+
+@NEEDS_C
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [
+        ({"slots": (0, 1)}, ValueError),
+        ({"slots": [-1]}, ValueError),
+        ({"slots": [2**31]}, ValueError),
+        ({"slots": ["0"]}, TypeError),
+        ({"slots": [2**64]}, OverflowError),
+        ({"written": np.zeros((3, 3), np.float32)}, ValueError),
+        ({"query": np.zeros(0, np.float32)}, ValueError),
+        ({"first": -1}, ValueError),
+        ({"first": 4}, ValueError),
+    ],
+    ids=lambda wrong: next(iter(wrong)) if isinstance(wrong, dict) else wrong.__name__,
+)
+def test_nothing_is_said_of_what_does_not_go_together(wrong: dict[str, Any], error: type[Exception]) -> None:
+    """Nothing beyond the end of anything is read."""
+    assert kernels.native.holds(*HELD.values())  # type: ignore[arg-type]
+    with pytest.raises(error):
+        kernels.native.holds(*(HELD | wrong).values())  # type: ignore[arg-type]
