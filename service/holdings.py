@@ -163,24 +163,24 @@ class Holdings:
         """The titles that the bundle gives its items."""
         return [None] * len(rows) if self._titles is None else [title or None for title in self._titles.take(rows)]
 
-    def only_trained(self, slots: Sequence[int]) -> bool:
-        """Whether what the index has found is items of the bundle of which no record speaks: all holds as trained.
+    def written_among(self, slots: Sequence[int]) -> list[int]:
+        """The places of what the index has found of which a record speaks; of all others all holds as trained.
 
         Args:
             slots: theirs in the index, which are their rows in the bundle where it has them.
         """
-        return self._spoken_of.isdisjoint(slots) and (not slots or max(slots) < self._n)
-
-    def as_trained(self, slot: int) -> bool:
-        """The same of one item."""
-        return slot < self._n and slot not in self._spoken_of
+        n, spoken_of = self._n, self._spoken_of
+        if spoken_of.isdisjoint(slots) and (not slots or max(slots) < n):
+            return []
+        return [place for place, slot in enumerate(slots) if slot >= n or slot in spoken_of]
 
     def spoken_of(self, hits: Hits) -> dict[str, int]:
         """Those of which a record speaks, each with the ``seq`` of the latest."""
-        if self.only_trained(hits.slots):
+        slots = hits.slots
+        places = self.written_among(slots)
+        if not places:
             return {}
-        ids = hits.ids_of([slot for slot in hits.slots if not self.as_trained(slot)])
-        return {item_id: self.latest_seq(item_id) for item_id in ids}
+        return {item_id: self.latest_seq(item_id) for item_id in hits.ids_of([slots[place] for place in places])}
 
     def new_among(self, hits: Hits) -> list[str]:
         """Those that the model was not trained on."""

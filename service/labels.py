@@ -16,6 +16,9 @@ from service.servable import Servable
 MOST = 1 << 17
 """Items whose labels are at hand; some 0.1 KiB each."""
 
+Others = list[Label | None] | None
+"""Labels of a list's items that no sheet has; None where one has all of them."""
+
 _LEFT_OPEN = b"\0"
 _NOTHING = Shown()
 
@@ -23,14 +26,20 @@ _NOTHING = Shown()
 class ListWriter:
     """Writes lists: their places as JSON, what orjson would write, and the cursor to what follows."""
 
-    def listed(self, labels: list[Label], scores: list[float]) -> tuple[bytes, str]:
-        """The list of these labels."""
-        parts = [parts_of(label) for label in labels]
-        return _places([place for _, place in parts], scores), _NOTHING.cursor_after([name for name, _ in parts])
+    def listed(self, sheet: Sheet, rows: list[int], others: Others, scores: list[float]) -> tuple[bytes, str] | None:
+        """The list of these rows; None where the sheet has not got all their labels.
 
-    def listed_on(self, sheet: Sheet, rows: list[int], scores: list[float]) -> tuple[bytes, str] | None:
-        """The list of these rows; None where the sheet has not got all their labels."""
-        return None if sheet.missing(rows) else self.listed(list(map(sheet.read, rows)), scores)
+        Args:
+            sheet: has the labels of rows, ...
+            rows: of which each is of this sheet, ...
+            others: or has a label of its own at its place here.
+            scores: theirs.
+        """
+        labels = others or [None] * len(rows)
+        if sheet.missing(row for row, label in zip(rows, labels, strict=True) if label is None):
+            return None
+        parts = [parts_of(label or sheet.read(row)) for row, label in zip(rows, labels, strict=True)]
+        return _places([place for _, place in parts], scores), _NOTHING.cursor_after([name for name, _ in parts])
 
 
 class Places(Sequence[Suggestion]):
@@ -108,12 +117,9 @@ class Labels:
         """Places of these items of a Servable."""
         found = hits if isinstance(hits, Hits) else servable.numbered(hits)
         known = self._at_hand(servable)
-        if not servable.only_trained(found.slots):
-            return Places(found, *self._writer.listed(_mixed(servable, found, known), found.scores))
-        told = self._writer.listed_on(known.trained, found.slots, found.scores)
-        if told is None:
-            labels = _trained(servable, found.slots, known.trained)
-            told = self._writer.listed(labels, found.scores)
+        others = _written(servable, found, known.written)
+        while (told := self._writer.listed(known.trained, found.slots, others, found.scores)) is None:
+            _learn(servable, [row for row in found.slots if row < len(known.trained.starts)], known.trained)
         return Places(found, *told)
 
     def learn(self, servable: Servable, rows: Sequence[int]) -> None:
@@ -127,24 +133,21 @@ class Labels:
         return known
 
 
-def _mixed(servable: Servable, found: Hits, known: _AtHand) -> list[Label]:
-    trained = [slot for slot in found.slots if servable.as_trained(slot)]
-    written = [slot for slot in found.slots if not servable.as_trained(slot)]
-    labels = dict(zip(trained, _trained(servable, trained, known.trained), strict=True))
-    for slot, item_id in zip(written, found.ids_of(written), strict=True):
-        labels[slot] = _of_written(servable, item_id, known.written)
-    return [labels[slot] for slot in found.slots]
-
-
-def _trained(servable: Servable, rows: Sequence[int], sheet: Sheet) -> list[Label]:
-    _learn(servable, rows, sheet)
-    return list(map(sheet.read, rows))
-
-
 def _learn(servable: Servable, rows: Sequence[int], sheet: Sheet) -> None:
     if unknown := sheet.missing(rows):
         ids, titles = servable.bundle.items.ids(unknown), servable.trained_titles(unknown)
         sheet.write(unknown, map(label_of, ids, titles))
+
+
+def _written(servable: Servable, found: Hits, known: dict[str, tuple[int, Label]]) -> Others:
+    """Labels of those that do not hold as trained, at their places."""
+    places = servable.written_among(found.slots)
+    if not places:
+        return None
+    others: list[Label | None] = [None] * len(found.slots)
+    for place, item_id in zip(places, found.ids_of([found.slots[place] for place in places]), strict=True):
+        others[place] = _of_written(servable, item_id, known)
+    return others
 
 
 def _of_written(servable: Servable, item_id: str, known: dict[str, tuple[int, Label]]) -> Label:

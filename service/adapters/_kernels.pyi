@@ -18,9 +18,14 @@ def holds(
     /,
 ) -> bool: ...
 def kinds() -> list[str]: ...
-def listed(labels: list[bytes], scores: bytes, kind: bytes, /) -> tuple[bytes, str]: ...
-def listed_on(
-    text: bytearray, starts: _Buffer, rows: list[int], scores: bytes, kind: bytes, /
+def listed(
+    text: bytearray,
+    starts: _Buffer,
+    rows: list[int],
+    others: list[bytes | None] | None,
+    scores: bytes,
+    kind: bytes,
+    /,
 ) -> tuple[bytes, str] | None: ...
 def scan(
     kind: str,

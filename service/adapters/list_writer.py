@@ -2,8 +2,8 @@
 
 import orjson
 
-from service.label_sheet import Label, Sheet
-from service.labels import ListWriter
+from service.label_sheet import Sheet
+from service.labels import ListWriter, Others
 from service.paging import FORMAT
 
 try:
@@ -17,13 +17,9 @@ else:
 class NativeListWriter(ListWriter):
     """Writes what ``ListWriter`` does, byte for byte."""
 
-    def listed(self, labels: list[Label], scores: list[float]) -> tuple[bytes, str]:
+    def listed(self, sheet: Sheet, rows: list[int], others: Others, scores: list[float]) -> tuple[bytes, str] | None:
         """See ``ListWriter``."""
-        return _kernels.listed(labels, orjson.dumps(scores)[1:-1], FORMAT)
-
-    def listed_on(self, sheet: Sheet, rows: list[int], scores: list[float]) -> tuple[bytes, str] | None:
-        """See ``ListWriter``."""
-        return _kernels.listed_on(sheet.text, sheet.starts, rows, orjson.dumps(scores)[1:-1], FORMAT)
+        return _kernels.listed(sheet.text, sheet.starts, rows, others, orjson.dumps(scores)[1:-1], FORMAT)
 
 
 def list_writer() -> ListWriter:

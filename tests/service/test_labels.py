@@ -35,13 +35,10 @@ class Shop:
         slots = [names.index(hit.item_id) for hit in hits]
         return Hits(slots, [hit.score for hit in hits], lambda some: [names[slot] for slot in some])
 
-    def as_trained(self, slot: int) -> bool:
-        """Of whom nobody has spoken."""
-        return slot < len(self.trained) and list(self.trained)[slot] not in self.written
-
-    def only_trained(self, slots: Sequence[int]) -> bool:
-        """The same of all."""
-        return all(map(self.as_trained, slots))
+    def written_among(self, slots: Sequence[int]) -> list[int]:
+        """Of whom somebody has spoken."""
+        trained = list(self.trained)
+        return [n for n, slot in enumerate(slots) if slot >= len(trained) or trained[slot] in self.written]
 
     def latest_seq(self, item_id: str) -> int:
         """Who spoke last."""

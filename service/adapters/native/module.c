@@ -59,7 +59,6 @@ int tell_places(const Placed *placed, size_t n, size_t from, PyObject *slots, Py
 static PyMethodDef METHODS[] = {{"holds", call_holds, METH_VARARGS, NULL},
                                 {"kinds", kinds, METH_NOARGS, NULL},
                                 {"listed", call_listed, METH_VARARGS, NULL},
-                                {"listed_on", call_listed_on, METH_VARARGS, NULL},
                                 {"made_up", call_made_up, METH_VARARGS, NULL},
                                 {"order", call_order, METH_VARARGS, NULL},
                                 {"round_rows", call_round_rows, METH_VARARGS, NULL},

@@ -40,4 +40,4 @@ PyObject *call_made_up(PyObject *module, PyObject *arguments), *call_holds(PyObj
 PyObject *call_rounded(PyObject *module, PyObject *arguments), *call_order(PyObject *module, PyObject *arguments);
 PyObject *call_round_rows(PyObject *module, PyObject *arguments);
 PyObject *call_whole(PyObject *module, PyObject *arguments);
-PyObject *call_listed(PyObject *module, PyObject *arguments), *call_listed_on(PyObject *module, PyObject *arguments);
+PyObject *call_listed(PyObject *module, PyObject *arguments);
