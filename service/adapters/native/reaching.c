@@ -5,10 +5,11 @@
 #include <float.h>
 #include <immintrin.h>
 #include <math.h>
+#include <stdlib.h>
 
 static const double MOST = 1e37; /* float ends at 3.4e38 */
 
-enum { WIDE = 8, ROWS = 4 };
+enum { WIDE = 8, ROWS = 4, NEAR = 1 << 14 }; /* bytes that stay in the nearest cache beside a query */
 
 #define AVX2 __attribute__((target("avx2,fma")))
 
@@ -45,6 +46,36 @@ AVX2 size_t reaching_rows(const float *matrix, size_t n, size_t d, const float *
         }
     }
     return found;
+}
+
+static int add_rows(Reached *reached, const int64_t *rows, size_t size, size_t first) {
+    if (reached->size + size > reached->room) {
+        size_t room = 2 * (reached->size + size);
+        int64_t *more = realloc(reached->rows, room * sizeof *more);
+        if (!more) return 0;
+        reached->rows = more;
+        reached->room = room;
+    }
+    for (size_t i = 0; i < size; i++) reached->rows[reached->size++] = rows[i] + (int64_t)first;
+    return 1;
+}
+
+int reached_rows(const float *matrix, size_t n, size_t d, const float *queries, const double *bounds, size_t b,
+                 Reached *reached) {
+    size_t block = NEAR / (d * sizeof *matrix) / ROWS * ROWS;
+    if (block < ROWS) block = ROWS;
+    int64_t *rows = malloc(block * sizeof *rows);
+    int done = rows != NULL;
+    for (size_t first = 0; done && first < n; first += block) {
+        size_t size = n - first < block ? n - first : block;
+        for (size_t q = 0; done && q < b; q++) {
+            if (isnan(bounds[q])) continue;
+            size_t found = reaching_rows(matrix + first * d, size, d, queries + q * d, bounds[q], rows);
+            done = add_rows(reached + q, rows, found, first);
+        }
+    }
+    free(rows);
+    return done;
 }
 
 double norm_of(const float *query, size_t d) {

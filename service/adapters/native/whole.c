@@ -2,9 +2,9 @@
 
 #include "reaching.h"
 
-#include <float.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* What one query after the other is worked out in. */
 typedef struct {
@@ -92,46 +92,93 @@ static size_t best_of_main(const Whole *whole, const Desk *desk, size_t query, c
     return best_first(placed, kept->size, whole->scan.k);
 }
 
-/* Adds what of the delta is as good; -1 = it cannot be told. */
-static int64_t with_later(const Whole *whole, const Desk *desk, size_t query, double norm, Placed *placed, size_t size) {
-    size_t k = whole->scan.k, start = first_of(whole->ends, query), barred = whole->ends[query] - start;
-    double off = off_at_most(whole->d, whole->later_longest, norm);
-    if (isnan(off)) return -1;
-    double least = size < k ? -INFINITY : placed[k - 1].score - off;
-    size_t reaching =
-        reaching_rows(whole->later, whole->later_n, whole->d, whole->queries + query * whole->d, least, desk->rows);
-    size_t left = 0;
-    for (size_t i = 0; i < reaching; i++) {
-        int64_t row = desk->rows[i];
-        int found = !is_among(whole->later_dead, whole->dead_n, row) &&
-                    !is_among(whole->barred + start, barred, whole->later_slots[row]);
-        desk->rows[left] = row;
-        left += (size_t)found;
+static int rank(const Whole *whole, Desk *desk, Best *best) {
+    const Kept *kept = whole->scan.kept;
+    for (size_t q = 0; q < whole->scan.b; q++) {
+        best->counts[q] = -1;
+        if (kept[q].lost || !isfinite(norm_of(whole->queries + q * whole->d, whole->d))) continue;
+        if (!make_desk(desk, kept[q].size + 1) || !make_room(best, kept[q].size)) return 0;
+        size_t size = best_of_main(whole, desk, q, kept + q, best->placed + best->size);
+        best->counts[q] = (int64_t)size;
+        best->size += size;
     }
+    return 1;
+}
+
+/* What must be reached to be as good as the best of the main segment; no number where it cannot be told. */
+static void find_bounds(const Whole *whole, const Best *best, double *bounds) {
+    const Placed *placed = best->placed;
+    size_t k = whole->scan.k;
+    for (size_t q = 0; q < whole->scan.b; q++) {
+        bounds[q] = NAN;
+        if (best->counts[q] < 0) continue;
+        double norm = norm_of(whole->queries + q * whole->d, whole->d);
+        size_t size = (size_t)best->counts[q];
+        bounds[q] = (size < k ? -INFINITY : placed[k - 1].score) - off_at_most(whole->d, whole->later_longest, norm);
+        placed += size;
+    }
+}
+
+/* The rows that a query may find; returns how many are left on the desk. */
+static size_t take_alive(const Whole *whole, const Desk *desk, size_t query, const Reached *reached) {
+    size_t start = first_of(whole->ends, query), barred = whole->ends[query] - start, left = 0;
+    for (size_t i = 0; i < reached->size; i++) {
+        int64_t row = reached->rows[i];
+        desk->rows[left] = row;
+        left += (size_t)(!is_among(whole->later_dead, whole->dead_n, row) &&
+                         !is_among(whole->barred + start, barred, whole->later_slots[row]));
+    }
+    return left;
+}
+
+/* The best of the main segment's and what of the delta reaches them, where there is room; -1 = it cannot be told. */
+static int64_t with_later(const Whole *whole, const Desk *desk, size_t query, const Reached *reached, Placed *placed,
+                          size_t size) {
+    size_t left = take_alive(whole, desk, query, reached);
     score_rows(whole, desk, whole->later, query, left);
     for (size_t i = 0; i < left; i++) {
         if (isnan(desk->scores[i])) return -1;
         placed[size + i].score = desk->scores[i] + 0.0;
         placed[size + i].place = whole->later_slots[desk->rows[i]];
     }
-    return (int64_t)(left ? best_first(placed, size + left, k) : size);
+    return (int64_t)(left ? best_first(placed, size + left, whole->scan.k) : size);
 }
 
-static int rank(const Whole *whole, Desk *desk, Best *best) {
-    const Kept *kept = whole->scan.kept;
-    for (size_t q = 0; q < whole->scan.b; q++) {
-        double norm = norm_of(whole->queries + q * whole->d, whole->d);
-        best->counts[q] = -1;
-        if (kept[q].lost || !isfinite(norm)) continue;
-        size_t room = kept[q].size + whole->later_n;
-        if (!make_desk(desk, room + 1) || !make_room(best, room)) return 0;
-        Placed *placed = best->placed + best->size;
-        int64_t size = (int64_t)best_of_main(whole, desk, q, kept + q, placed);
-        if (whole->later_n) size = with_later(whole, desk, q, norm, placed, (size_t)size);
-        best->counts[q] = size;
-        best->size += size < 0 ? 0 : (size_t)size;
+/* Puts the best of both segments where the best of the main one were. */
+static int merge(const Whole *whole, Desk *desk, Best *best, const double *bounds, const Reached *reached) {
+    Best both = {best->counts, NULL, 0, 0};
+    const Placed *placed = best->placed;
+    int done = 1;
+    for (size_t q = 0; done && q < whole->scan.b; q++) {
+        if (best->counts[q] < 0) continue;
+        size_t size = (size_t)best->counts[q];
+        done = make_desk(desk, reached[q].size + 1) && make_room(&both, size + reached[q].size);
+        if (!done) break;
+        Placed *here = both.placed + both.size;
+        if (size) memcpy(here, placed, size * sizeof *here);
+        placed += size;
+        both.counts[q] = isnan(bounds[q]) ? -1 : with_later(whole, desk, q, reached + q, here, size);
+        both.size += both.counts[q] < 0 ? 0 : (size_t)both.counts[q];
     }
-    return 1;
+    free(best->placed);
+    *best = both;
+    return done;
+}
+
+static int add_later(const Whole *whole, Desk *desk, Best *best) {
+    size_t b = whole->scan.b;
+    double *bounds = malloc((b + 1) * sizeof *bounds);
+    Reached *reached = calloc(b + 1, sizeof *reached);
+    int done = bounds && reached;
+    if (done) {
+        find_bounds(whole, best, bounds);
+        done = reached_rows(whole->later, whole->later_n, whole->d, whole->queries, bounds, b, reached) &&
+               merge(whole, desk, best, bounds, reached);
+    }
+    for (size_t q = 0; reached && q < b; q++) free(reached[q].rows);
+    free(reached);
+    free(bounds);
+    return done;
 }
 
 int search_whole(Whole *whole, Best *best) {
@@ -141,6 +188,7 @@ int search_whole(Whole *whole, Best *best) {
     if (done) {
         bar_rows(whole);
         done = look_at_all(scan, whole->pass) && rank(whole, &desk, best);
+        if (done && whole->later_n) done = add_later(whole, &desk, best);
     }
     end_scan(scan);
     free(desk.rows);

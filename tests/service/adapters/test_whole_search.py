@@ -72,6 +72,24 @@ def test_both_segments_are_searched(kind: str, n: int, d: int) -> None:
             index.settle()
 
 
+@pytest.mark.usefixtures("no_steps")
+@pytest.mark.parametrize("kind", kernels.KINDS)
+@pytest.mark.parametrize("d", [1, 64, 5000])
+def test_long_deltas_are_searched(kind: str, d: int) -> None:
+    """Block by block for all queries; a block is one row where it is long, and the last one is not whole."""
+    rng = np.random.default_rng(d)
+    rows = rng.normal(size=(50, d)).astype(np.float32)
+    index, brute = index_of(rows, kind, min_delta=10_000), MemoryIndex([f"i{item}" for item in range(50)], rows)
+    for each in (index, brute):
+        later = np.random.default_rng(3).normal(size=(333, d)).astype(np.float32)
+        each.upsert([f"i{item}" for item in range(20, 353)], later)
+        each.remove([f"i{item}" for item in range(0, 353, 9)])
+    assert index.state.delta == 333
+
+    asked = queries_of(rng, 50, d)
+    assert index.search_many(asked) == brute.search_many(asked)
+
+
 @pytest.mark.parametrize("kind", kernels.KINDS)
 def test_what_eight_bits_cannot_tell_is_searched_step_by_step(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Too many equals, and queries that are not finite; the others of the batch are not searched again."""
