@@ -41,7 +41,8 @@ from model_store import ModelStore
 _ONCE = next(iter(SCRIPTS))  # the load in which no user comes twice
 _Both = tuple[Load, Load]  # the service, and the bare route
 _WARM_S = 600  # how long is waited for
-_PER_SECOND = 10  # batches of inserts, and deletions at a time
+_PER_SECOND = 10  # batches of inserts
+_DELETIONS = 10  # at a time
 _SPARE_S = 5  # that a load may take longer than it was to
 console = Console(width=120)
 
@@ -194,35 +195,40 @@ def _inserting(url: str, per_second: int, seconds: int) -> Iterator[None]:
     So each load finds a catalogue of the same size. What is sent is written down before.
     """
     size, batches = max(1, per_second // _PER_SECOND), _PER_SECOND * (seconds + _SPARE_S)
-    bodies = dict(_batch(size) for _ in range(batches if per_second else 0))
+    bodies = [_batch(size) for _ in range(batches if per_second else 0)]
+    inserted: list[str] = []
 
     def insert(over: threading.Event) -> None:
         with httpx.Client(base_url=url, timeout=60, headers={"Content-Type": "application/x-ndjson"}) as client:
             begun = time.monotonic()
-            for number, body in enumerate(bodies.values(), 1):
+            for number, (ids, body) in enumerate(bodies, 1):
                 client.post("/items/batch", content=body).raise_for_status()
+                inserted.extend(ids)
                 ahead_s = begun + number / _PER_SECOND - time.monotonic()
                 if over.wait(max(0.0, ahead_s)):
                     break
+            else:
+                raise RuntimeError(f"the load took {_SPARE_S} s too long: there was nothing left to insert")
             if ahead_s < -1:
                 raise RuntimeError(f"inserts are {-ahead_s:.1f} s late: they are fewer than {per_second:,} a second")
 
     with meanwhile(insert if per_second else None):
         yield
-    _delete(url, [item_id for ids in bodies for item_id in ids])
+    _delete(url, inserted)
 
 
-def _batch(size: int) -> tuple[tuple[str, ...], bytes]:
+def _batch(size: int) -> tuple[list[str], bytes]:
     """New items: their ids, and they as they are sent."""
     rng, name = np.random.default_rng(), secrets.token_hex(4)
-    ids = tuple(f"{name}-{n}" for n in range(size))
+    ids = [f"{name}-{n}" for n in range(size)]
     return ids, "\n".join(new_item(item_id, rng) for item_id in ids).encode()
 
 
 def _delete(url: str, item_ids: Sequence[str]) -> None:
     """Deletes items, many at a time, so that they share flushes to disk."""
-    with httpx.Client(base_url=url, timeout=60) as client, ThreadPoolExecutor(_PER_SECOND) as pool:
-        list(pool.map(lambda item_id: client.delete(f"/items/{item_id}"), item_ids))
+    with httpx.Client(base_url=url, timeout=60) as client, ThreadPoolExecutor(_DELETIONS) as pool:
+        for answer in pool.map(lambda item_id: client.delete(f"/items/{item_id}"), item_ids):
+            answer.raise_for_status()
 
 
 def new_item(item_id: str, rng: np.random.Generator) -> str:

@@ -32,9 +32,9 @@ class Given:
         new: its items that the model was not trained on.
         watched: rows of its items of which it is noted that they are shown.
         answer: the list.
+        mark: until then the hits are known to be what the index finds; None where it cannot tell.
         sent: what is the same whenever it is sent, as whoever sends it has made it; None = it was never sent.
         query: what the index was asked and will be asked again; None where that may change with what is written.
-        mark: until then, of what the index was given, the hits are known to be what it finds.
     """
 
     wish: Wish
@@ -46,9 +46,9 @@ class Given:
     new: Sequence[str]
     watched: frozenset[int]
     answer: Recommendation
+    mark: Mark | None
     sent: tuple[bytes, bytes] | None = None
     query: Query | None = None
-    mark: Mark | None = None
 
     def is_for(self, wish: Wish, servable: Servable) -> bool:
         """Whether this was asked for, of this model version."""

@@ -152,7 +152,8 @@ class FastPath:
         watched, new = servable.coverage.note(shown.slots), servable.new_among(shown)
         if new:
             servable.newcomers.note_shown(new)
-        return Given(wish, ref(servable), asked.interactions, asked.changes, hits, spoken_of, new, watched, answer)
+        known = (asked.interactions, asked.changes, hits, spoken_of)
+        return Given(wish, ref(servable), *known, new, watched, answer, hits.found_at)
 
     def _explores(self, wish: Wish) -> bool:
         return self._reading.exploration.places(wish.k) > 0
@@ -167,8 +168,7 @@ def _stands(given: Given, servable: Servable) -> bool:
     query, index = given.query, servable.index
     if query is None:
         return False
-    mark = given.mark or given.hits.found_at
-    if mark and (mark := index.holds(query, given.hits, mark)):
+    if given.mark and (mark := index.holds(query, given.hits, given.mark)):
         given.mark = mark
         return given.spoken_of == servable.spoken_of(given.hits)
     hits = index.recall(query)

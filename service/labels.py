@@ -119,7 +119,9 @@ class Labels:
         known = self._at_hand(servable)
         others = _written(servable, found, known.written)
         while (told := self._writer.listed(known.trained, found.slots, others, found.scores)) is None:
-            _learn(servable, [row for row in found.slots if row < len(known.trained.starts)], known.trained)
+            own = others or [None] * len(found.slots)
+            rows = [row for row, label in zip(found.slots, own, strict=True) if label is None]
+            _learn(servable, rows, known.trained)
         return Places(found, *told)
 
     def learn(self, servable: Servable, rows: Sequence[int]) -> None:

@@ -270,6 +270,22 @@ async def test_lists_follow_what_users_like(short: httpx.AsyncClient) -> None:
     assert after != before
 
 
+async def test_what_comes_to_belong_into_a_list_is_in_it(short: httpx.AsyncClient, ordinary: list[str]) -> None:
+    """Though nothing that was in it is spoken of, and it was given again before."""
+    before = [(await short.get("/recommend/u0?k=3")).json()["items"] for _ in range(4)]
+    far = [[20.0 * (1 - 2 * (n >> place & 1)) for place in range(4)] for n in range(16)]  # in all directions
+
+    for number, text in enumerate(far):
+        await short.post("/items", json={"item_id": f"far-{number}", "modalities": {"text": text}})
+        ordinary.clear()
+        after = (await short.get("/recommend/u0?k=3")).json()["items"]
+        assert ordinary == []
+        assert after == (await short.get("/recommend/u0?k=3&min_score=-1e30")).json()["items"]
+
+    assert before == before[:1] * 4
+    assert {item["item_id"] for item in after} <= {f"far-{number}" for number in range(16)}
+
+
 async def test_what_expires_is_not_given_again(short: httpx.AsyncClient, ordinary: list[str]) -> None:
     """Time passes without anything being written."""
     first = (await short.get("/recommend/u0?k=3")).json()["items"][0]["item_id"]
