@@ -15,7 +15,7 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=igno
 # The base image's pip installs into the environment, so that none travels in it.
 RUN python -m venv --without-pip /opt/venv
 
-# Our own code, apart from what it needs: a change of it is a layer of a megabyte.
+# Our own code, apart from what it needs: a change of it is a layer of two megabytes.
 FROM pip AS code
 ARG PIP_FLAGS=""
 COPY requirements/build.txt /requirements/

@@ -95,7 +95,7 @@ check-chart: $(STAMP) ## Render the Helm chart and check it against Kubernetes' 
 	@$(BIN)/python -m pytest --quiet --no-header tests/packaging/test_chart.py
 
 secrets: ## Make the secrets that deploy/compose.{keys,scale}.yml mount; those that exist stay
-	@$(PYTHON) tools/make_secrets.py
+	@$(PYTHON) tools/make_secrets.py $(SECRETS)
 
 up down: export COMPOSE_FILE ?= docker-compose.yml:deploy/compose.local.yml
 up: ## Build and start everything on this machine: service, cache, Prometheus, dashboards (needs Docker)

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import anyio
 from anyio import CapacityLimiter, to_thread
@@ -21,8 +22,7 @@ from service.servable import Servable
 from service.trained import trained_features
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(NamedTuple):
     """What became of an item that was put.
 
     Attributes:
@@ -160,7 +160,7 @@ class Catalog:
         """An item with its features: from the journal, or from the bundle where it was never written."""
         if not found.seq:
             row = servable.bundle.items.row(found.item.item_id)
-            return replace(found.item, modalities=trained_features(servable.bundle, row))
+            return found.item._replace(modalities=trained_features(servable.bundle, row))
         record = self._journal.find(found.item.item_id)
         if record is None or not isinstance(record.entry, PutItem):
             raise UnknownItem(found.item.item_id)

@@ -10,7 +10,6 @@ than ``restore`` and has grown again since.
 import hashlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from heapq import nlargest
 
 import anyio
@@ -151,7 +150,7 @@ class CheckpointWriter:
 
 def _says(record: Record, state: Online) -> bool:
     """Whether a state is what a record says of its item; the encoding is not looked at."""
-    return replace(state, encoding=None) == online(record, None)
+    return state._replace(encoding=None) == online(record, None)
 
 
 def _claimed(followed: int, known: Mapping[str, Online], changed: Mapping[str, int]) -> int:

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -59,7 +58,7 @@ def featurized(servable: Servable, item: Item) -> Item:
             pointer = json_pointer("modalities", name)
             raise InvalidItem(pointer, f"the model makes no features of its own here: expected {known[name]} numbers")
         modalities[name] = servable.featurizer.features(name, raw)
-    return replace(item, raw={}, modalities=modalities, made_by=made_by)
+    return item._replace(raw={}, modalities=modalities, made_by=made_by)
 
 
 def _featurizer_of(servable: Servable, modality: str) -> str | None:
@@ -78,7 +77,7 @@ def usable(servable: Servable, item: Item) -> Item:
         facts = {"item_id": item.item_id, "version": servable.version, "reason": reason}
         logger.warning("modality_ignored", extra=facts)
 
-    return replace(item, modalities=fitting(servable, item, log))
+    return item._replace(modalities=fitting(servable, item, log))
 
 
 def fitting(servable: Servable, item: Item, on_other: Callable[[str], object] = lambda _: None) -> dict[str, Vector]:

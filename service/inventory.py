@@ -3,7 +3,7 @@
 import re
 from base64 import b64decode, urlsafe_b64encode
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 
 from anyio import CapacityLimiter
@@ -117,7 +117,7 @@ def _trained(servable: Servable, after: str, limit: int, *, features: bool) -> t
 
 
 def _with(found: CatalogItem, modalities: Mapping[str, Vector]) -> CatalogItem:
-    return replace(found, item=replace(found.item, modalities=modalities))
+    return found._replace(item=found.item._replace(modalities=modalities))
 
 
 def _cursor(kind: str, place: str) -> str:

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 
 import numpy as np
 
-from service.domain import Encoding, Item, Online, PutItem, Record, Vector
+from service.domain import NOTHING, Encoding, Item, Online, PutItem, Record, Vector
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,19 +32,9 @@ def online(record: Record, encoding: Encoding | None) -> Online:
 
 
 def _without_features(item: Item) -> Item:
-    """The description of an item; ``replace`` would take three times as long."""
-    return Item(
-        item.item_id,
-        {},
-        item.title,
-        item.categories,
-        item.attributes,
-        item.available,
-        item.hidden,
-        item.expires_at,
-        raw=item.raw,
-        made_by={},
-    )
+    """The description of an item; ``_replace`` would take twice as long."""
+    item_id, _, title, categories, attributes, available, hidden, expires_at, raw, _ = item
+    return Item(item_id, NOTHING, title, categories, attributes, available, hidden, expires_at, raw, NOTHING)
 
 
 def since_of(record: Record) -> int:
@@ -54,8 +45,14 @@ def since_of(record: Record) -> int:
 
 def digest_of(modalities: Mapping[str, Vector]) -> bytes:
     """What stands for features when they are compared."""
-    parts: list[bytes] = []
+    digest = blake2b(digest_size=16)
     for name in sorted(modalities):
         vector = modalities[name]
-        parts += f"{name}\0{vector.size}\0".encode(), np.asarray(vector, dtype=np.float32).tobytes()
-    return blake2b(b"".join(parts), digest_size=16).digest()
+        digest.update(_head(name, vector.size))
+        digest.update(np.ascontiguousarray(vector, dtype=np.float32).data)
+    return digest.digest()
+
+
+@lru_cache(maxsize=256)
+def _head(name: str, size: int) -> bytes:
+    return f"{name}\0{size}\0".encode()

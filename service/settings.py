@@ -57,7 +57,9 @@ class Settings(BaseSettings):
         default=1000, ge=1, description="Most interactions of a user, or of a session, that are looked at."
     )
     max_explain: int = Field(default=50, ge=1, description="Longest list that is explained.")
-    max_cursor: int = Field(default=1000, ge=1, le=3000, description="Most items that pages may lead past.")
+    max_cursor: int = Field(
+        default=1000, ge=1, le=3000, description="Most items that pages may lead past, at most 3000."
+    )
     max_users: int = Field(default=100, ge=1, description="Most users in one request.")
     max_interactions: int = Field(default=1000, ge=1, description="Most interactions in one request.")
     max_batch_items: int = Field(default=1000, ge=1, description="Most items in one array.")
@@ -72,7 +74,10 @@ class Settings(BaseSettings):
     )
 
     explore_share: float = Field(
-        default=0.0, ge=0, le=0.5, description="Share of the places in personal lists that new items get at least."
+        default=0.0,
+        ge=0,
+        le=0.5,
+        description="Share of the places in personal lists that new items get at least; up to 0.5.",
     )
     explore_impressions: int = Field(
         default=0, ge=0, description="A new item is tried until it was shown so often; 0 = as long as it is new."
@@ -185,7 +190,7 @@ class Settings(BaseSettings):
         if value is not None and not value.startswith(("http://", "https://")):
             raise ValueError("expected an address that begins with http:// or https://")
         if value is not None and not _is_installed("opentelemetry.exporter.otlp.proto.http"):
-            raise ValueError("traces need OpenTelemetry: pip install 'i3rec[trace]'")
+            raise ValueError("traces need OpenTelemetry: pip install '.[trace]'")
         return value
 
     @field_validator("read_keys", "write_keys", "admin_keys")

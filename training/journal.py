@@ -159,7 +159,7 @@ def _engine(address: sa.URL, where: str) -> sa.Engine:
     try:
         engine = sa.create_engine(address, hide_parameters=True, isolation_level="REPEATABLE READ")
     except ImportError as exc:
-        raise JournalUnreadable(where, "the driver is not installed: pip install 'i3rec[postgres]'") from exc
+        raise JournalUnreadable(where, "the driver is not installed: pip install '.[postgres]'") from exc
     return engine.execution_options(postgresql_readonly=True)
 
 

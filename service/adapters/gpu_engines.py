@@ -63,7 +63,7 @@ class CudaDevice:
 
     def __init__(self, number: int = 0) -> None:
         if not all(hasattr(_engine, name) for name in ("StandardGpuResources", "GpuIndexFlat", "GpuIndexCagra")):
-            raise DeviceUnusable("expected FAISS with cuVS (pip install 'i3rec[gpu]', without cpu), found one without")
+            raise DeviceUnusable("expected FAISS with cuVS (pip install '.[gpu]', without cpu), found one without")
         found = _engine.get_num_gpus()
         if found <= number:
             raise DeviceUnusable(f"expected CUDA device {number}, found {found} devices")

@@ -5,7 +5,6 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -165,7 +164,7 @@ class MemoryJournal:
         if not isinstance(entry, Interact) or entry.event_id is None:
             return None
         same = (r for r in self._records if isinstance(r.entry, Interact) and r.entry.event_id == entry.event_id)
-        return next((replace(record, repeated=True) for record in same), None)
+        return next((record._replace(repeated=True) for record in same), None)
 
     def _write(self, entry: Entry) -> Record:
         if isinstance(entry, EraseUser):

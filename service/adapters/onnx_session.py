@@ -57,9 +57,7 @@ class CudaSession:
         self._on_device = _CUDA[0] in self._session.get_providers()
         if not self._on_device:
             compiled_in = _CUDA[0] in onnxruntime.get_available_providers()
-            reason = (
-                "there is no device" if compiled_in else "expected ONNX Runtime with CUDA: pip install 'i3rec[gpu]'"
-            )
+            reason = "there is no device" if compiled_in else "expected ONNX Runtime with CUDA: pip install '.[gpu]'"
             logger.warning("onnx_device_refused", extra={"reason": reason})
         told("cuda" if self._on_device else "cpu")
 
@@ -101,7 +99,7 @@ def _filled_up(inputs: Mapping[str, NDArray[Any]], n: int) -> dict[str, NDArray[
 
 
 def _open_on_device(path: Path, threads: int) -> Session:
-    if _CUDA[0] not in onnxruntime.get_available_providers():  # made for processors: pip install 'i3rec[gpu]'
+    if _CUDA[0] not in onnxruntime.get_available_providers():  # made for processors: pip install '.[gpu]'
         return open_session(path, threads)
     if hasattr(onnxruntime, "preload_dlls"):  # CUDA's libraries are packages, in no place the loader looks at
         onnxruntime.preload_dlls()

@@ -3,7 +3,6 @@
 import base64
 import binascii
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -122,7 +121,7 @@ def _id(columns: Mapping[str, Any], name: str) -> str:
 
 def _item(item_id: str, facts: dict[str, Any]) -> Item:
     modalities = {name: _unpack(text) for name, text in facts["modalities"].items()}
-    return replace(item_without_features(item_id, facts), modalities=modalities, made_by=dict(facts.get("made_by", {})))
+    return item_without_features(item_id, facts)._replace(modalities=modalities, made_by=dict(facts.get("made_by", {})))
 
 
 def _pack(vector: Vector) -> str:

@@ -201,7 +201,7 @@ class SegmentedIndex:
             self._workers.check()
             kept = without_rows(np.arange(len(view.main)), view.main_dead)
             added = without_rows(np.arange(len(view.slots)), view.delta_dead)
-            matrix = np.concatenate([view.main.matrix[kept], view.vectors[added]])
+            matrix = _joined(view.main.matrix, kept, view.vectors, added)
             slots = np.concatenate([view.main.slots_of(kept), view.slots[added]])
             self._workers.check()
             main = Main.of(matrix, slots, self._make_engine(matrix))
@@ -230,6 +230,17 @@ class SegmentedIndex:
     def _end_folding(self) -> None:
         with self._writing:  # whoever started it has taken it down by then
             self._folding = None
+
+
+def _joined(first: Matrix, kept: Numbers, second: Matrix, added: Numbers) -> Matrix:
+    """These rows of the one, and after them those of the other; each is copied once."""
+    joined = np.empty((len(kept) + len(added), first.shape[1]), dtype=np.float32)
+    for matrix, rows, out in ((first, kept, joined[: len(kept)]), (second, added, joined[len(kept) :])):
+        if len(rows) == len(matrix):
+            out[:] = matrix
+        else:
+            np.take(matrix, rows, axis=0, out=out, mode="clip")  # with another mode it would copy them twice
+    return joined
 
 
 def _below(numbers: Numbers, end: int) -> Numbers:

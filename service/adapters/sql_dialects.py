@@ -153,7 +153,7 @@ class Postgres:
                 connect_args={"connect_timeout": max(2, round(timeout_s)), "options": options},
             )
         except ImportError as exc:
-            raise StorageUnavailable("the driver is not installed: pip install 'i3rec[postgres]'") from exc
+            raise StorageUnavailable("the driver is not installed: pip install '.[postgres]'") from exc
 
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:

@@ -1,7 +1,7 @@
 """The writing of many entries in one transaction."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -94,7 +94,7 @@ def _insert_special(
     if event_id is not None:
         known = connection.execute(sa.select(journal).where(journal.c.event_id == event_id)).first()
         if known:
-            return [replace(record_of(known), repeated=True)]
+            return [record_of(known)._replace(repeated=True)]
     if isinstance(write.entry, EraseUser):
         mine = (journal.c.user_id == write.entry.user_id, journal.c.kind == INTERACT)
         connection.execute(journal.delete().where(*mine))

@@ -1,7 +1,6 @@
 """Bodies and answers of the routes that change items in part, or many at once."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, Field, StrictBool
@@ -66,8 +65,8 @@ class ItemPatch(RequestPart):
         def change(item: Item) -> Item:
             if not given:
                 return item
-            changed = replace(
-                item, **{name: _patched(name, item, value) for name, value in given.items() if name != "modalities"}
+            changed = item._replace(
+                **{name: _patched(name, item, value) for name, value in given.items() if name != "modalities"}
             )
             if "modalities" in given:
                 changed = _with_parts(changed, given["modalities"])
@@ -90,10 +89,9 @@ def _patched(name: str, item: Item, value: Any) -> Any:
 def _with_parts(item: Item, parts: Mapping[str, Vector | Raw | None] | None) -> Item:
     """The item with other modalities: those that are named replaced or, with None, removed; None removes them all."""
     if parts is None:
-        return replace(item, modalities={}, made_by={})
+        return item._replace(modalities={}, made_by={})
     vectors = {name: None if isinstance(part, Text | Image) else part for name, part in parts.items()}
-    return replace(
-        item,
+    return item._replace(
         modalities=_merged(item.modalities, vectors),
         raw={name: part for name, part in parts.items() if isinstance(part, Text | Image)},
         made_by={name: made_by for name, made_by in item.made_by.items() if name not in parts},

@@ -202,6 +202,15 @@ def test_every_selector_finds_its_pods() -> None:
         assert sum(labels.items() <= each.items() for each in among) == 1, f"{kind} {name}"
 
 
+def test_the_monitor_names_the_job_as_rules_and_dashboards_do() -> None:
+    """Whatever the release is called; by itself Prometheus Operator calls the job after the Service."""
+    objects = render(EVERYTHING)
+
+    label = objects["ServiceMonitor", "shop-i3rec"]["spec"]["jobLabel"]
+
+    assert objects["Service", "shop-i3rec"]["metadata"]["labels"][label] == "i3rec"
+
+
 def test_only_the_service_reaches_redis() -> None:
     """Redis and the trainer may call nobody, and Redis is called by the service alone."""
     objects = render(EVERYTHING)

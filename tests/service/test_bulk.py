@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -141,7 +140,7 @@ async def test_patch_is_encoded_again_when_the_version_moves(
     image = {"image": np.ones(3, np.float32)}
 
     def change(item: Item) -> Item:
-        return replace(item, title="New", modalities={**item.modalities, **image})
+        return item._replace(title="New", modalities={**item.modalities, **image})
 
     written = await scene.catalog.patch("i01", change)
 
@@ -177,7 +176,7 @@ async def test_patches_and_batches_keep_out_of_each_other(scene: Scene) -> None:
     await scene.catalog.put(Item("x", attributes={"n": 0}))
 
     def count(item: Item) -> Item:
-        return replace(item, attributes={"n": int(item.attributes["n"]) + 1})
+        return item._replace(attributes={"n": int(item.attributes["n"]) + 1})
 
     async with anyio.create_task_group() as tasks:
         for start in (100, 200, 300):

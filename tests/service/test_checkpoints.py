@@ -4,7 +4,6 @@ import itertools
 import logging
 import random
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -92,7 +91,7 @@ def shop(published_store: ModelStore, tmp_path: Path, fake_encoder: Any) -> Shop
 def all_of(servable: Servable) -> dict[str, Any]:
     """Everything that can be seen of a Servable, before and after what expires has expired."""
     known = {
-        item_id: (replace(state, encoding=None), state.encoding and state.encoding.embedding.tolist())
+        item_id: (state._replace(encoding=None), state.encoding and state.encoding.embedding.tolist())
         for item_id, state in servable.known().items()
     }
     rng = np.random.default_rng(0)
@@ -130,7 +129,7 @@ def random_item(rng: random.Random) -> Item:
         hidden=rng.random() < 0.2,
         expires_at=expiry,
     )
-    return item if rng.random() < 0.8 else replace(item, modalities={})
+    return item if rng.random() < 0.8 else item._replace(modalities={})
 
 
 async def live_through(shop: Shop, rng: random.Random, steps: int) -> Servable:

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -293,7 +292,7 @@ async def test_versions_that_fail_their_trial_do_not_serve(
     class Mixed(type(fake_encoder)):  # type: ignore[misc]
         def encode(self, items: Any) -> Any:
             found = super().encode(items)
-            return found if len(items) == 1 else [replace(each, embedding=each.embedding + 1) for each in found]
+            return found if len(items) == 1 else [each._replace(embedding=each.embedding + 1) for each in found]
 
     class Poor(MemoryIndex):
         def search(self, query: Any, k: int, **filters: Any) -> list[Hit]:

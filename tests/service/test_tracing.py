@@ -221,7 +221,7 @@ def test_without_the_extra_an_address_is_refused(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(ValidationError) as caught:
         Settings(model_store=Path("m"), trace_endpoint="http://collector:4318/v1/traces")
 
-    assert explain(caught.value) == "I3REC_TRACE_ENDPOINT: traces need OpenTelemetry: pip install 'i3rec[trace]'"
+    assert explain(caught.value) == "I3REC_TRACE_ENDPOINT: traces need OpenTelemetry: pip install '.[trace]'"
 
 
 def test_addresses_of_collectors_are_checked() -> None:

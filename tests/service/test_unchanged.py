@@ -104,7 +104,7 @@ class Scene:
             (outcome,) = await self.bulk.put_many([Item(item_id, features, **facts)])
             assert isinstance(outcome, Written)
             return outcome
-        return await self.catalog.patch(item_id, lambda item: replace(item, modalities=features, **facts))
+        return await self.catalog.patch(item_id, lambda item: item._replace(modalities=features, **facts))
 
 
 @pytest.fixture
@@ -212,7 +212,7 @@ async def test_facts_alone_leave_every_vector_as_it_is(scene: Scene) -> None:
 
     for hidden in (True, False):
         for item_id in before:
-            await scene.catalog.patch(item_id, lambda item: replace(item, hidden=hidden, categories=("z",)))  # noqa: B023
+            await scene.catalog.patch(item_id, lambda item: item._replace(hidden=hidden, categories=("z",)))  # noqa: B023
             assert (found(scene.servable, item_id) is None) == hidden
 
     assert scene.encoded == 1

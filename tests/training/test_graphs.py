@@ -5,7 +5,7 @@ import torch
 from scipy.sparse import csr_matrix, random
 
 from training.neighbours import neighbour_graph
-from training.propagation import graph_of, mean_of_layers
+from training.propagation import Graph, mean_of_layers
 
 CPU = torch.device("cpu")
 
@@ -17,7 +17,7 @@ def test_product_has_the_dense_products_value_and_gradient() -> None:
     weights = torch.randn(7, 3, generator=torch.Generator().manual_seed(1))
     dense = torch.from_numpy(matrix.toarray().astype(np.float32))
 
-    product = graph_of(matrix, CPU) @ states
+    product = Graph(matrix, CPU) @ states
 
     torch.testing.assert_close(product, dense @ states)
     torch.testing.assert_close(
@@ -28,7 +28,7 @@ def test_product_has_the_dense_products_value_and_gradient() -> None:
 
 def test_mean_of_layers_of_a_hand_worked_graph() -> None:
     """A swap of two nodes, two layers: X, swapped, X again. Node 0: (3 + 6 + 3) / 3 = 4, node 1: (6 + 3 + 6) / 3."""
-    swap = graph_of(csr_matrix(np.array([[0.0, 1.0], [1.0, 0.0]])), CPU)
+    swap = Graph(csr_matrix(np.array([[0.0, 1.0], [1.0, 0.0]])), CPU)
 
     assert mean_of_layers(swap, torch.tensor([[3.0], [6.0]]), 2).tolist() == [[4.0], [5.0]]
     assert mean_of_layers(swap, torch.tensor([[3.0], [6.0]]), 0).tolist() == [[3.0], [6.0]]

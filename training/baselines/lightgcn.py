@@ -16,6 +16,7 @@ from training.baselines.selection import Validate
 from training.features import ModalityFeatures
 from training.graph import normalised_adjacency
 from training.models.contract import TrainingData
+from training.propagation import Graph, mean_of_layers
 
 LAYERS = 3
 SETTINGS = Settings(lr=1e-2, penalty=1e-3)
@@ -34,7 +35,7 @@ class LightGCN(nn.Module):
 
         self.users, self.items = normal(data.n_users, _INITIAL), normal(data.n_items, _INITIAL)
         self._warm = torch.from_numpy(data.popularity() > 0).to(best_device())[:, None]
-        self._adjacency = normalised_adjacency(data.indptr, data.indices, data.n_items, best_device())
+        self._graph = Graph(normalised_adjacency(data.indptr, data.indices, data.n_items), best_device())
         self._content = content
         if content:
             self._imputation = MeanImputation(data)
@@ -46,13 +47,8 @@ class LightGCN(nn.Module):
         items = self._warm * self.items
         if self._content:
             items = items + (self._features if features is None else self._impute(features)) @ self.projection
-        layer = torch.cat([self.users, items])
-        total = layer
-        for _ in range(LAYERS):
-            layer = self._adjacency @ layer
-            total = total + layer
-        users, items = (total / (LAYERS + 1)).split([len(self.users), len(self.items)])
-        return users, items
+        rows = mean_of_layers(self._graph, torch.cat([self.users, items]), LAYERS)
+        return rows[: len(self.users)], rows[len(self.users) :]
 
     def penalty(self, triple: Triple) -> Tensor:
         """Of the ID embeddings."""

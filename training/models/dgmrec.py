@@ -57,7 +57,7 @@ from training.losses import alignment, bpr_risk, mean_square_norm, mutual_info_n
 from training.models.contract import Embeddings, TrainingData
 from training.models.settings import chosen_settings
 from training.neighbours import neighbour_graph
-from training.propagation import Graph, graph_of, mean_of_layers
+from training.propagation import Graph, mean_of_layers
 from training.sampling import PairBatch, PairSampler
 
 _FEWEST = 2  # things without which there is no contrast
@@ -252,12 +252,11 @@ class DGMRec:
         self._data, self._device = data, device
         self._warm = data.popularity() > 0
         self._content = content_of(data.features, device)
-        adjacency = normalised_adjacency(data.indptr, data.indices, data.n_items, device)
-        self._graph = Graph(adjacency, adjacency)
+        self._graph = Graph(normalised_adjacency(data.indptr, data.indices, data.n_items), device)
         shape = (data.n_users, data.n_items)
         interactions = csr_matrix((np.ones(len(data.indices)), data.indices, data.indptr), shape=shape)
-        self._to_users = graph_of(_row_means(interactions), device)
-        self._to_items = graph_of(_row_means(interactions.T.tocsr()), device)
+        self._to_users = Graph(_row_means(interactions), device)
+        self._to_items = Graph(_row_means(interactions.T.tocsr()), device)
         self._generator = torch.Generator(device).manual_seed(config.seed)
         self._sampler = PairSampler(data.indptr, data.indices, data.n_items, batch_pairs=config.batch_pairs)
         with torch.random.fork_rng(devices=[]):
@@ -426,7 +425,7 @@ class DGMRec:
     def _prepare(self, content: Content) -> tuple[list[Graph], list[Tensor]]:
         """The item graphs as tensors, and the features of all items, completed."""
         completed = self._encoder.complete(*content, self._item_preferences())
-        return [graph_of(graph, self._device) for graph in self._network.graphs], completed
+        return [Graph(graph, self._device) for graph in self._network.graphs], completed
 
     def _first_graphs(self) -> list[csr_matrix]:
         """Neighbours among warm items whose modality is known; other warm items are their own."""

@@ -123,8 +123,7 @@ class I3MRecPaper:
         self._data, self._device = data, device
         self._warm = data.popularity() > 0
         self._content = content_of(data.features, device)
-        adjacency = normalised_adjacency(data.indptr, data.indices, data.n_items, device)
-        self._graph = Graph(adjacency, adjacency)
+        self._graph = Graph(normalised_adjacency(data.indptr, data.indices, data.n_items), device)
         self._generator = torch.Generator(device).manual_seed(config.seed)
         self._sampler = PairSampler(data.indptr, data.indices, data.n_items, batch_pairs=config.batch_pairs)
         self._subsets = subsets(len(data.features)).to(device)

@@ -128,8 +128,7 @@ class MRdIB:
         self._data, self._device = data, device
         self._warm = data.popularity() > 0
         self._content = content_of(data.features, device)
-        adjacency = normalised_adjacency(data.indptr, data.indices, data.n_items, device)
-        self._graph = Graph(adjacency, adjacency)
+        self._graph = Graph(normalised_adjacency(data.indptr, data.indices, data.n_items), device)
         self._generator = torch.Generator(device).manual_seed(config.seed)
         self._sampler = PairSampler(data.indptr, data.indices, data.n_items, batch_pairs=config.batch_pairs)
         self._pairs = list(combinations(range(len(data.features)), 2))

@@ -57,7 +57,7 @@ def plain(found: Checkpoint | None) -> Any:
     return found and (
         found.basis,
         found.seq,
-        {name: (replace(state, encoding=None), bits(state.encoding)) for name, state in found.online.items()},
+        {name: (state._replace(encoding=None), bits(state.encoding)) for name, state in found.online.items()},
     )
 
 
@@ -193,7 +193,7 @@ def test_sound_files_that_say_something_else_are_refused(
 def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(files: CheckpointFiles, tmp_path: Path) -> None:
     """It is refused in the middle of writing; no half of it is left."""
     files.save(checkpoint(9))
-    wrong = replace(encoding(1), embedding=np.zeros(3, np.float32))
+    wrong = encoding(1)._replace(embedding=np.zeros(3, np.float32))
 
     with pytest.raises(StorageUnavailable, match="shape"):
         files.save(checkpoint(12, wrong=Online(12, Item("wrong"), wrong, 12, b"")))
@@ -204,7 +204,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(files: Checkp
 
 def test_a_confidence_that_is_no_number_is_refused(files: CheckpointFiles) -> None:
     """JSON has no word for it: the file is as good as damaged, and is not taken to be without an encoding."""
-    wrong = replace(encoding(1), confidence=float("nan"))
+    wrong = encoding(1)._replace(confidence=float("nan"))
     files.save(checkpoint(12, wrong=Online(12, Item("wrong"), wrong, 12, b"")))
 
     with pytest.raises(StorageUnavailable):
