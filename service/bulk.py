@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import anyio
 from anyio import to_thread
@@ -23,8 +24,20 @@ CHUNK = 256
 
 Outcome = Written | RecommenderError
 _Encoded = Encoding | RecommenderError
-_Change = tuple[PutItem, Encoding | None]
-"""An entry and what its item was encoded to; None where the vector it was trained to stands."""
+
+
+class _Change(NamedTuple):
+    """An entry on its way to the journal.
+
+    Attributes:
+        entry: what is written.
+        encoding: what its item was encoded to; None where the vector it was trained to stands.
+        expected: the latest record of its item where what stands of it is to stand; None where nothing does.
+    """
+
+    entry: PutItem
+    encoding: Encoding | None
+    expected: int | None
 
 
 class Bulk:
@@ -73,7 +86,7 @@ class Bulk:
                 servable = self._handle.current
                 prepare = partial(self._prepare, servable, items, compare=compare)
                 prepared = await to_thread.run_sync(prepare, limiter=self._limits.encode)
-                changes = [each for each in prepared if isinstance(each, tuple)]
+                changes = [each for each in prepared if isinstance(each, _Change)]
                 async with self._handle.writing():
                     if self._handle.peek is servable:  # otherwise the new version has its say first
                         # Shielded: who goes away must not leave records on disk that this process does not serve.
@@ -85,14 +98,23 @@ class Bulk:
                         break
         await self._note(changes, written)
         outcomes = iter(written)
-        return [next(outcomes) if isinstance(each, tuple) else each for each in prepared]
+        return [next(outcomes) if isinstance(each, _Change) else each for each in prepared]
 
     async def _once_more(self, items: Sequence[Item], outcomes: list[Outcome]) -> list[Outcome]:
-        """Writes the items again that another process had written meanwhile; nobody expected anything of them."""
-        moved = [place for place, outcome in enumerate(outcomes) if isinstance(outcome, ItemMoved)]
-        if moved:
-            again = await self._put([items[place] for place in moved], compare=False)
-            for place, outcome in zip(moved, again, strict=True):
+        """Writes the items again that another process had written meanwhile; nobody expected anything of them.
+
+        What comes later in the batch of the same items follows them again, so that it holds.
+        """
+        moved: set[str] = set()
+        places: list[int] = []
+        for place, (item, outcome) in enumerate(zip(items, outcomes, strict=True)):
+            if isinstance(outcome, ItemMoved):
+                moved.add(item.item_id)
+            if item.item_id in moved:
+                places.append(place)
+        if places:
+            again = await self._put([items[place] for place in places], compare=False)
+            for place, outcome in zip(places, again, strict=True):
                 outcomes[place] = outcome
         return outcomes
 
@@ -109,27 +131,29 @@ class Bulk:
             if not isinstance(item, Item):
                 prepared.append(item)
                 continue
-            each = stands.encoding if stands else next(encoded)
-            entry = PutItem(item, stands.since if stands else None)
-            prepared.append(each if isinstance(each, RecommenderError) else (entry, each))
+            if stands:
+                prepared.append(_Change(PutItem(item, stands.since), stands.encoding, stands.seq))
+                continue
+            each = next(encoded)
+            prepared.append(each if isinstance(each, RecommenderError) else _Change(PutItem(item), each, None))
         return prepared
 
     def _write(
         self, servable: Servable, changes: Sequence[_Change]
     ) -> tuple[list[Record | RecommenderError], list[Outcome]]:
-        records = self._append(servable, [entry for entry, _ in changes])
+        records = self._append(changes)
         return records, self._apply(servable, changes, records)
 
-    def _append(self, servable: Servable, entries: Sequence[PutItem]) -> list[Record | RecommenderError]:
+    def _append(self, changes: Sequence[_Change]) -> list[Record | RecommenderError]:
         with self._metrics.stage("journal"):
-            return [*self._journal.append_all([(entry, _expected(servable, entry)) for entry in entries]).result()]
+            return [*self._journal.append_all([(entry, expected) for entry, _, expected in changes]).result()]
 
     def _apply(
         self, servable: Servable, changes: Sequence[_Change], records: Sequence[Record | RecommenderError]
     ) -> list[Outcome]:
         pairs = list(zip(records, changes, strict=True))
         with self._metrics.stage("index"):
-            done = [(record, encoding) for record, (_, encoding) in pairs if isinstance(record, Record)]
+            done = [(record, change.encoding) for record, change in pairs if isinstance(record, Record)]
             existed = iter(servable.apply_many(done))
         return [
             _written(servable, change, record.seq, created=not next(existed)) if isinstance(record, Record) else record
@@ -138,7 +162,7 @@ class Bulk:
 
     async def _note(self, changes: Sequence[_Change], written: Sequence[Outcome]) -> None:
         pairs = zip(changes, written, strict=True)
-        done = [(outcome, encoding) for (_, encoding), outcome in pairs if isinstance(outcome, Written)]
+        done = [(outcome, change.encoding) for change, outcome in pairs if isinstance(outcome, Written)]
         for (present, missing), items in Counter(
             (each.report.present, each.report.missing) for each, _ in done
         ).items():
@@ -150,9 +174,8 @@ class Bulk:
 
 
 def _written(servable: Servable, change: _Change, seq: int, *, created: bool) -> Written:
-    entry, encoding = change
-    item_id = entry.item.item_id
-    return Written(item_id, created, servable.report(item_id, encoding), seq)
+    item_id = change.entry.item.item_id
+    return Written(item_id, created, servable.report(item_id, change.encoding), seq)
 
 
 def _standing(servable: Servable, items: Sequence[Item | RecommenderError]) -> list[Standing | None]:
@@ -195,8 +218,3 @@ def _encode_one(encoder: Encoder, item: Mapping[str, Vector]) -> _Encoded:
         return encoder.encode([item])[0]
     except EncodingFailed as exc:
         return exc
-
-
-def _expected(servable: Servable, entry: PutItem) -> int | None:
-    """What stands of an item stands only while no other process has written it."""
-    return None if entry.since is None else servable.latest_seq(entry.item.item_id)

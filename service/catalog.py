@@ -86,9 +86,10 @@ class Catalog:
             while True:
                 servable = self._handle.current
                 check_modalities(item.modalities, servable.bundle.manifest.modalities)
+                expected = None if condition == ALWAYS else servable.latest_seq(item.item_id)  # before it is looked at
                 condition.check(item.item_id, servable.get(item.item_id))
                 ready = await self._featurized(servable, item)
-                if written := await self._write_encoded(servable, ready, ready, depends=condition != ALWAYS):
+                if written := await self._write_encoded(servable, ready, ready, expected):
                     return written
 
     async def patch(self, item_id: str, change: Callable[[Item], Item], condition: Condition = ALWAYS) -> Written:
@@ -116,7 +117,7 @@ class Catalog:
                     return Written(item_id, created=False, report=found.report, seq=found.seq)
                 _check_new(servable, before, after)
                 ready = await self._featurized(servable, after)
-                if written := await self._write_encoded(servable, ready, usable(servable, ready), depends=True):
+                if written := await self._write_encoded(servable, ready, usable(servable, ready), found.seq):
                     return written
 
     def get(self, item_id: str) -> CatalogItem:
@@ -141,8 +142,9 @@ class Catalog:
             while True:
                 async with self._handle.writing():
                     servable = self._handle.current
-                    condition.check(item_id, await self._found(servable, item_id))
-                    expected = None if condition == ALWAYS else servable.latest_seq(item_id)
+                    found = await self._found(servable, item_id)
+                    condition.check(item_id, found)
+                    expected = None if condition == ALWAYS else found.seq
                     try:
                         record, _ = await self._write(servable, DeleteItem(item_id), None, expected)
                     except ItemMoved:
@@ -166,14 +168,17 @@ class Catalog:
             raise UnknownItem(found.item.item_id)
         return record.entry.item
 
-    async def _write_encoded(self, servable: Servable, item: Item, usable: Item, *, depends: bool) -> Written | None:
+    async def _write_encoded(
+        self, servable: Servable, item: Item, usable: Item, expected: int | None
+    ) -> Written | None:
         """Writes an item, encoded from what is ``usable`` of it; None where it must be looked at anew before.
 
-        That is so where another version serves by now, or where what is written ``depends`` on how the item was, and
-        another process has written it. In this process its lock is held.
+        That is so where another version serves by now, or where another process has written the item since the record
+        that is ``expected`` to be its latest, on which what is written depends. In this process its lock is held.
         """
         standing = servable.standing(item)
-        expected = servable.latest_seq(item.item_id) if depends or standing else None
+        if expected is None and standing:  # the features are left as they are, which depends on what they are
+            expected = standing.seq
         encoding = standing.encoding if standing else await self._encode(servable, usable)
         async with self._handle.writing():
             # The version can no longer move. Where it moved while we encoded, the new one has its say first.

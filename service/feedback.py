@@ -72,11 +72,15 @@ class Feedback:
                 raise record
         return Noted(len(done) - repeated, repeated, max((record.seq for record in done), default=0))
 
-    async def erase(self, user_id: str) -> None:
-        """Erases a user's interactions from the journal; what a model learned from them stays until the next training.
+    async def erase(self, user_id: str) -> int:
+        """Erases a user's interactions from the journal and returns the record's ``seq``.
+
+        What a model learned from them stays until the next training.
 
         Raises:
             StorageUnavailable: the journal takes no records; nothing was changed.
         """
         with anyio.CancelScope(shield=True):
-            self._noted([await asyncio.wrap_future(self._journal.append(EraseUser(user_id)))])
+            record = await asyncio.wrap_future(self._journal.append(EraseUser(user_id)))
+            self._noted([record])
+        return record.seq

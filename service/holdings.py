@@ -121,9 +121,9 @@ class Holdings:
         if state is None:
             row = self.bundle.items.get(item.item_id)
             same = row is not None and same_features(trained_features(self.bundle, row), item.modalities)
-            return Standing(0, None) if same else None
+            return Standing(0, None, 0) if same else None
         same = state.item is not None and state.digest == digest_of(item.modalities)
-        return Standing(state.since, state.encoding) if same else None
+        return Standing(state.since, state.encoding, state.seq) if same else None
 
     def values_of(self, attribute: str) -> Iterator[_Value]:
         """The items written online that have an attribute, with its value; for ``Facets``."""

@@ -85,7 +85,8 @@ def make_page(allowed: Filter, taste: Vector | None, wish: Wish, exploration: Ex
     wanted = len(wish.shown) + (_POOL * wish.k if picky else wish.k) + 1
     while True:
         ranked = _personal(allowed, taste, wanted) if taste is not None else _popular(allowed, wanted, exploration)
-        fitting, ended = _fitting(allowed, ranked, wish)
+        left, ended = _left(ranked, wish)
+        fitting = _capped(allowed, left, wish)
         exhausted = ended or len(ranked) < wanted
         if exhausted or len(fitting) > wish.k:
             break
@@ -96,18 +97,24 @@ def make_page(allowed: Filter, taste: Vector | None, wish: Wish, exploration: Ex
     hits = diversified(fitting, known, wish.k, wish.diversity if len(known) == len(fitting) else 0.0)
     if taste is not None and (places := exploration.places(wish.k)):
         hits = _with_new(allowed, taste, wish, exploration.until, places, hits, fitting)
-    return Page(hits, more=len({hit.item_id for hit in fitting} - {hit.item_id for hit in hits}) > 0)
+    # What a cap keeps from this page may stand on the next one.
+    return Page(hits, more=not {hit.item_id for hit in left} <= {hit.item_id for hit in hits})
 
 
-def _fitting(allowed: Filter, ranked: Sequence[Hit], wish: Wish) -> tuple[list[Hit], bool]:
-    """The hits that may stand on this page, and whether the others of the catalogue score too little."""
+def _left(ranked: Sequence[Hit], wish: Wish) -> tuple[list[Hit], bool]:
+    """The hits that no page has shown yet, and whether the others of the catalogue score too little."""
     hits, ended = [hit for hit in ranked if hit.item_id not in wish.shown], False
     if (least := wish.min_score) is not None:
         enough = list(takewhile(lambda hit: hit.score >= least, hits))
         hits, ended = enough, len(enough) < len(hits)
-    if wish.max_per_category is not None:
-        hits = capped(hits, allowed.servable.categories, wish.max_per_category)
     return hits, ended
+
+
+def _capped(allowed: Filter, hits: list[Hit], wish: Wish) -> list[Hit]:
+    """Those that may stand on one page together."""
+    if wish.max_per_category is None:
+        return hits
+    return capped(hits, allowed.servable.categories, wish.max_per_category)
 
 
 def _with_new(
@@ -123,7 +130,8 @@ def _with_new(
     to_try, _ = allowed.servable.newcomers.split(until)
     among = Chosen(frozenset(new for new in to_try if allowed.only is None or new in allowed.only))
     wanted = len(wish.shown) + _POOL * places
-    tried, _ = _fitting(allowed, _personal(replace(allowed, only=among), taste, wanted), wish)
+    found, _ = _left(_personal(replace(allowed, only=among), taste, wanted), wish)
+    tried = _capped(allowed, found, wish)
     for most in range(places, 0, -1):
         page = reserve(most, [*hits, *fitting], tried, wish.k, _cap(allowed, wish.max_per_category))
         if len(page) >= len(hits):

@@ -17,10 +17,12 @@ class Standing:
     Attributes:
         since: see ``PutItem``.
         encoding: what they were encoded to; None where the vector that holds is the bundle's.
+        seq: of the item's latest record, which says so; 0 where it has none.
     """
 
     since: int
     encoding: Encoding | None
+    seq: int
 
 
 def online(record: Record, encoding: Encoding | None) -> Online:

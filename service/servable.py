@@ -14,6 +14,7 @@ from service.ports import Encoder, Featurizer, VectorIndex
 from service.trained import Rows
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
+_FEW = 64
 
 
 class Servable(Holdings):
@@ -106,6 +107,9 @@ class Servable(Holdings):
         item = self._online[item_id].item
         if item and item.expires_at:
             heapq.heappush(self._expiries, (item.expires_at, seq, item_id))
+            if len(self._expiries) > 2 * len(self._online) + _FEW:  # most are of records that were replaced
+                self._expiries = [each for each in self._expiries if self._online[each[2]].seq == each[1]]
+                heapq.heapify(self._expiries)
             self._next_expiry = self._expiries[0][0]
 
     def _update_index(self, touched: Sequence[str]) -> None:

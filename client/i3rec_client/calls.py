@@ -50,7 +50,7 @@ def similar(item_id: str, options: ListOptions) -> Call[ItemList]:
     query = query_of(options)
     if query is None:
         raise ValueError(
-            "similar cannot ask for ranges, for no value at all, or for names with a colon; "
+            "similar cannot ask for ranges, no value at all, names with a colon, or more than a query holds; "
             "recommend_session with this item alone as the history can"
         )
     return Call("GET", f"{item_path(item_id)}/similar", reader(ItemList.read), query=query, repeatable=True)

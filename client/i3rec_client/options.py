@@ -6,8 +6,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from typing import Any, Literal, TypedDict
+from urllib.parse import urlencode
 
 AttributeValue = str | int | float | bool
+
+_MOST_CONDITIONS, _LONGEST_CONDITION = 32, 512  # in a query; a body may have more and longer ones
+_LONGEST_QUERY = 8192  # what servers and proxies between take as a rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,7 @@ def option_contents(options: UserOptions | ListOptions) -> dict[str, Any]:
 
 
 def query_of(options: UserOptions | ListOptions) -> list[tuple[str, str]] | None:
-    """Options as a query; None where it takes a body to say them.
+    """Options as a query; None where it takes a body to say them, be it that they are too many or too long.
 
     Raises:
         TypeError: a condition on an attribute is none.
@@ -85,7 +89,11 @@ def query_of(options: UserOptions | ListOptions) -> list[tuple[str, str]] | None
     if not all(_fits(name, wanted) for name, wanted in conditions.items()):
         return None
     pairs = [(name, _text(value)) for name, values in contents.items() for value in _each(values)]
-    return pairs + [("attribute", f"{name}:{_text(v)}") for name, wanted in conditions.items() for v in _each(wanted)]
+    wanted = [f"{name}:{_text(value)}" for name, values in conditions.items() for value in _each(values)]
+    if len(wanted) > _MOST_CONDITIONS or any(len(each) > _LONGEST_CONDITION for each in wanted):
+        return None
+    pairs += [("attribute", each) for each in wanted]
+    return pairs if len(urlencode(pairs)) <= _LONGEST_QUERY else None
 
 
 def _listed(name: str, value: Any) -> Any:

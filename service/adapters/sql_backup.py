@@ -12,8 +12,6 @@ from service.adapters.sql_dialects import file_of
 from service.adapters.sql_tables import ANCESTOR
 from service.errors import StorageUnavailable
 
-_PAGES = 2000  # copied at a time, so that writers get their turn
-
 
 def back_up(url: str, target: Path) -> int:
     """Copies the journal as it stands at one moment, writes going on meanwhile; returns its highest ``seq``.
@@ -31,7 +29,9 @@ def back_up(url: str, target: Path) -> int:
         target.parent.mkdir(parents=True, exist_ok=True)
         part.unlink(missing_ok=True)
         with _opened(source) as journal, _opened(part) as copy:
-            journal.backup(copy, pages=_PAGES)
+            journal.backup(
+                copy
+            )  # in one step, which keeps no writer waiting; after each, a write would have it begin again
             copy.execute("PRAGMA journal_mode=DELETE")  # one file, whatever becomes of it
             seq = _check(copy, part)
         _move_durably(part, target)

@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from service.adapters.records import INTERACT, columns_of, encode_payload
 from service.adapters.sql_dialects import open_dialect
-from service.adapters.sql_insert import Write, insert_all
+from service.adapters.sql_insert import Outcome, Write, insert_all
 from service.adapters.sql_tables import (
     ANCESTOR,
     about_items,
@@ -244,22 +244,44 @@ class SqlJournal:
     def _commit(self, batch: Sequence[Request]) -> None:
         now, started = datetime.now(UTC), time.perf_counter()
         writes = [write for request in batch for write in request.writes]
+        outcomes: list[Outcome] = []
         try:
             with self._dialect.writing() as connection:
                 outcomes = insert_all(connection, self._dialect.insert_rows, writes, now)
         except Exception as exc:  # whatever it is: a dead writer would leave every later write waiting forever
-            logger.exception("journal_write_failed", extra={"records": len(writes)})
-            if self._observer:
-                self._observer.refused(full=self._is_full(exc))
-            cause = exc
-            refuse_all(batch, lambda: self._refusal(cause))
-            return
+            if not self._are_written(writes, outcomes):
+                self._refuse(batch, len(writes), exc)
+                return
+            logger.warning("journal_commit_unconfirmed", exc_info=True, extra={"records": len(writes)})
         if self._observer:
             self._observer.flushed(len(writes), time.perf_counter() - started)
         if any(isinstance(write.entry, EraseUser) for write in writes):
             self._dialect.forget_erased()
         self._on_batch(len(writes))
         answer_all(batch, outcomes)
+
+    def _are_written(self, writes: Sequence[Write], outcomes: Sequence[Outcome]) -> bool:
+        """Whether a transaction that failed at its end is on disk after all: of its records there are all or none.
+
+        Where nobody can tell, this process goes on under another name, and so reads as another's what may be there.
+        """
+        pairs = zip(writes, outcomes, strict=False)  # there are no outcomes where it failed before its end
+        made = [(write, each.seq) for write, each in pairs if isinstance(each, Record) and not each.repeated]
+        if not made:
+            return False
+        write, seq = made[-1]
+        try:
+            mine = sa.select(journal.c.seq).where(journal.c.seq == seq, journal.c.origin == write.row["origin"])
+            return bool(self._fetch(mine))
+        except StorageUnavailable:
+            self._origin = uuid.uuid4().hex
+            return False
+
+    def _refuse(self, batch: Sequence[Request], records: int, cause: Exception) -> None:
+        logger.error("journal_write_failed", exc_info=cause, extra={"records": records})
+        if self._observer:
+            self._observer.refused(full=self._is_full(cause))
+        refuse_all(batch, lambda: self._refusal(cause))
 
     def _refusal(self, cause: Exception) -> StorageUnavailable:
         kind = StorageFull if self._is_full(cause) else StorageUnavailable

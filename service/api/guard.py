@@ -8,6 +8,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from enum import IntEnum
+from urllib.parse import unquote_to_bytes
 
 import anyio
 from starlette.datastructures import Headers
@@ -19,6 +20,7 @@ from service.api.problems import refuse_http_exception, refuse_request
 
 _MOST_CALLERS = 10_000  # whose allowance is remembered; the one that was silent longest is forgotten
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_REPLACEMENT = "\ufffd"
 _OPEN = frozenset({"/livez", "/readyz", "/metrics", "/docs", "/openapi.json"})
 _OPEN_BELOW = ("/docs/", "/static-offline-docs/")
 
@@ -87,18 +89,33 @@ class KeyGuard:
 
 
 class SoundPaths:
-    """Refuses paths with control characters, which no id may have; a last newline would else be lost on the way."""
+    """Refuses paths that can name nothing.
+
+    With control characters, which no id may have (a last newline would else be lost on the way), or with bytes that are
+    no UTF-8, all of which would else be read as one character.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes the request on, or answers for the app."""
-        if scope["type"] == "http" and _CONTROL.search(scope["path"]):
-            response = refuse_request([("/path", "expected no control characters")])
-            await response(scope, receive, send)
+        problem = _unsound(scope) if scope["type"] == "http" else None
+        if problem:
+            await refuse_request([("/path", problem)])(scope, receive, send)
             return
         await self._app(scope, receive, send)
+
+
+def _unsound(scope: Scope) -> str | None:
+    if _CONTROL.search(scope["path"]):
+        return "expected no control characters"
+    if _REPLACEMENT in scope["path"]:  # as it was sent, or in place of what cannot be read
+        try:
+            unquote_to_bytes(scope.get("raw_path") or b"").decode()
+        except UnicodeDecodeError:
+            return "expected UTF-8, percent-encoded"
+    return None
 
 
 class RateLimit:

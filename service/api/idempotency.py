@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api.batch import is_stream
 from service.api.guard import caller_of
 from service.api.problems import refuse_http_exception, refuse_request
 
@@ -67,11 +68,13 @@ class Idempotency:
             await response(scope, receive, send)
 
     async def _answer(self, key: tuple[str, str, str], scope: Scope, receive: Receive, send: Send) -> Response | None:
-        """What to answer; None where the app has answered."""
+        """What to answer; None where the app has answered, or nobody is there any more."""
         try:
             body = await _read(receive)
         except HTTPException as exc:
             return await refuse_http_exception(Request(scope), exc)
+        if body is None:
+            return None
         known, digest = self._known(key), _digest(Headers(scope=scope), body)
         if known is None:
             await self._first(key, digest, _Exchange(body, receive, send), scope)
@@ -166,15 +169,18 @@ class _Exchange:
 def _unusable(name: str, scope: Scope) -> str | None:
     if not _SOUND_KEY.fullmatch(name):
         return "expected 1 to 256 visible ASCII characters"
-    if Headers(scope=scope).get("content-type", "").startswith("application/x-ndjson"):
+    if is_stream(scope):
         return "expected none on a stream, whose items may be sent again without harm"
     return None
 
 
-async def _read(receive: Receive) -> bytes:
+async def _read(receive: Receive) -> bytes | None:
+    """The whole body; None where the client goes away before its end: what was sent is nobody's request."""
     parts = []
     while True:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
         parts.append(message.get("body", b""))
-        if message["type"] != "http.request" or not message.get("more_body", False):
+        if not message.get("more_body", False):
             return b"".join(parts)

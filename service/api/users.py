@@ -40,12 +40,12 @@ async def interact(body: Interactions, services: WithServices) -> Response:
     status_code=204,
     response_class=Response,
     summary="Erase a user's online data",
-    responses=declare(422, 503, 507),
+    responses={**declare(422, 503, 507), 204: {"headers": SEQ_HEADER}},
 )
 async def erase_user(user_id: Annotated[ExternalId, Path()], services: WithServices) -> Response:
     """Erases all interactions of a user, from the disk as well; also answered so where there are none.
 
     What a model learned from them in training stays until a model is trained without them.
     """
-    await services.feedback.erase(user_id)
-    return Response(status_code=204)
+    seq = await services.feedback.erase(user_id)
+    return Response(status_code=204, headers={"X-Index-Seq": str(seq)})

@@ -84,7 +84,7 @@ async def test_users_lists_with_ranges_are_like_others(films: AsyncClient) -> No
 @pytest.mark.anyio
 async def test_similar_says_that_it_has_no_ranges(client: AsyncClient) -> None:
     """Nothing is asked in silence that is less than what was meant, and the error names the way round."""
-    for attributes in ({"year": Range(gte=1)}, {"year": []}, {"a:b": 1}, {"year": float("nan")}):
+    for attributes in ({"year": Range(gte=1)}, {"year": []}, {"a:b": 1}, {"year": float("nan")}, {"year": range(40)}):
         with pytest.raises(ValueError, match=r"similar cannot ask.*recommend_session"):
             await client.similar("i00", attributes=attributes)
 
@@ -116,7 +116,7 @@ async def test_too_many_values_are_pointed_at(client: AsyncClient) -> None:
     """The service's limits come through as they are."""
     with pytest.raises(InvalidRequest) as caught:
         await client.recommend("u0", attributes={"year": range(2000)})
-    assert caught.value.errors[0].pointer == "/query/attribute"
+    assert caught.value.errors[0].pointer == "/attributes"
 
 
 def test_conditions_go_the_shorter_way(scripted: Any) -> None:
@@ -143,6 +143,20 @@ def test_conditions_go_the_shorter_way(scripted: Any) -> None:
         "k": 3,
         "attributes": {"year": {"gte": 1999, "lt": 2000.5}, "brand": ["a", "b"]},
     }
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"attributes": {"year": range(33)}}, {"attributes": {"s": "x" * 511}}, {"exclude": ["é" * 256] * 20}],
+    ids=["many values", "a long value", "a long query"],
+)
+def test_what_no_query_holds_goes_the_longer_way(scripted: Any, options: Any) -> None:
+    """The service takes it in a body, where more fits."""
+    batch = scripted(httpx.Response(200, json={"request_id": "r", "results": [LIST]}))
+    with batch.client() as client:
+        client.recommend("u", **options)
+
+    assert [request.url.path for request in batch.requests] == ["/recommend/batch"]
 
 
 def test_detour_that_gives_another_number_of_lists_is_noticed(scripted: Any) -> None:

@@ -183,7 +183,7 @@ def test_what_stands_is_told_of_items_with_the_same_features(servable: Servable)
     servable.apply(put_since(2, "new", 1, modalities=TEXT, hidden=True), vector(2))
     servable.apply(delete(3, "i02"))
 
-    assert servable.standing(Item("i01", own)) == Standing(0, None)
+    assert servable.standing(Item("i01", own)) == Standing(0, None, 0)
     found = servable.standing(Item("new", {"text": TEXT["text"].copy()}))
     assert found is not None
     assert (found.since, found.encoding.embedding.tolist()) == (1, [2] * 5)
@@ -281,6 +281,18 @@ def test_items_expire_at_their_time(servable: Servable) -> None:
     assert [servable.visible(i, NOW) for i in "abcd"] == [False, True, True, False]
     assert [servable.visible(i, later) for i in "bc"] == [False, False]
     assert "a" in servable
+
+
+def test_items_that_are_written_often_are_remembered_to_expire_once(servable: Servable) -> None:
+    """Or little more often: a shop that writes its prices every hour must not fill the memory until offers end."""
+    for seq in range(1, 1001):
+        servable.apply(put(seq, "ab"[seq % 2], expires_at=NOW + timedelta(seconds=seq)), vector(1))
+
+    assert len(servable._expiries) < 100
+    servable.expire(NOW + timedelta(seconds=999))
+    assert [score(servable, item_id) for item_id in "ab"] == [5, None]
+    servable.expire(NOW + timedelta(seconds=1000))
+    assert [score(servable, item_id) for item_id in "ab"] == [None, None]
 
 
 def test_foreign_encodings_are_refused(servable: Servable) -> None:

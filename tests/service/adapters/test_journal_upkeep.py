@@ -2,6 +2,7 @@
 
 import sqlite3
 import threading
+import time
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -155,23 +156,29 @@ def test_journals_of_old_are_taken_over(url: str) -> None:
 
 
 def test_copies_hold_everything_up_to_one_moment(sql: SqlJournal, url: str, tmp_path: Path) -> None:
-    """A copy made amid writing opens as a journal with the first so many records, all of them whole."""
+    """A copy made amid writing opens as a journal with the first so many records, all of them whole.
+
+    However large it is, it is ready while the writing goes on.
+    """
     write(sql, *(item(f"old {n}") for n in range(20)))
-    stop = threading.Event()
+    write(sql, PutItem(Item("large", {"text": np.zeros(3_000_000, np.float32)})))
+    stop, given_up = threading.Event(), time.monotonic() + 30
 
     def go_on() -> None:
         n = 0
-        while not stop.is_set():
+        while not stop.is_set() and time.monotonic() < given_up:
             write(sql, item(f"new {n}"))
             n += 1
 
     writing = threading.Thread(target=go_on)
     writing.start()
     seq = back_up(url, tmp_path / "copies" / "copy")
+    going_on = writing.is_alive()
     stop.set()
     writing.join()
 
-    assert seq >= 20
+    assert going_on
+    assert seq >= 21
     assert sorted(path.name for path in (tmp_path / "copies").iterdir()) == ["copy"]
     copy = SqlJournal(f"sqlite:///{tmp_path}/copies/copy")
     assert [record.seq for record in copy.read()] == list(range(1, seq + 1))

@@ -125,6 +125,18 @@ async def test_control_characters_are_refused(run_app: Any, settings: Settings, 
             assert answer.json()["errors"] == [{"pointer": "/path", "detail": "expected no control characters"}]
 
 
+@pytest.mark.parametrize("path", ["/recommend/J%FCrg", "/items/J%FCrg", "/users/%FF", "/items/%EF%BF%BD%FF"])
+async def test_paths_that_are_no_utf8_are_refused(run_app: Any, settings: Settings, path: str) -> None:
+    """Else they would all be read as the same id; a replacement character as such is one like others."""
+    async with run_app(settings) as running:
+        answer = await running.client.request("DELETE" if path.startswith("/users") else "GET", path)
+        sent_so = await running.client.get("/recommend/%EF%BF%BD")
+
+    assert answer.status_code == 422
+    assert answer.json()["errors"] == [{"pointer": "/path", "detail": "expected UTF-8, percent-encoded"}]
+    assert (sent_so.status_code, sent_so.json()["user_id"]) == (200, "\ufffd")
+
+
 async def test_without_a_rate_there_is_no_limit() -> None:
     """The default."""
     async with client_of(RateLimit(answers, per_second=0, burst=1)) as client:

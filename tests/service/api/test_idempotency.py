@@ -6,7 +6,7 @@ import anyio
 import httpx
 import pytest
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api import idempotency
 from service.api.idempotency import Idempotency
@@ -159,6 +159,7 @@ async def test_oldest_answers_give_way(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"Idempotency-Key": ""}, "visible"),
         ({"Idempotency-Key": "a b"}, "visible"),
         (KEY | {"Content-Type": "application/x-ndjson"}, "stream"),
+        (KEY | {"Content-Type": "Application/x-NDJSON; charset=utf-8"}, "stream"),
     ],
 )
 async def test_unusable_keys_are_refused(headers: dict[str, str], detail: str) -> None:
@@ -169,6 +170,29 @@ async def test_unusable_keys_are_refused(headers: dict[str, str], detail: str) -
 
     assert (answer.status_code, app.calls) == (422, 0)
     assert detail in answer.json()["detail"]
+
+
+async def test_requests_that_are_cut_off_are_nobodys() -> None:
+    """The app never hears of one, and the whole request may come under the same key."""
+    app, said = Counting(), list[Message]()
+    middleware = Idempotency(app)
+    scope = {"type": "http", "method": "POST", "path": "/items", "headers": [(b"idempotency-key", b"k1")]}
+
+    async def send(message: Message) -> None:
+        said.append(message)
+
+    async def ask(*messages: Message) -> None:
+        left = iter(messages)
+
+        async def receive() -> Message:
+            return next(left)
+
+        await middleware(scope | {"client": ("test", 1), "state": {}}, receive, send)
+
+    await ask({"type": "http.request", "body": b"ab", "more_body": True}, {"type": "http.disconnect"})
+    assert (app.calls, said) == (0, [])
+    await ask({"type": "http.request", "body": b"abc", "more_body": False})
+    assert [message.get("body", message.get("status")) for message in said] == [200, b"1:abc"]
 
 
 async def test_app_does_it_once(client: httpx.AsyncClient) -> None:

@@ -171,6 +171,7 @@ async def test_erased_user_is_as_the_training_left_them(client: httpx.AsyncClien
         erased = await client.delete(path)
 
         assert (erased.status_code, erased.content) == (204, b"")
+        assert int(erased.headers["X-Index-Seq"]) > 3
     for user, items in before.items():
         assert (await client.get(f"/recommend/{user}")).json()["items"] == items
     assert (await client.get("/recommend/a%2Fb?strict=true")).status_code == 404

@@ -98,6 +98,22 @@ async def test_categories_are_capped_on_every_page(client: httpx.AsyncClient) ->
     assert not set(capped) & set(rest)
 
 
+@pytest.mark.parametrize("k", [1, 2, 5])
+async def test_what_a_cap_keeps_from_a_page_comes_on_a_later_one(client: httpx.AsyncClient, k: int) -> None:
+    """All items are reached, however few a page may have of a category, and whatever its length."""
+    pages, cursor = [], None
+    while True:
+        page, cursor = await ids(
+            client, "/recommend/nobody", k=k, max_per_category=1, **({"cursor": cursor} if cursor else {})
+        )
+        pages.append(page)
+        if cursor is None:
+            break
+
+    assert all(pages)
+    assert sorted(item for page in pages for item in page) == ALL
+
+
 async def test_contributions_of_the_history_add_up_to_the_score(client: httpx.AsyncClient) -> None:
     """Of a history of three, with their titles, the most first; items that speak against a place are not named."""
     history = ["i01", "i04", "i09"]
