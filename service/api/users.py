@@ -26,7 +26,8 @@ async def interact(body: Interactions, services: WithServices) -> Response:
     """Takes one interaction or a list of them. Once answered, they are on disk and count in the next list.
 
     The items will not be recommended to their users again (unless with ``seen=include``). An ``event_id`` makes a
-    repetition harmless: the same one again changes nothing, for all time. Items nobody knows yet are taken as well.
+    repetition harmless: the same one again changes nothing, until the user is erased. Items nobody knows yet are taken
+    as well.
     """
     events = body if isinstance(body, list) else [body]
     check_length("body", "", events, services.settings.max_interactions)
