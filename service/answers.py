@@ -8,7 +8,7 @@ leaves nothing here, only who has asked of late.
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from weakref import ref
+from weakref import WeakSet, ref
 
 from service.domain import Recommendation
 from service.lists import Wish
@@ -85,6 +85,8 @@ class Answers:
     def __init__(self, most: int) -> None:
         self._most = most
         self._given: OrderedDict[str, Given] = OrderedDict()
+        self._versions: WeakSet[Servable] = WeakSet()  # that gave what is kept
+        self._n_versions = 0
         self._latest: list[int | None] = [None] * _LATEST  # hashes of users, each at its own place
 
     def come_again(self, user_id: str) -> bool:
@@ -101,7 +103,17 @@ class Answers:
 
     def keep(self, user_id: str, given: Given) -> None:
         """Keeps what was given to a user."""
+        if len(self._versions) < self._n_versions:
+            self._let_go()
+        if servable := given.servable():
+            self._versions.add(servable)
+        self._n_versions = len(self._versions)
         self._given[user_id] = given
         self._given.move_to_end(user_id)
         while len(self._given) > self._most:
             self._given.popitem(last=False)
+
+    def _let_go(self) -> None:
+        """Forgets what was given by versions that are gone: hits hold the ids of all their items."""
+        for user_id in [user_id for user_id, given in self._given.items() if given.servable() is None]:
+            del self._given[user_id]

@@ -1,6 +1,7 @@
 """Labels of a bundle's items in one piece of memory: a list's are read in twenty looks, not through as many objects."""
 
 import threading
+import time
 from collections.abc import Iterable, Sequence
 from struct import Struct
 
@@ -46,9 +47,18 @@ class Sheet:
         with self._writing:
             for row, label in zip(rows, labels, strict=True):
                 start = len(self.text)
-                self.text += _SIZE.pack(len(label)) + label
+                self._append(_SIZE.pack(len(label)) + label)
                 self.starts[row] = start
                 self._held += 1
+
+    def _append(self, data: bytes) -> None:
+        while True:
+            try:
+                self.text += data
+            except BufferError:  # C is reading it and was interrupted, as a collection of garbage may do
+                time.sleep(0)
+            else:
+                return
 
     def read(self, row: int) -> Label:
         """The label of a row, which is there."""

@@ -35,11 +35,10 @@ class Newcomers:
 
     def split(self, until: int) -> tuple[list[str], list[str]]:
         """The items that were shown less than ``until`` times, and the others; 0 = no bound."""
-        if self._moved:
-            with self._lock:
+        with self._lock:  # a writer moves items in two steps
+            if self._moved:
                 self._move()
-        # list.copy() is one atomic step: searches must not wait for a writer here.
-        order = self._order.copy()
+            order = self._order.copy()
         cut = bisect_left(order, (1 - until,)) if until else 0
         ids = [item_id for _, _, item_id in reversed(order)]
         return ids[: len(ids) - cut], ids[len(ids) - cut :]

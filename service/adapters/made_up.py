@@ -46,7 +46,9 @@ def made_up(found: Remembered, changes: Moment, query: Query, names: NamesOf) ->
             slots = slots.copy()
             sort_ties(slots, equal, names)
         after = found.brought_to(changes, Ranked(slots, scores), whole=found.whole and len(slots) < most)
-    return _without(after, query, names) if len(query.exclude) > len(found.exclude) else after
+    # What is left out by id and not by row is so from the list of before; it may have been written since.
+    as_before = after is found and len(query.exclude) == len(found.exclude)
+    return after if as_before or not query.exclude else _without(after, query, names)
 
 
 def holds(hits: Hits, since: Mark, changes: Moment, query: Query) -> bool:

@@ -33,6 +33,20 @@ def test_what_was_written_is_read() -> None:
     assert parts_of(sheet.read(2)) == (b"00002", b"{2}")
 
 
+def test_writers_wait_for_who_is_reading() -> None:
+    """Memory that somebody looks into cannot grow."""
+    sheet = Sheet(2)
+    looking = memoryview(sheet.text)
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(sheet.write, [1], [label(1)])
+        with pytest.raises(TimeoutError):
+            writing.result(0.05)
+        looking.release()
+        writing.result(10)
+
+    assert sheet.read(1) == label(1)
+
+
 @pytest.mark.usefixtures("hasty")
 def test_many_write_at_once() -> None:
     """Each label is where its row says."""

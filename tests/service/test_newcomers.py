@@ -1,5 +1,6 @@
 """New items in the order in which they are tried."""
 
+import sys
 import threading
 from typing import Any
 
@@ -169,3 +170,31 @@ def test_counts_from_many_threads_are_all_there(newcomers: Newcomers) -> None:
 
     assert newcomers._shown == {"a": 800, "b": 800, "c": 800}
     assert order(newcomers) == "cba"
+
+
+def test_items_are_never_missed_while_they_are_moved() -> None:
+    """Readers find every item, whatever is written anew or was shown meanwhile."""
+    newcomers, ids, stop = Newcomers(), [f"n{number}" for number in range(300)], threading.Event()
+    for seq, item_id in enumerate(ids, 1):
+        newcomers.put(item_id, seq)
+
+    def write() -> None:
+        seq = len(ids)
+        while not stop.is_set():
+            seq += 1
+            newcomers.put(ids[seq % len(ids)], seq)
+            if not seq % 100:
+                newcomers.note_shown([ids[seq * 7 % len(ids)]])
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    writing = threading.Thread(target=write)
+    writing.start()
+    try:
+        found = [sum(map(len, newcomers.split(1))) for _ in range(2000)]
+    finally:
+        stop.set()
+        writing.join()
+        sys.setswitchinterval(before)
+
+    assert set(found) == {len(ids)}

@@ -85,6 +85,10 @@ def test_what_the_user_has_seen_is_not_found(
     after = made_up(found, changes.now, asked, names)
 
     assert (told(after), after and after.exclude) == ([0, 20, 2, 3], asked.exclude)
+    assert after
+    assert made_up(after, changes.now, asked, names) is after
+    changes.written([22, 23, 1], np.array([[8.5, 0], [8.4, 0], [8.3, 0]], np.float32))
+    assert told(made_up(after, changes.now, asked, names)) == [0, 23, 20, 2, 3]
 
 
 @WAYS

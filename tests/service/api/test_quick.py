@@ -172,6 +172,26 @@ async def test_what_users_do_counts_by_the_short_way(short: httpx.AsyncClient, o
         assert {"i07", "i08"} <= {item["item_id"] for item in found["items"]}
 
 
+@pytest.mark.parametrize(
+    "body", [{"title": "new"}, {"modalities": {"text": [9.0, 9.0, 9.0, 9.0]}}], ids=["title", "text"]
+)
+async def test_seen_items_stay_away_when_they_are_written_again(short: httpx.AsyncClient, body: Any) -> None:
+    """What the user has seen is none of a list that is made up for what was written since."""
+    await short.post("/items", json={"item_id": "new", "modalities": {"text": [1.0, 2.0, 3.0, 4.0]}})
+    for item_id in ("i05", "new"):
+        await short.post("/interactions", json={"user_id": "u0", "item_id": item_id})
+    for _ in range(3):
+        await short.get("/recommend/u0?k=3")
+
+    for item_id in ("i05", "new"):
+        assert (await short.patch(f"/items/{item_id}", json=body)).is_success
+        for _ in range(2):
+            quick_one, ordinary_one = await both_ways(short, "GET", "/recommend/u0?k=3")
+
+            assert quick_one == ordinary_one
+            assert not {"i05", "new"} & {item["item_id"] for item in quick_one[2]["items"]}
+
+
 async def test_histories_that_are_not_at_hand_are_read_first(
     run_app: Any, settings: Settings, ordinary: list[str]
 ) -> None:
