@@ -11,6 +11,7 @@ ROOT/.lock                       held while the store changes
 import contextlib
 import fcntl
 import shutil
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from model_store.files import fsync, write_durably
 from model_store.manifest import MANIFEST_NAME, VERSION_PATTERN, Manifest, read_manifest
 
 _REMEMBERED = 50
+_TEMPORARY = ".tmp-"
+_ABANDONED_S = 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +131,7 @@ class ModelStore:
             promoted = self._promoted()
             if promoted[:1] != [version]:
                 self._point([version, *promoted])
-            on_trial = self._challenger_or_none()
-            if on_trial and on_trial.version == version:  # it has won
-                write_challenger(self._trial, None)
+            self._end_trial_of(version)
 
     def challenger(self) -> Challenger | None:
         """The version that is tried beside the promoted one; None where none is.
@@ -155,6 +156,12 @@ class ModelStore:
                     )
             write_challenger(self._trial, challenger)
 
+    def _end_trial_of(self, version: str) -> None:
+        """What serves is on trial no more."""
+        on_trial = self._challenger_or_none()
+        if on_trial and on_trial.version == version:
+            write_challenger(self._trial, None)
+
     def _challenger_or_none(self) -> Challenger | None:
         with contextlib.suppress(ModelStoreError):
             return self.challenger()
@@ -175,6 +182,7 @@ class ModelStore:
                     if earlier[0] != current:
                         self.load(earlier[0])
                         self._point(earlier)
+                        self._end_trial_of(earlier[0])
                         return earlier[0]
                 earlier = earlier[1:]
         raise BundleNotFound(None, self.root)
@@ -183,7 +191,7 @@ class ModelStore:
         """Removes all but the newest ``keep`` versions and returns what was removed.
 
         The current version and the challenger stay whatever their age, and so do versions of a format this code does
-        not know.
+        not know. What publishers left that were killed is removed after a day.
         """
         with self._locked():
             infos = [info for info in self.versions() if info.readable]
@@ -196,7 +204,14 @@ class ModelStore:
                 out_of_sight = self._temporary()
                 self._directory(version).rename(out_of_sight)
                 shutil.rmtree(out_of_sight)
+            self._sweep()
         return doomed
+
+    def _sweep(self) -> None:
+        """Removes what publishers left that were killed: nobody writes a bundle for a day."""
+        for left in self._versions.glob(f"{_TEMPORARY}*"):
+            if time.time() - left.stat().st_mtime > _ABANDONED_S:
+                shutil.rmtree(left, ignore_errors=True)
 
     def _directory(self, version: str) -> Path:
         if not VERSION_PATTERN.fullmatch(version):
@@ -204,7 +219,7 @@ class ModelStore:
         return self._versions / version
 
     def _temporary(self) -> Path:
-        return self._versions / f".tmp-{uuid.uuid4().hex}"
+        return self._versions / f"{_TEMPORARY}{uuid.uuid4().hex}"
 
     def _check_new(self, target: Path) -> None:
         if target.exists():

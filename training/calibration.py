@@ -35,7 +35,7 @@ def new_item_gain(items: NDArray[np.float32], as_new: NDArray[np.float32], warm:
 
 def gain_within_budget(
     tables: Embeddings, new: NDArray[np.bool_], split: Split, judged: NDArray[np.int64], budget: float
-) -> float:
+) -> float | None:
     """The largest of ``GAINS`` that costs at most ``budget`` of the best recall@20 and of the best ndcg@20.
 
     Both are those of the validation part over the ``judged`` items. Recall alone would let new items crowd the top of
@@ -47,7 +47,12 @@ def gain_within_budget(
         split: validation positives are to be found, train positives are left out.
         judged: rows of the items that compete.
         budget: a share.
+
+    Returns:
+        One of ``GAINS``; 1 where nobody finds anything, None where no judged item is new: no gain costs anything then.
     """
+    if not new[judged].any():
+        return None
     scores = _scores(tables, new, split, judged)
     if not scores.max(axis=0).all():  # nobody finds anything: there is nothing to choose by
         return 1.0

@@ -15,6 +15,7 @@ from training.interactions import SPLIT_NAMES
 from training.tables import Table
 
 _Float = TypeVar("_Float", np.float32, np.float64)
+_PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,9 @@ def read_numbers(table: Table, name: str, dtype: type[_Float]) -> NDArray[_Float
     """
     column = _without_nulls(table, name)
     if pa.types.is_timestamp(column.type):
-        column = pc.divide(column.cast(pa.timestamp("us")).cast(pa.int64()).cast(pa.float64()), 1e6)
+        column = pc.divide(column.cast(pa.int64()).cast(pa.float64(), safe=False), _PER_SECOND[column.type.unit])
+    elif pa.types.is_integer(column.type):
+        column = column.cast(pa.float64(), safe=False)  # the nearest one: nanoseconds have more digits than it holds
     elif _is_text(column.type):
         column = column.cast(pa.string())
     try:

@@ -43,13 +43,13 @@ def fit(
     if config.preset in REHEARSED and prepared.split.val.nnz and outcome.ended != "interrupted":
         found = _rehearse(prepared, config, device, outcome.best_epoch)
         outcome = outcome if found else replace(outcome, ended="interrupted")
-    if not found:
+    gain, confidence = found or Rehearsed(None, None)
+    if gain is None:
         gain = new_item_gain(model.embeddings().items, model.as_new(), prepared.data.popularity() > 0)
-        found = Rehearsed(gain, confidence=None)
-    model.calibrate(found.gain)
-    if found.confidence and isinstance(model, CalibratesConfidence):
-        model.calibrate_confidence(found.confidence)
-    return model, replace(outcome, new_item_gain=found.gain, confidence=found.confidence)
+    model.calibrate(gain)
+    if confidence and isinstance(model, CalibratesConfidence):
+        model.calibrate_confidence(confidence)
+    return model, replace(outcome, new_item_gain=gain, confidence=confidence)
 
 
 def _rehearse(prepared: Prepared, config: TrainConfig, device: torch.device, epochs: int) -> Rehearsed | None:

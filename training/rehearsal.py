@@ -28,11 +28,11 @@ class Rehearsed(NamedTuple):
     """What a rehearsal found.
 
     Attributes:
-        gain: how far new items are pushed.
+        gain: how far new items are pushed; None where it could not be found, as no item that played new was wanted.
         confidence: how far what is said of them is to be trusted; None where the model cannot be asked.
     """
 
-    gain: float
+    gain: float | None
     confidence: Confidence | None
 
 

@@ -163,7 +163,7 @@ class RunStore:
         path.unlink(missing_ok=True)  # an old record must never stand beside new arrays
         arrays = {f"{part}.{name}": getattr(result, name) for part, result in judged.items() for name in _ARRAYS}
         ks = np.array(next(iter(judged.values())).ks)
-        partial = self.directory / f".{run.key}.npz"
+        partial = self.directory / f".{run.key}.npz.{os.getpid()}"  # another process may save a run without a seed, too
         with partial.open("wb") as file:
             np.savez_compressed(file, allow_pickle=False, ks=ks, **arrays)
         partial.replace(path.with_name(f"{run.key}.npz"))

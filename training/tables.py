@@ -60,9 +60,13 @@ def read_table(path: Path) -> Table:
 def _read_parquet(path: Path) -> Table:
     try:
         content = pa.parquet.ParquetFile(path).read()
-    except (OSError, pa.ArrowException) as exc:
+        names = list(content.column_names)
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as exc:
         raise DatasetError(path, "a Parquet file", f"an unreadable file ({exc})") from exc
-    names = list(content.column_names)
+    try:
+        content.validate(full=True)
+    except pa.ArrowException as exc:
+        raise DatasetError(path, "sound columns, their text in UTF-8", str(exc)) from exc
     _check_names(path, names, line=None)
     return Table(path, dict(zip(names, content.columns, strict=True)), first_line=1)
 
@@ -103,6 +107,8 @@ def _parse(data: bytes, names: list[str]) -> pa.Table:
 
 def _check_names(path: Path, names: list[str], line: int | None) -> None:
     for name in names:
+        if any(character in name for character in "\t\r\n"):
+            raise DatasetError(path, "no tab and no line end in the name of a column", repr(name), line)
         if not name:
             raise DatasetError(path, "a name for each column", f"the columns {names}", line)
         if names.count(name) > 1:

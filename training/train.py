@@ -12,6 +12,7 @@ from rich.table import Table
 from model_store import Manifest, ModelStore
 from training.config import TrainConfig
 from training.dataset import Dataset, read_dataset
+from training.errors import Untrained
 from training.evaluation import KS, evaluate
 from training.export import bundle_contents, export_encoder, make_manifest
 from training.featurizers import kinds_of, read_featurizers
@@ -26,6 +27,7 @@ from training.prepared import Prepared, prepare_data
 from training.progress import display_for
 from training.selection import selected
 from training.splits import ordered_history
+from training.tuned import Tuned, beside
 
 _TABLE_WIDTH = 140
 _HISTORIES = {"train": (TRAIN,), "all": (TRAIN, VAL, TEST)}
@@ -44,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="save the run in this file after each validation and, where the file is there already, go on from it; the "
         "file of a run with another configuration or other data is refused. It is removed when training has come to "
         "its end and its results are published and reported; it stays after Ctrl-C (which publishes the best model so "
-        "far as ever), an error or a kill, so that the same command goes on",
+        "far as ever), an error or a kill, so that the same command goes on; what --tune found lies beside it",
     )
     parser.add_argument(
         "--history",
@@ -85,10 +87,8 @@ def run(args: argparse.Namespace) -> int:
     if args.checkpoint and args.checkpoint.exists():
         console.print(f"{args.checkpoint}: is there; the run in it goes on", highlight=False, soft_wrap=True)
     if args.tune is not None:
-        config = _tune(console, prepared, config, args.tune)
-    config = selected(prepared, config)
-    with display_for(console, config.epochs) as display:
-        model, outcome = fit(prepared, config, display, args.checkpoint)
+        config = _tuned(console, prepared, config, args)
+    config, model, outcome = _trained(console, prepared, config, args.checkpoint)
     embeddings = model.embeddings()
     metrics = evaluate(embeddings, prepared.split)
     _show_outcome(console, outcome, metrics)
@@ -105,6 +105,35 @@ def run(args: argparse.Namespace) -> int:
     if args.checkpoint:
         _leave(console, args.checkpoint, outcome)
     return 0
+
+
+def _trained(
+    console: Console, prepared: Prepared, config: TrainConfig, checkpoint: Path | None
+) -> tuple[TrainConfig, Model, Outcome]:
+    """The model, with the configuration in which nothing is left open."""
+    try:
+        config = selected(prepared, config)
+        with display_for(console, config.epochs) as display:
+            model, outcome = fit(prepared, config, display, checkpoint)
+    except KeyboardInterrupt as exc:
+        raise Untrained("interrupted before training: there is no model yet, and nothing was published") from exc
+    return config, model, outcome
+
+
+def _tuned(console: Console, prepared: Prepared, config: TrainConfig, args: argparse.Namespace) -> TrainConfig:
+    """The best of some configurations: found anew, or by the search that the run in the checkpoint began with."""
+    if not args.checkpoint:
+        return _tune(console, prepared, config, args.tune)
+    kept = Tuned(args.checkpoint, config, args.tune)
+    found = kept.load()
+    if found:
+        console.print(
+            f"{beside(args.checkpoint)}: is there; nothing is searched for again", highlight=False, soft_wrap=True
+        )
+        return found
+    found = _tune(console, prepared, config, args.tune)
+    kept.save(found)
+    return found
 
 
 def _tune(console: Console, prepared: Prepared, config: TrainConfig, trials: int) -> TrainConfig:
@@ -129,6 +158,7 @@ def _leave(console: Console, checkpoint: Path, outcome: Outcome) -> None:
     """Removes the checkpoint of a run that is over; one that was interrupted may go on."""
     if outcome.ended != "interrupted":
         checkpoint.unlink(missing_ok=True)
+        beside(checkpoint).unlink(missing_ok=True)
     elif checkpoint.exists():
         console.print(f"{checkpoint}: the same command goes on from here", highlight=False, soft_wrap=True)
 

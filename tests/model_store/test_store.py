@@ -2,8 +2,10 @@
 
 import itertools
 import multiprocessing
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -292,6 +294,20 @@ def test_prune_keeps_the_newest_and_the_current(store: ModelStore, publish: Publ
     assert store.prune(2) == ["v3", "v2"]
     assert names(store) == ["v1", "v4", "v5"]
     assert store.prune(2) == []
+
+
+def test_prune_removes_what_killed_publishers_left(store: ModelStore, publish: Publish) -> None:
+    """After a day: until then somebody may still be writing."""
+    publish("v1")
+    old, young = (store.root / "versions" / f".tmp-{name}" for name in ("old", "young"))
+    for left in (old, young):
+        left.mkdir()
+        (left / "encoder.onnx").write_bytes(b"half")
+    two_days_ago = time.time() - 48 * 3600
+    os.utime(old, (two_days_ago, two_days_ago))
+
+    assert store.prune(1) == []
+    assert names(store) == [".tmp-young", "v1"]
 
 
 @pytest.mark.parametrize("keep", [0, -1])

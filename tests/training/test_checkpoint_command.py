@@ -124,3 +124,50 @@ def test_checkpoint_of_another_run_is_refused(data: Path, tmp_path: Path, capsys
     assert complaint.count("\n") == 1
     assert checkpoint.read_bytes() == content
     assert not store.exists()
+
+
+def test_search_is_made_once(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run that was stopped after a search goes on with what was found; its end removes both files."""
+    checkpoint, store, tune = tmp_path / "run", tmp_path / "store", ["--epochs", 10, "--tune", 2]
+    arguments = command(data, *tune, "--checkpoint", checkpoint, "--store", store)
+    store.write_text("x", encoding="utf-8")
+    assert main(arguments) == 1
+    assert "trial 2/2" in capsys.readouterr().out
+    store.unlink()
+
+    assert main(arguments) == 0
+
+    output = capsys.readouterr().out
+    assert f"{checkpoint}.tuned: is there; nothing is searched for again\n" in output
+    assert "trial" not in output
+    assert not list(tmp_path.glob("run*"))
+
+
+@pytest.mark.parametrize("other", [["--tune", 3], ["--tune", 2, "--seed", 1]], ids=["more trials", "another beginning"])
+def test_other_searches_are_made_anew(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], other: list[object]
+) -> None:
+    """What was found counts for the very same search; what cannot be read counts for none."""
+    checkpoint, store = tmp_path / "run", tmp_path / "store"
+    store.write_text("x", encoding="utf-8")
+    for tune in (["--tune", 2], other):
+        assert main(command(data, "--epochs", 5, *tune, "--checkpoint", checkpoint, "--store", store)) == 1
+        assert "trial 2/" in capsys.readouterr().out
+        checkpoint.unlink(missing_ok=True)
+    (tmp_path / "run.tuned").write_bytes(b"{")
+    assert main(command(data, "--epochs", 5, *other, "--checkpoint", checkpoint, "--store", store)) == 1
+    assert "trial 2/" in capsys.readouterr().out
+
+
+def test_ctrl_c_before_there_is_a_model_is_said(
+    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Status 1 and a line, wherever it comes."""
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("training.train.selected", interrupted)
+
+    assert main(command(data, "--epochs", 5)) == 1
+    assert capsys.readouterr().err.startswith("error: interrupted before training")

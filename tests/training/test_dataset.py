@@ -244,6 +244,12 @@ def _archived(path: Path) -> None:
         np.savez(file, a=np.zeros(3))
 
 
+def _headed(header: str) -> Callable[[Path], None]:
+    """A file of numpy's with this in place of its header."""
+    data = header.encode().ljust(117) + b"\n"
+    return lambda path: path.write_bytes(b"\x93NUMPY\x01\x00" + len(data).to_bytes(2, "little") + data)
+
+
 def _array(values: object, dtype: type) -> Callable[[Path], None]:
     return lambda path: np.save(path, np.array(values, dtype))
 
@@ -254,6 +260,9 @@ def _array(values: object, dtype: type) -> Callable[[Path], None]:
         (_pickled, "expected an .npy array without pickled objects"),
         (lambda path: path.write_bytes(b""), "expected an .npy array without pickled objects"),
         (lambda path: path.write_bytes(b"no array at all"), "expected an .npy array without pickled objects"),
+        (_headed("("), "expected an .npy array without pickled objects"),
+        (_headed("0x"), "expected an .npy array without pickled objects"),
+        (_headed("{1: 2, 'shape': 3}"), "expected an .npy array without pickled objects"),
         (_archived, "expected one .npy array, found an .npz archive"),
         (_array([[1], [2], [3]], np.float64), r"found float64 of shape \(3, 1\)"),
         (_array([[1], [2], [3]], np.int32), r"found int32 of shape \(3, 1\)"),
@@ -328,6 +337,53 @@ def test_defect_of_parquet_is_named_by_row(
 
     assert caught.value.line == line
     assert caught.value.expected.startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("values", "seconds"),
+    [
+        (pa.array([1_600_000_000_123_456_789, 0], pa.timestamp("ns")), 1_600_000_000.1234567),
+        (pa.array([1_600_000_000_123_456_789, 0], pa.timestamp("ns", "UTC")), 1_600_000_000.1234567),
+        (pa.array([1_600_000_000_123, 0], pa.timestamp("ms")), 1_600_000_000.123),
+        (pa.array([2**50, 0], pa.timestamp("s")), 2.0**50),
+        (pa.array([1_600_000_000_123_456_789, 0], pa.int64()), 1_600_000_000_123_456_789.0),
+        (pa.array([2**64 - 1, 0], pa.uint64()), 2.0**64),
+    ],
+    ids=["ns", "ns with zone", "ms", "far ahead", "integers", "large integers"],
+)
+def test_parquet_times_of_any_precision_are_read(directory: Path, values: pa.Array, seconds: float) -> None:
+    """As the nearest number there is."""
+    (directory / "interactions.tsv").unlink()
+    table = pa.table({"user": ["u", "u"], "item": ["a", "b"], "timestamp": values})
+    pq.write_table(table, directory / "interactions.parquet")
+
+    found = read_dataset(directory).interactions.timestamps
+
+    assert found is not None
+    assert sorted(found.tolist()) == [0.0, seconds]
+
+
+@pytest.mark.parametrize("column", ["user", "item"])
+def test_parquet_text_that_is_no_utf8_is_refused(directory: Path, column: str) -> None:
+    """Whatever wrote it, wrote bytes that cannot be an id."""
+    (directory / "interactions.tsv").unlink()
+    columns = {"user": pa.array(["u", "v"]), "item": pa.array(["a", "b"])}
+    broken = pa.array([b"a", b"caf\xe9"], pa.binary())
+    columns[column] = pa.StringArray.from_buffers(2, *broken.buffers()[1:])
+    pq.write_table(pa.table(columns), directory / "interactions.parquet")
+
+    with pytest.raises(DatasetError, match=r"text in UTF-8.*UTF8"):
+        read_dataset(directory)
+
+
+@pytest.mark.parametrize("name", ["x\ty", "x\ny", "x\ry"])
+def test_parquet_columns_that_no_table_of_text_can_name_are_refused(directory: Path, name: str) -> None:
+    """A bundle's items.tsv could not have them, which is said before anything is trained."""
+    (directory / "items.tsv").unlink()
+    pq.write_table(pa.table({"item": ["b", "a", "c"], name: ["", "x", ""]}), directory / "items.parquet")
+
+    with pytest.raises(DatasetError, match="no tab and no line end in the name of a column"):
+        read_dataset(directory)
 
 
 def test_parquet_metadata_with_a_tab_is_refused(directory: Path) -> None:

@@ -248,6 +248,26 @@ def test_seeds_may_come_later(data: Path, tmp_path: Path) -> None:
     }
 
 
+def test_processes_may_save_the_same_run(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As both do where a model has no seed: whoever comes second finds nothing in the way."""
+    pids, write = iter(range(1, 100)), np.savez_compressed
+    depth = 0
+
+    def slow(*args: Any, **kwargs: Any) -> None:
+        nonlocal depth
+        write(*args, **kwargs)
+        depth += 1
+        if depth == 1:  # another process, meanwhile
+            assert evaluate(data, tmp_path, "--presets", "popularity", "--protocol", "static", "--rates", 0) == 0
+
+    monkeypatch.setattr(np, "savez_compressed", slow)
+    monkeypatch.setattr(os, "getpid", lambda: next(pids))
+
+    assert evaluate(data, tmp_path, "--presets", "popularity", "--protocol", "static", "--rates", 0) == 0
+    assert depth == 2
+    assert sorted(path.suffix for path in (tmp_path / "runs").iterdir()) == [".json", ".npz"]
+
+
 def test_a_broken_run_file_is_run_again(data: Path, tmp_path: Path) -> None:
     """Whatever happened to it."""
     arguments = ["--presets", "popularity", "--rates", "0,0.5"]

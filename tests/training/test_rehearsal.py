@@ -94,6 +94,7 @@ def rehearsed_gain(prepared: Prepared, seed: int, train: Callable[[Prepared], Mo
     """The gain that a rehearsal finds."""
     found = rehearse(prepared, seed, train)
     assert found.confidence is None  # ``Placed`` has no codes to ask
+    assert found.gain is not None
     return found.gain
 
 
@@ -193,6 +194,13 @@ def test_without_validation_norms_are_matched(make_board: MakeBoard) -> None:
     assert found == pytest.approx(matching, rel=1e-5)
     assert min(abs(found - gain) for gain in GAINS) > 1e-5
     assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_with_too_few_items_to_play_new_norms_are_matched(make_board: MakeBoard) -> None:
+    """A fifth of four items is none: whatever the gain, it would have cost nothing."""
+    found, matching = fitted_gain(make_board(12, 10, new=range(4, 10), validation=True))
+
+    assert found == pytest.approx(matching, rel=1e-5)
 
 
 def test_with_validation_the_gain_is_rehearsed(make_board: MakeBoard) -> None:
