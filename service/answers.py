@@ -87,6 +87,7 @@ class Answers:
         self._given: OrderedDict[str, Given] = OrderedDict()
         self._versions: WeakSet[Servable] = WeakSet()  # that gave what is kept
         self._n_versions = 0
+        self._latest_version: ref[Servable] | None = None
         self._latest: list[int | None] = [None] * _LATEST  # hashes of users, each at its own place
 
     def come_again(self, user_id: str) -> bool:
@@ -105,9 +106,10 @@ class Answers:
         """Keeps what was given to a user."""
         if len(self._versions) < self._n_versions:
             self._let_go()
-        if servable := given.servable():
+        if given.servable is not self._latest_version and (servable := given.servable()):
+            self._latest_version = given.servable
             self._versions.add(servable)
-        self._n_versions = len(self._versions)
+            self._n_versions = len(self._versions)
         self._given[user_id] = given
         self._given.move_to_end(user_id)
         while len(self._given) > self._most:
@@ -117,3 +119,4 @@ class Answers:
         """Forgets what was given by versions that are gone: hits hold the ids of all their items."""
         for user_id in [user_id for user_id, given in self._given.items() if given.servable() is None]:
             del self._given[user_id]
+        self._n_versions = len(self._versions)
