@@ -2,9 +2,10 @@
 
 import re
 import tempfile
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from hypothesis import Phase, given, settings
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from model_store import IdMap
 from service.adapters.sql_journal import SqlJournal
-from service.domain import DeleteItem, Entry, EraseUser, Interact, Item, PutItem
+from service.domain import DeleteItem, Entry, EraseUser, Interact, Item, PutItem, Vector
 from training.commands import main
 from training.dataset import Dataset, read_dataset
 from training.features import ModalityFeatures
@@ -44,8 +45,14 @@ BASE = Facts(
     {("u", "a"): (3, 2), ("u", "b"): (5, 0), ("v", "c"): (4, 1), ("x", "c"): (4, 0)},
 )
 numbers = st.lists(st.integers(-3, 3), min_size=1, max_size=3).map(lambda values: np.array(values, np.float32))
+
+
+def _item(item_id: str, modalities: Mapping[str, Vector], **facts: Any) -> Item:
+    return Item(item_id, modalities, **facts)
+
+
 items = st.builds(
-    Item,
+    _item,
     st.sampled_from(ITEMS),
     st.dictionaries(st.sampled_from(["text", "smell"]), numbers),
     title=st.none() | st.text(max_size=3),
@@ -54,7 +61,7 @@ items = st.builds(
 )
 times = st.integers(0, 9).map(lambda seconds: datetime.fromtimestamp(seconds, UTC))
 entries = st.lists(
-    st.builds(PutItem, items)
+    items.map(PutItem)
     | st.builds(DeleteItem, st.sampled_from(ITEMS))
     | st.builds(Interact, st.sampled_from(USERS), st.sampled_from(ITEMS), at=times)
     | st.builds(Interact, st.sampled_from(USERS), st.sampled_from(ITEMS), at=times)
