@@ -1,6 +1,5 @@
 """The bundle: one immutable model version as a directory of arrays, texts and an ONNX encoder."""
 
-import tokenize
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from model_store.checks import check_cells, check_contents
 from model_store.contents import BundleContents
 from model_store.errors import CorruptBundle, InvalidId
 from model_store.featurizers import featurizer_file
-from model_store.files import fsync, let_go, read_lines, sha256_of, write_lines
+from model_store.files import NO_ARRAY, fsync, let_go, read_lines, sha256_of, write_lines
 from model_store.ids import IdMap
 from model_store.item_table import ItemTable, read_item_table
 from model_store.manifest import MANIFEST_NAME, Manifest, read_manifest, write_manifest
@@ -165,7 +164,7 @@ def _load(directory: Path, name: str) -> NDArray[Any]:
     path = directory / f"{name}.npy"
     try:
         array: NDArray[Any] = np.lib.format.open_memmap(path, mode="r")  # never unpickles
-    except (OSError, ValueError, OverflowError, SyntaxError, tokenize.TokenError) as exc:
+    except NO_ARRAY as exc:
         raise CorruptBundle(path, f"unreadable array: {exc}") from exc
     if not array.flags.c_contiguous:
         raise CorruptBundle(path, "expected an array in C order, found Fortran order")

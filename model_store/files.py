@@ -4,11 +4,15 @@ import codecs
 import hashlib
 import mmap
 import os
+import tokenize
 from collections.abc import Iterable
 from pathlib import Path
 
 from model_store.errors import CorruptBundle
 from model_store.texts import NEWLINE, Buffer
+
+NO_ARRAY = (OSError, ValueError, EOFError, OverflowError, SyntaxError, TypeError, tokenize.TokenError)
+"""What numpy raises where a file is no array that it can read."""
 
 _CHUNK = 1 << 20
 

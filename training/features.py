@@ -1,6 +1,5 @@
 """Features of one modality, with the knowledge of which items have them."""
 
-import tokenize
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from model_store.files import NO_ARRAY
 from training.errors import DatasetError
 
 
@@ -55,7 +55,7 @@ def read_features(path: Path) -> ModalityFeatures:
     try:
         with path.open("rb") as file:
             array: Any = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError, OverflowError, SyntaxError, TypeError, tokenize.TokenError) as exc:
+    except NO_ARRAY as exc:
         raise DatasetError(path, "an .npy array without pickled objects", f"an unreadable file ({exc})") from exc
     if not isinstance(array, np.ndarray):
         raise DatasetError(path, "one .npy array", "an .npz archive")

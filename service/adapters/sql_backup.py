@@ -29,9 +29,8 @@ def back_up(url: str, target: Path) -> int:
         target.parent.mkdir(parents=True, exist_ok=True)
         part.unlink(missing_ok=True)
         with _opened(source) as journal, _opened(part) as copy:
-            journal.backup(
-                copy
-            )  # in one step, which keeps no writer waiting; after each, a write would have it begin again
+            # In one step, which keeps no writer waiting: between two, a write would have it begin again.
+            journal.backup(copy)
             copy.execute("PRAGMA journal_mode=DELETE")  # one file, whatever becomes of it
             seq = _check(copy, part)
         _move_durably(part, target)

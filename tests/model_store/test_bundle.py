@@ -394,8 +394,9 @@ def _spring(reason: str) -> None:
         _saved(lambda file: np.savez(file, np.zeros((4, 2), dtype=np.float32))),
         b"",
         b"\x93NUMPY\x01\x00",
+        b"\x93NUMPY\x01\x00\x76\x00" + b"{1: 2, 'shape': 3}".ljust(117) + b"\n",
     ],
-    ids=["object array", "pickle", "npz", "empty", "cut header"],
+    ids=["object array", "pickle", "npz", "empty", "cut header", "keys of two kinds"],
 )
 def test_what_is_no_plain_array_is_never_unpickled(bundle_directory: Path, sign: Sign, data: bytes) -> None:
     """Pickles, object arrays and archives in an array's place are refused without running anything in them."""

@@ -423,7 +423,7 @@ class DGMRec:
 
     @torch.no_grad()
     def _prepare(self, content: Content) -> tuple[list[Graph], list[Tensor]]:
-        """The item graphs as tensors, and the features of all items, completed."""
+        """The item graphs on the device, and the features of all items, completed."""
         completed = self._encoder.complete(*content, self._item_preferences())
         return [Graph(graph, self._device) for graph in self._network.graphs], completed
 
