@@ -24,7 +24,7 @@ _COLOURS = (
     *("#882255", "#999933", "#44AA99", "#332288", "#8C564B"),
 )
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "<", ">", "h")
-_LABEL_HEIGHT = 0.052  # of the axes: what a line of label text takes
+_LABEL_HEIGHT = 0.26  # inches that a line of label text takes, and a little more
 _RATES_NEEDED = 2  # a line has two ends
 _STYLE: Any = {  # its type differs between releases
     "font.family": ["DejaVu Sans"],
@@ -103,7 +103,7 @@ def spread(heights: Sequence[float], gap: float, low: float, high: float) -> lis
 def _draw(panels: Mapping[str, Sequence[Curve]], data: str) -> Figure:
     drawn = sorted((curve for found in panels.values() for curve in found), key=lambda curve: curve.kind != "preset")
     names = list(dict.fromkeys(curve.model for curve in drawn))
-    height = max(5.0, 1.4 + 0.24 * len(names))
+    height = max(5.0, 1.4 + 0.3 * len(names))
     figure = Figure(figsize=(1.2 + 5.8 * len(panels), height), layout="constrained")
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     low, high = _limits([curve for found in panels.values() for curve in found])
@@ -112,7 +112,7 @@ def _draw(panels: Mapping[str, Sequence[Curve]], data: str) -> Figure:
         for curve in found:
             _draw_curve(axis, curve, names.index(curve.model))
         _dress(axis, protocol, found)
-        _label(axis, found, names)
+        _label(axis, found, names, _LABEL_HEIGHT / height)
     axes[0].set_ylabel("recall@20 on the test part", labelpad=8)
     figure.suptitle(f"{data}: recall as modalities go missing", fontsize=13, fontweight="bold", x=0.01, ha="left")
     kinds = {curve.kind: None for curve in drawn}
@@ -151,24 +151,26 @@ def _dress(axis: Axes, protocol: str, found: Sequence[Curve]) -> None:
     axis.tick_params(color="#999999", labelleft=True)
 
 
-def _label(axis: Axes, found: Sequence[Curve], names: Sequence[str]) -> None:
-    """Names each line at its right end, as far apart as text needs, with a thin line to where it belongs."""
+def _label(axis: Axes, found: Sequence[Curve], names: Sequence[str], gap: float) -> None:
+    """Names each line at its right end, ``gap`` of the axis apart, with a thin line to where it belongs."""
     low, high = axis.get_ylim()
     ends = [(float(curve.mean[-1]) - low) / (high - low) for curve in found]
-    heights = spread(ends, _LABEL_HEIGHT, 0.0, 1.0)
+    heights = spread(ends, gap, 0.0, 1.0)
     last = max(float(curve.rates[-1]) for curve in found)
     for curve, height in zip(found, heights, strict=True):
+        colour = _COLOURS[names.index(curve.model) % len(_COLOURS)]
         axis.annotate(
             curve.model,
             xy=(float(curve.rates[-1]), float(curve.mean[-1])),
             xytext=(1.05, height),
             textcoords="axes fraction",
             va="center",
-            color=_COLOURS[names.index(curve.model) % len(_COLOURS)],
+            color=colour,
             fontweight="bold" if curve.kind == "preset" else "normal",
             arrowprops={
                 "arrowstyle": "-",
-                "color": "#bbbbbb",
+                "color": colour,
+                "alpha": 0.45,
                 "linewidth": 0.7,
                 "shrinkA": 0,
                 "shrinkB": 5,
