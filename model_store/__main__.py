@@ -15,6 +15,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     store = ModelStore(args.store)
     try:
+        if not args.store.is_dir():
+            raise FileNotFoundError(f"there is no model store {args.store}")
         print(_run(store, args))
     except (ModelStoreError, OSError) as exc:
         print(f"error: {exc}", file=sys.stderr)
@@ -29,7 +31,10 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("list", help="all versions, newest first; * marks the one that serves")
     for name, text in (("verify", "read and check every byte of a version"), ("promote", "make a version serve")):
         command = commands.add_parser(name, help=text)
-        command.add_argument("version", nargs="?" if name == "verify" else None, help="default: the promoted one")
+        if name == "verify":
+            command.add_argument("version", nargs="?", help="default: the promoted one")
+        else:
+            command.add_argument("version")
     commands.add_parser("rollback", help="serve the version promoted before")
     challenge = commands.add_parser("challenge", help="try a version beside the promoted one")
     challenge.add_argument("version")

@@ -100,7 +100,11 @@ def fsync(path: Path) -> None:
 def write_durably(path: Path, text: str) -> None:
     """Replaces a small text file in one step that survives a crash: temporary sibling, flush, rename, flush."""
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8", newline="\n")
-    fsync(temporary)
-    temporary.replace(path)
+    try:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+        fsync(temporary)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     fsync(path.parent)

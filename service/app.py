@@ -32,6 +32,7 @@ from service.api import (
     bodies,
     docs,
     guard,
+    head,
     health,
     idempotency,
     inventory,
@@ -194,6 +195,7 @@ def create_app(settings: Settings, backends: Backends | None = None) -> FastAPI:
         redoc_url=None,
         middleware=[
             Middleware(problems.ErrorBoundary),
+            Middleware(head.HeadAsGet),
             Middleware(guard.SoundPaths),
             Middleware(guard.Deadline, seconds=settings.deadline_s),
             Middleware(bodies.BodyLimit, max_bytes=settings.max_body_bytes, streams=batch.is_stream),

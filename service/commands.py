@@ -69,7 +69,12 @@ def _serve(settings: Settings) -> int:
         server_header=False,
         timeout_graceful_shutdown=settings.shutdown_timeout_s,
     )
-    socket = config.bind_socket()  # says what is wrong and exits where the address is taken
+    try:
+        socket = config.bind_socket()
+    except SystemExit:  # it has logged why
+        where = f"{settings.host}:{settings.port}"
+        print(f"{PREFIX}HOST, {PREFIX}PORT: the service cannot listen on {where}", file=sys.stderr)
+        raise
     host, port = socket.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     print(f"I3Rec serves on http://{shown}:{port}", flush=True)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from service.adapters.sql_backup import back_up, restore
+from service.adapters.sql_dialects import file_of
 from service.app import open_journal
 from service.errors import StorageUnavailable
 from service.settings import Settings
@@ -53,6 +54,9 @@ def _restore(settings: Settings, arguments: Namespace) -> str:
 
 
 def _compact(settings: Settings, _: Namespace) -> str:
+    file = file_of(settings.journal_url)
+    if file and not file.is_file():  # to open it would make it
+        raise StorageUnavailable(f"there is no journal {file}")
     journal = open_journal(settings)
     try:
         return f"{journal.compact()} records removed"

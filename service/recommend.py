@@ -100,7 +100,8 @@ class Recommender:
                 raise UnknownItem(item_id)
             fan = session_user(servable, [item_id])
             others = replace(wish, exclude=wish.exclude | {item_id})
-            known = fan if fan.vector is not None else User(servable, own, [item_id])
+            tells = fan.vector is not None or not own.any()
+            known = fan if tells else User(servable, own, [item_id])
             return [(servable, self._making.answer(servable, known, others))]
 
         return (await self._counted(answer))[0]

@@ -15,6 +15,7 @@ SECRETS = Path("/run/secrets")  # where Docker, Compose and our Kubernetes chart
 
 
 _SHORTEST_KEY = 16
+_REDIS = ("redis://", "rediss://", "unix://")
 
 
 def _split(value: object) -> object:
@@ -172,6 +173,20 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Files before variables: an image may bring a variable, but a secret is put there on purpose."""
         return init_settings, file_secret_settings, env_settings
+
+    @field_validator("model_store", mode="before")
+    @classmethod
+    def _named(cls, value: object) -> object:
+        if value == "":  # which would be the working directory
+            raise ValueError("expected the path of a directory")
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _addressed(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(_REDIS):
+            raise ValueError(f"expected an address that begins with {', '.join(_REDIS[:-1])} or {_REDIS[-1]}")
+        return value
 
     @field_validator("journal_url")
     @classmethod

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import anyio
 from anyio import to_thread
 
-from model_store import Challenger
+from model_store import Challenger, ModelStoreError
 from service.building import Builder
 from service.handle import Contender, ServableHandle
 from service.metrics import Metrics
@@ -83,6 +83,7 @@ class ModelFollower:
         self._most_kept = keep
         self._on_exchange = on_exchange
         self._kept: OrderedDict[str, Servable] = OrderedDict()
+        self._told: str | None = None  # why nothing serves
 
     @property
     def failure(self) -> LoadFailure | None:
@@ -99,9 +100,12 @@ class ModelFollower:
     async def refresh(self) -> None:
         """Makes the promoted version serve, if it does not yet. Trouble is logged, counted, and tried again later."""
         async with self._refreshing:
-            version = None
             try:
                 version = await to_thread.run_sync(self._store.current)
+            except (ModelStoreError, OSError, ValueError) as exc:  # what was promoted last serves on
+                self._tell(f"the model store {self._store.root} cannot be read: {exc}")
+                return
+            try:
                 await self._make_serve(version)
             except Exception as exc:  # whatever a damaged bundle or engine raises: the old version serves on
                 logger.exception("model_load_failed", extra={"version": version})
@@ -112,7 +116,9 @@ class ModelFollower:
 
     async def _make_serve(self, version: str | None) -> None:
         if version is None:
-            self._handle.explain(f"no model version has been promoted in model store {self._store.root}")
+            missing = not await to_thread.run_sync(self._store.root.is_dir)
+            where = f"model store {self._store.root}"
+            self._tell(f"there is no {where}" if missing else f"no model version has been promoted in {where}")
         elif self._handle.peek is not None and self._handle.peek.version == version:
             self._attempts.succeeded()
         elif self._attempts.may_try(version):
@@ -120,6 +126,13 @@ class ModelFollower:
             await self._exchange(self._on_trial(version) or await self._kept_or_built(version))
             self._metrics.models.swap_seconds.observe(time.monotonic() - started)
             self._attempts.succeeded()
+
+    def _tell(self, reason: str) -> None:
+        """Says why nothing serves, in the log as well where it is another reason than at the last look."""
+        if reason != self._told:
+            logger.warning("model_store_without_model", extra={"reason": reason})
+        self._told = reason
+        self._handle.explain(reason)
 
     async def _kept_or_built(self, version: str) -> Servable:
         return self._kept.pop(version, None) or await self._builder.build(version)
@@ -160,8 +173,9 @@ class ModelFollower:
         except Exception as exc:  # a trial that fails must not cost anything else
             version = wanted.version if wanted else None
             logger.exception("challenger_load_failed", extra={"version": version})
-            self._metrics.models.trial_failures.inc()
             self._trials.failed(version, str(exc))
+            if wanted:
+                self._metrics.models.trial_failures.inc()
 
     async def _make_trial(self, wanted: Challenger | None) -> None:
         serving, contender = self._handle.peek, self._handle.contender

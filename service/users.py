@@ -85,7 +85,12 @@ def _telling_items(servable: Servable, history: Iterable[str]) -> tuple[str, ...
 def _fold_in(servable: Servable, history: Sequence[str]) -> Vector | None:
     rule = servable.bundle.manifest.history
     rows = [row for item_id in history if (row := servable.history_row(item_id)) is not None]
-    return _telling(rule.encode(np.stack(rows))) if rule is not None and rows else None
+    if rule is None or not rows:
+        return None
+    with np.errstate(over="ignore"):
+        folded = rule.encode(np.stack(rows))
+    # Rows that are each finite may add up to more than numbers of single precision can hold.
+    return _telling(folded) if np.isfinite(folded).all() else None
 
 
 def _telling(vector: Vector) -> Vector | None:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from training.metrics import result_of_hits, top_items
+from training.metrics import Scorer, result_of_hits, top_items
 from training.models.contract import Embeddings
 from training.splits import Split
 
@@ -82,10 +82,8 @@ def _scores(tables: Embeddings, new: NDArray[np.bool_], split: Split, judged: ND
     users = np.flatnonzero(np.diff(held_out.indptr))
     step = max(1, _BLOCK_CELLS // max(len(judged), 1))
     blocks = [users[start : start + step] for start in range(0, len(users), step)]
-    parts = [
-        _best_of_both(tables.users[block] @ tables.items[judged].T, new[judged], held_out[block], seen[block])
-        for block in blocks
-    ]
+    scorer = Scorer(tables.items[judged])
+    parts = [_best_of_both(scorer(tables.users[block]), new[judged], held_out[block], seen[block]) for block in blocks]
     lists = _Lists(*(np.concatenate(column) for column in zip(*parts, strict=True))) if parts else None
     sizes = np.diff(held_out.indptr)[users]
     hits = [np.zeros((0, _K), bool) if lists is None else _hits(lists, gain) for gain in GAINS]

@@ -70,8 +70,10 @@ class Checkpoint:
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(self.path)
-        except BaseException:
+        except BaseException as exc:
             partial.unlink(missing_ok=True)
+            if isinstance(exc, RuntimeError):  # what torch's writer makes of a disk that is full
+                raise OSError(f"{self.path}: expected room for a checkpoint, found {str(exc).splitlines()[0]}") from exc
             raise
         fsync(self.path.parent)
 

@@ -17,8 +17,9 @@ from training.interactions import SPLIT_NAMES
 from training.plots import recall_vs_missing
 from training.protocols import PROTOCOLS, Pattern, base_codes, check_targets, rate_pattern, read_pattern
 from training.results import Results, as_json, collect, markdown
-from training.sweep import Run, RunStore, carry_out, fingerprint, plan, write_text
+from training.sweep import Run, RunStore, carry_out, fingerprint, plan
 from training.sweep_display import sweep_display
+from training.whole_files import write_text
 
 _INTERRUPTED = 130  # what a shell reports of a program that Ctrl-C ended
 

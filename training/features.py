@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from model_store.files import NO_ARRAY
 from training.errors import DatasetError
 
+_LARGEST = 1e15
+
 
 @dataclass(frozen=True, slots=True)
 class ModalityFeatures:
@@ -50,7 +52,8 @@ def read_features(path: Path) -> ModalityFeatures:
     """Reads a ``features_<modality>.npy``.
 
     Raises:
-        DatasetError: the file is no (n, d_m) float16 or float32 array, or a row of it is neither finite nor all NaN.
+        DatasetError: the file is no (n, d_m) float16 or float32 array, a row of it is neither finite nor all NaN, or
+            holds what no model could compute with.
     """
     try:
         with path.open("rb") as file:
@@ -62,6 +65,8 @@ def read_features(path: Path) -> ModalityFeatures:
     if array.dtype.type not in (np.float16, np.float32) or array.ndim != 2 or not array.shape[1]:  # noqa: PLR2004
         raise DatasetError(path, "float16 or float32 of shape (n_items, d_m)", f"{array.dtype} of shape {array.shape}")
     _check_rows(path, array)
+    if np.abs(array, dtype=np.float64).max(initial=0, where=~np.isnan(array)) > _LARGEST:
+        raise DatasetError(path, f"numbers of at most {_LARGEST:g}, whose squares can be added", "larger ones")
     return ModalityFeatures.from_nan(array)
 
 

@@ -1,8 +1,10 @@
 """The flags that make a configuration."""
 
 import argparse
+import re
 from collections.abc import Collection
 from dataclasses import MISSING, fields
+from inspect import cleandoc
 from typing import Any
 
 from training.config import TrainConfig
@@ -14,6 +16,7 @@ def add_config_arguments(group: argparse._ArgumentGroup, *, without: Collection[
 
     What is absent has the preset's default (``configure``); so a command can tell what was asked for.
     """
+    abouts = _abouts()
     for option in fields(TrainConfig):
         if option.default is MISSING or option.name in without:
             continue
@@ -22,7 +25,7 @@ def add_config_arguments(group: argparse._ArgumentGroup, *, without: Collection[
             type=type(option.default),
             default=argparse.SUPPRESS,
             choices=sorted(PRESETS) if option.name == "preset" else None,
-            help=_default(option.name, option.default),
+            help=f"{abouts[option.name]}; {_default(option.name, option.default)}".replace("%", "%%"),
         )
     group.add_argument(
         "--setting",
@@ -51,6 +54,14 @@ class _Settings(argparse.Action):
 def given_options(args: argparse.Namespace) -> dict[str, Any]:
     """The fields of ``TrainConfig`` that were given as flags."""
     return {option.name: getattr(args, option.name) for option in fields(TrainConfig) if hasattr(args, option.name)}
+
+
+def _abouts() -> dict[str, str]:
+    """What each field of ``TrainConfig`` is, as its documentation says it, or its name where Python drops that."""
+    lines = cleandoc(TrainConfig.__doc__ or "").partition("Attributes:\n")[2]
+    entries = re.findall(r"^    (\w+): (.*(?:\n        .*)*)", lines, re.MULTILINE)
+    told = {name: " ".join(text.split()).replace("``", "").removesuffix(".") for name, text in entries}
+    return {option.name: told.get(option.name, option.name) for option in fields(TrainConfig)}
 
 
 def _default(name: str, usual: object) -> str:

@@ -17,7 +17,7 @@ def fold_in(
     history_embeddings: NDArray[np.float32],
     rule: FoldInRule,
 ) -> NDArray[np.float32]:
-    """Encodes every user by ``rule``: the same numbers as ``rule.encode`` user by user, all at once.
+    """Encodes every user by ``rule``: as ``rule.encode`` user by user, up to rounding, all at once.
 
     Args:
         indptr: (n_users + 1,) row pointers of the histories.

@@ -13,6 +13,7 @@ from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
+from training.contestants import known_names
 from training.protocols import PROTOCOLS
 from training.results import HEADLINE, ResultTable
 
@@ -110,9 +111,9 @@ def _draw(panels: Mapping[str, Sequence[Curve]], data: str) -> Figure:
     for axis, (protocol, found) in zip(axes, panels.items(), strict=True):
         axis.set_ylim(low, high)
         for curve in found:
-            _draw_curve(axis, curve, names.index(curve.model))
+            _draw_curve(axis, curve, _number(curve.model))
         _dress(axis, protocol, found)
-        _label(axis, found, names, _LABEL_HEIGHT / height)
+        _label(axis, found, _LABEL_HEIGHT / height)
     axes[0].set_ylabel("recall@20 on the test part", labelpad=8)
     figure.suptitle(f"{data}: recall as modalities go missing", fontsize=13, fontweight="bold", x=0.01, ha="left")
     kinds = {curve.kind: None for curve in drawn}
@@ -151,14 +152,20 @@ def _dress(axis: Axes, protocol: str, found: Sequence[Curve]) -> None:
     axis.tick_params(color="#999999", labelleft=True)
 
 
-def _label(axis: Axes, found: Sequence[Curve], names: Sequence[str], gap: float) -> None:
+def _number(model: str) -> int:
+    """What gives a model its colour and marker, the same in every picture."""
+    names = [*known_names()]
+    return names.index(model) if model in names else len(names)
+
+
+def _label(axis: Axes, found: Sequence[Curve], gap: float) -> None:
     """Names each line at its right end, ``gap`` of the axis apart, with a thin line to where it belongs."""
     low, high = axis.get_ylim()
     ends = [(float(curve.mean[-1]) - low) / (high - low) for curve in found]
     heights = spread(ends, gap, 0.0, 1.0)
     last = max(float(curve.rates[-1]) for curve in found)
     for curve, height in zip(found, heights, strict=True):
-        colour = _COLOURS[names.index(curve.model) % len(_COLOURS)]
+        colour = _COLOURS[_number(curve.model) % len(_COLOURS)]
         axis.annotate(
             curve.model,
             xy=(float(curve.rates[-1]), float(curve.mean[-1])),
@@ -172,6 +179,7 @@ def _label(axis: Axes, found: Sequence[Curve], names: Sequence[str], gap: float)
                 "color": colour,
                 "alpha": 0.45,
                 "linewidth": 0.7,
+                "linestyle": "-" if curve.rates[-1] == last else ":",  # not measured up to there
                 "shrinkA": 0,
                 "shrinkB": 5,
                 "relpos": (0, 0.5),

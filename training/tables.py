@@ -86,7 +86,7 @@ def _read_tsv(path: Path) -> Table:
     try:
         names = header.decode().split("\t")
         _check_names(path, names, line=1)
-        content = _parse(data, names)
+        content = _parse(data if data.endswith(b"\n") else data + b"\n", names)
     except (UnicodeDecodeError, pa.ArrowException) as exc:
         _refuse(path, data, str(exc))
     return Table(path, dict(zip(names, content.columns, strict=True)), first_line=2)

@@ -6,13 +6,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from model_store import Manifest, ModelStore
 from training.config import TrainConfig
 from training.dataset import Dataset, read_dataset
-from training.errors import Untrained
+from training.errors import ConfigError, Untrained
 from training.evaluation import KS, evaluate
 from training.export import bundle_contents, export_encoder, make_manifest
 from training.featurizers import kinds_of, read_featurizers
@@ -28,6 +29,7 @@ from training.progress import display_for
 from training.selection import selected
 from training.splits import ordered_history
 from training.tuned import Tuned, beside
+from training.whole_files import write_text
 
 _TABLE_WIDTH = 140
 _HISTORIES = {"train": (TRAIN,), "all": (TRAIN, VAL, TEST)}
@@ -52,8 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--history",
         choices=["auto", "train", "all"],
         default="auto",
-        help="interactions that the published users and seen lists are made of: the training part, or all of them; "
-        "auto: 'train' where the data prescribes a split (a benchmark), else 'all' (a shop)",
+        help="interactions that the seen lists and the published users are made of (where users are learned as rows, "
+        "only those without training interactions): the training part, or all of them; auto: 'train' where the data "
+        "prescribes a split (a benchmark), else 'all' (a shop)",
     )
     parser.add_argument(
         "--new-items", action="store_true", help="hold out all training interactions of 20 %% of the items (protocol)"
@@ -80,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
     config = configure(**given_options(args))
     console = Console()
     dataset = read_dataset(args.data)
+    _check_outputs(args)
     if args.store:
         read_featurizers(dataset)  # a defective one is refused now, not after the training
     prepared = prepare_data(dataset, config.seed, new_items=args.new_items)
@@ -100,11 +104,22 @@ def run(args: argparse.Namespace) -> int:
         state = "published and promoted" if args.promote else "published"
         console.print(f"{manifest.model_version}: {state} in {args.store}", highlight=False, soft_wrap=True)
     if args.report:
-        args.report.parent.mkdir(parents=True, exist_ok=True)
-        args.report.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        write_text(args.report, json.dumps(report, indent=2) + "\n")
     if args.checkpoint:
         _leave(console, args.checkpoint, outcome)
     return 0
+
+
+def _check_outputs(args: argparse.Namespace) -> None:
+    """Refuses now what could not be written after the training."""
+    if args.promote and not args.store:
+        raise ConfigError("promote", "a --store to publish in", "none")
+    if args.report:
+        args.report.parent.mkdir(parents=True, exist_ok=True)
+        if args.report.is_dir():
+            raise ConfigError("report", "a file", f"the directory {args.report}")
+    if args.store:
+        args.store.mkdir(parents=True, exist_ok=True)
 
 
 def _trained(
@@ -178,6 +193,10 @@ def _publish(
     indptr, indices = ordered_history(dataset, prepared.codes, _HISTORIES[history])
     if model.history_rule is not None and embeddings.history is not None:
         users = fold_in(indptr, indices, embeddings.history, model.history_rule)
+        embeddings = embeddings._replace(users=users)
+    elif (strangers := np.diff(prepared.data.indptr) == 0).any():
+        # Rows that were never trained: what they began as would be taken for a taste.
+        users = np.where(strangers[:, None], model.fold_in(indptr, indices), embeddings.users)
         embeddings = embeddings._replace(users=users)
     export = exported(model, embeddings)
     contents = bundle_contents(dataset, export.embeddings, indptr, indices)

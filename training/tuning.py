@@ -61,6 +61,9 @@ SPACES: Mapping[str, Mapping[str, Range]] = {
 """Preset → field of ``TrainConfig``, or ``settings.`` and a setting's name → where to look; others: the step size."""
 
 
+_NOTHING = "no trial came to its end: nothing was trained or published"
+
+
 def tune(
     prepared: Prepared, config: TrainConfig, trials: int, report: Callable[[Trial], None] = lambda _: None
 ) -> TrainConfig:
@@ -84,11 +87,14 @@ def tune(
         raise ConfigError("tune", "at least 1", trials)
     if not prepared.split.val.nnz:
         raise ConfigError("tune", "data with validation interactions", "none")
-    config = selected(prepared, config)
+    try:
+        config = selected(prepared, config)
+    except KeyboardInterrupt as exc:
+        raise Untrained(_NOTHING) from exc
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     space = SPACES.get(config.preset, _STEP_SIZE)
     pruner = optuna.pruners.MedianPruner(n_startup_trials=_SOONEST)
-    sampler = optuna.samplers.TPESampler(seed=config.seed)
+    sampler = optuna.samplers.TPESampler(seed=config.seed % 2**32)  # it knows no larger ones
     study = optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner)
     distributions: dict[str, optuna.distributions.BaseDistribution] = {
         name: optuna.distributions.FloatDistribution(*astuple(each)) for name, each in space.items()
@@ -103,7 +109,7 @@ def tune(
         study.tell(trial, recall, state=given_up)
         report(Trial(number, recall, _best(study)))
     if not any(trial.state is optuna.trial.TrialState.COMPLETE for trial in study.trials):
-        raise Untrained("no trial came to its end: nothing was trained or published")
+        raise Untrained(_NOTHING)
     return _changed(config, study.best_params)
 
 

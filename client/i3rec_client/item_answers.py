@@ -98,8 +98,11 @@ class CatalogItem:
 
     @property
     def etag(self) -> str:
-        """Its entity tag: names this very record to ``if_match`` and ``if_none_match``."""
-        return f'"{self.index_seq}"'
+        """Its entity tag: names this very state to ``if_match`` and ``if_none_match``.
+
+        That is its latest record, or the model version where only that knows the item.
+        """
+        return f'"{self.index_seq}"' if self.index_seq else f'"0-{self.encoding.model_version}"'
 
     def as_item(self) -> Item:
         """The item as it can be written.

@@ -46,7 +46,8 @@ def restore(source: Path, url: str, *, replace: bool = False) -> int:
     under the old name would be taken for theirs.
 
     Raises:
-        StorageUnavailable: the copy is damaged, or there is a journal already and ``replace`` is not set.
+        StorageUnavailable: the copy is damaged, there is a journal already and ``replace`` is not set, or somebody has
+            it open: what a service writes into a file that is replaced is lost with it.
     """
     target = _path_of(url)
     if target.exists() and not replace:
@@ -58,12 +59,32 @@ def restore(source: Path, url: str, *, replace: bool = False) -> int:
         with _opened(part) as copy:
             seq = _check(copy, source)
             _rename(copy, seq)
-        for suffix in ("-wal", "-shm"):  # they belong to the journal that is replaced
+        if target.exists():
+            _close_for_good(target)
+        for suffix in ("-wal", "-shm"):  # of a journal that is no longer there, or can no longer be read
             target.with_name(target.name + suffix).unlink(missing_ok=True)
         _move_durably(part, target)
     except (OSError, sqlite3.Error) as exc:
         raise StorageUnavailable(f"{source} cannot be restored to {target}: {exc}") from exc
     return seq
+
+
+def _close_for_good(journal: Path) -> None:
+    """Makes one file of a journal that is to be replaced.
+
+    So it is whole until it is replaced, whatever happens meanwhile, and nothing of it is left beside the other.
+
+    Raises:
+        StorageUnavailable: somebody has it open.
+    """
+    with contextlib.closing(sqlite3.connect(journal, isolation_level=None, timeout=0)) as connection:
+        try:
+            connection.execute("PRAGMA journal_mode=DELETE")  # needs the journal for itself alone
+        except sqlite3.OperationalError as exc:
+            if exc.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+                raise StorageUnavailable(f"the journal {journal} is open elsewhere: stop the service first") from exc
+        except sqlite3.DatabaseError:  # what is damaged cannot be made whole, only replaced
+            return
 
 
 def _rename(connection: sqlite3.Connection, seq: int) -> None:

@@ -2,7 +2,9 @@
 
 import json
 import logging
+import re
 from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 
 import orjson
@@ -37,6 +39,7 @@ JSON, LINES = "application/json", "application/x-ndjson"
 router = APIRouter(tags=["items"], dependencies=[Depends(no_query)])
 
 _Lines = list[bytes | None]
+_LONG_INTEGER = re.compile(rb"\d{19}")
 _ITEM = {"$ref": "#/components/schemas/ItemBody"}
 _BODY = {
     "required": True,
@@ -59,12 +62,19 @@ def is_stream(scope: Scope) -> bool:
     return bool(scope["path"] == PATH and media_type(Headers(scope=scope)) == LINES)
 
 
+async def _unconditional(request: Request) -> None:
+    """Refuses conditions, which name the state of one item."""
+    if names := [name for name in ("If-Match", "If-None-Match") if name in request.headers]:
+        message = "expected none for many items at once"
+        raise RequestValidationError([{"type": "header", "loc": ("header", name), "msg": message} for name in names])
+
+
 @router.post(
     PATH,
     status_code=207,
     response_model=BatchAnswer,
     summary="Add or replace many items",
-    dependencies=[Depends(accepts(JSON, LINES))],
+    dependencies=[Depends(accepts(JSON, LINES)), Depends(_unconditional)],
     openapi_extra={"requestBody": _BODY},
     responses={
         **declare(400, 413, 415, 422, 503),
@@ -87,7 +97,10 @@ async def put_items(request: Request, services: WithServices) -> Response:
         lines = read_lines(request.stream(), services.settings.max_body_bytes)
         # Clients who wait for "100 Continue" get it before the answer begins.
         started = _prepend(await anext(lines, []), lines)
-        return _Duplex(_answer_lines(started, services), 207, headers, media_type=LINES)
+        answer = _answer_lines(started, services)
+        if request.scope.get("http_version") == "1.0":  # whose answers end with the connection, and have no chunks
+            return Response(b"".join([line async for line in answer]), 207, headers, LINES)
+        return _Duplex(answer, 207, headers, media_type=LINES)
     return json_response(await _answer_array(_array(await request.body(), services), services), 207, headers)
 
 
@@ -217,15 +230,17 @@ def _parsed(text: bytes) -> Any:
     Raises:
         RequestValidationError: it is none.
     """
+    # It makes floats of integers of more than 64 bits, and is stricter than the standard library, whose NaN is refused
+    # later, with its place.
+    if not _LONG_INTEGER.search(text):
+        with suppress(orjson.JSONDecodeError):
+            return orjson.loads(text)
     try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:  # stricter than the standard library, whose NaN is refused later, with its place
-        try:
-            return json.loads(text)
-        except json.JSONDecodeError as exc:
-            raise _refusal("json_invalid", exc.msg, exc.pos) from exc
-        except (ValueError, RecursionError) as exc:
-            raise _refusal("json_invalid", str(exc), 0) from exc
+        return json.loads(text)
+    except json.JSONDecodeError as exc:
+        raise _refusal("json_invalid", exc.msg, exc.pos) from exc
+    except (ValueError, RecursionError) as exc:
+        raise _refusal("json_invalid", str(exc), 0) from exc
 
 
 def _refusal(kind: str, reason: str, *place: int) -> RequestValidationError:

@@ -6,7 +6,7 @@ import fastapi_offline
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.openapi.docs import get_swagger_ui_html, get_swagger_ui_oauth2_redirect_html
 from fastapi.staticfiles import StaticFiles
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, RedirectResponse
 
 _FILES = Path(fastapi_offline.__file__).parent / "static"
 _STATIC = "/static-offline-docs"
@@ -15,6 +15,12 @@ _REDIRECT = "/docs/oauth2-redirect"
 # Of this module, not of an app as with FastAPIOffline: FastAPI remembers the functions of routes for good, and these
 # would keep every app of a process.
 router = APIRouter(include_in_schema=False)
+
+
+@router.get("/")
+async def lead_to_docs(request: Request) -> RedirectResponse:
+    """Whoever opens the address of the service in a browser sees what it can do."""
+    return RedirectResponse(f"{request.scope.get('root_path', '')}/docs")
 
 
 @router.get("/docs")

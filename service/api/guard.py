@@ -21,7 +21,7 @@ from service.api.problems import refuse_http_exception, refuse_request
 _MOST_CALLERS = 10_000  # whose allowance is remembered; the one that was silent longest is forgotten
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _REPLACEMENT = "\ufffd"
-_OPEN = frozenset({"/livez", "/readyz", "/metrics", "/docs", "/openapi.json"})
+_OPEN = frozenset({"/", "/livez", "/readyz", "/metrics", "/docs", "/openapi.json"})
 _OPEN_BELOW = ("/docs/", "/static-offline-docs/")
 
 
@@ -89,10 +89,10 @@ class KeyGuard:
 
 
 class SoundPaths:
-    """Refuses paths that can name nothing.
+    """Refuses paths and queries that can name nothing.
 
-    With control characters, which no id may have (a last newline would else be lost on the way), or with bytes that are
-    no UTF-8, all of which would else be read as one character.
+    Paths with control characters, which no id may have (a last newline would else be lost on the way), and either with
+    bytes that are no UTF-8, all of which would else be read as one character.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -102,20 +102,27 @@ class SoundPaths:
         """Passes the request on, or answers for the app."""
         problem = _unsound(scope) if scope["type"] == "http" else None
         if problem:
-            await refuse_request([("/path", problem)])(scope, receive, send)
+            await refuse_request([problem])(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
 
-def _unsound(scope: Scope) -> str | None:
+def _unsound(scope: Scope) -> tuple[str, str] | None:
+    """Where, and what is expected there."""
     if _CONTROL.search(scope["path"]):
-        return "expected no control characters"
-    if _REPLACEMENT in scope["path"]:  # as it was sent, or in place of what cannot be read
-        try:
-            unquote_to_bytes(scope.get("raw_path") or b"").decode()
-        except UnicodeDecodeError:
-            return "expected UTF-8, percent-encoded"
-    return None
+        return "/path", "expected no control characters"
+    # The character stands in a path as it was sent, or in place of what cannot be read.
+    if _REPLACEMENT in scope["path"] and not _is_utf8(scope.get("raw_path") or b""):
+        return "/path", "expected UTF-8, percent-encoded"
+    return None if _is_utf8(scope["query_string"]) else ("/query", "expected UTF-8, percent-encoded")
+
+
+def _is_utf8(quoted: bytes) -> bool:
+    try:
+        unquote_to_bytes(quoted).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 class RateLimit:

@@ -6,7 +6,9 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 
+import orjson
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -42,9 +44,9 @@ class _Kept:
 class Idempotency:
     """Remembers the answers to POSTs with an ``Idempotency-Key``, per caller and path, for a day, in this process.
 
-    The same key with the same body and conditions is answered from memory (with ``Idempotent-Replayed: true``), with
-    others it is refused with 422, and while the first request is under way with 409. Answers that say "not now" (429,
-    5xx) are not kept. The oldest answers give way where there are too many.
+    The same key with the same query, body and conditions is answered from memory (with ``Idempotent-Replayed: true``),
+    with others it is refused with 422, and while the first request is under way with 409. Answers that say "not now"
+    (429, 5xx), also of a single item of many, are not kept. The oldest answers give way where there are too many.
     """
 
     def __init__(self, app: ASGIApp, clock: Callable[[], float] = time.monotonic) -> None:
@@ -75,7 +77,7 @@ class Idempotency:
             return await refuse_http_exception(Request(scope), exc)
         if body is None:
             return None
-        known, digest = self._known(key), _digest(Headers(scope=scope), body)
+        known, digest = self._known(key), _digest(scope, body)
         if known is None:
             await self._first(key, digest, _Exchange(body, receive, send), scope)
             return None
@@ -115,9 +117,10 @@ class Idempotency:
         self._bytes -= self._kept.pop(key).size
 
 
-def _digest(headers: Headers, body: bytes) -> bytes:
-    """What tells a request from others: its body, and the headers that say what it is to mean."""
-    digest = hashlib.sha256()
+def _digest(scope: Scope, body: bytes) -> bytes:
+    """What tells a request from others: its query, its body, and the headers that say what it is to mean."""
+    headers = Headers(scope=scope)
+    digest = hashlib.sha256(scope.get("query_string", b"") + b"\n")
     for name in _MEANT:
         for value in headers.getlist(name):
             digest.update(f"{name}:{value}\n".encode())
@@ -156,14 +159,23 @@ class _Exchange:
         """The answer to be kept; None where it did not come to its end, or says "not now"."""
         if self._start is None or not self._whole:
             return None
-        status = self._start["status"]
-        if status >= 500 or status == 429:  # noqa: PLR2004 - statuses
+        status, body = self._start["status"], b"".join(self._said)
+        if any(map(_is_not_now, [status, *_statuses_in(status, body)])):
             return None
-        response = Response(b"".join(self._said), status)
+        response = Response(body, status)
         own = {b"x-request-id", b"server-timing"}  # of the request that is answered now
         response.raw_headers = [(name, value) for name, value in self._start["headers"] if name.lower() not in own]
         response.raw_headers.append((b"idempotent-replayed", b"true"))
         return response
+
+
+def _is_not_now(status: int) -> bool:
+    return status >= 500 or status == 429  # noqa: PLR2004 - statuses
+
+
+def _statuses_in(status: int, body: bytes) -> list[int]:
+    """The statuses of the parts of an answer that has a status for each."""
+    return [part["status"] for part in orjson.loads(body)["results"]] if status == HTTPStatus.MULTI_STATUS else []
 
 
 def _unusable(name: str, scope: Scope) -> str | None:

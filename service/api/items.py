@@ -15,28 +15,30 @@ from service.api.reading import SEQ_HEADER, reached
 from service.api.schemas import ItemBody, ItemOut, ItemWritten
 from service.api.state import WithServices, accepts, json_only, json_response, no_query
 from service.catalog import Written
-from service.conditions import Condition, Seqs
+from service.conditions import Condition, Tags, tag_of
 from service.domain import CatalogItem, EncodingReport
 
 router = APIRouter(tags=["items"], dependencies=[Depends(no_query)])
 
 _ITEM_HEADERS = {
-    "ETag": {"description": "Number of the item's latest record, quoted.", "schema": {"type": "string"}},
+    "ETag": {
+        "description": "Number of the item's latest record, quoted; `0-` and the version where only a model knows it.",
+        "schema": {"type": "string"},
+    },
     "X-Model-Version": {"description": "The version that answered.", "schema": {"type": "string"}},
 }
 _TAG = re.compile(r'(?P<weak>W/)?"(?P<opaque>[^"\x00-\x20\x7f]*)"')
-_SEQ = re.compile(r"0|[1-9][0-9]{0,18}")
 _MERGE_PATCH = "application/merge-patch+json"
 _LOCATION = {"Location": {"description": "Path of the item.", "schema": {"type": "string"}}}
 
 
-def _seqs_of(name: str, lines: Sequence[str], *, weak: bool) -> Seqs | None:
-    """The records that a header of entity tags names; None where it was not sent.
+def _tags_of(name: str, lines: Sequence[str], *, weak: bool) -> Tags | None:
+    """The tags that a header names; None where it was not sent.
 
     Args:
         name: of the header.
         lines: its values.
-        weak: whether weak tags count; tags that are none of ours name no record.
+        weak: whether weak tags count.
 
     Raises:
         RequestValidationError: it is neither a list of tags nor ``*``.
@@ -47,8 +49,7 @@ def _seqs_of(name: str, lines: Sequence[str], *, weak: bool) -> Seqs | None:
     if not text or _TAG.sub("", text).strip(", \t"):
         message = 'expected * or entity tags, such as "7"'
         raise RequestValidationError([{"type": "etag", "loc": ("header", name), "msg": message}])
-    tags = [tag["opaque"] for tag in _TAG.finditer(text) if weak or not tag["weak"]]
-    return frozenset(int(tag) for tag in tags if _SEQ.fullmatch(tag))
+    return frozenset(tag["opaque"] for tag in _TAG.finditer(text) if weak or not tag["weak"])
 
 
 _Match = Annotated[list[str], Header(alias="If-Match", description="Only if the item's ETag is one of these; * = any.")]
@@ -58,7 +59,7 @@ _NoneMatch = Annotated[
 
 
 async def _condition(if_match: _Match = [], if_none_match: _NoneMatch = []) -> Condition:  # noqa: B006 - FastAPI copies them
-    return Condition(_seqs_of("If-Match", if_match, weak=False), _seqs_of("If-None-Match", if_none_match, weak=True))
+    return Condition(_tags_of("If-Match", if_match, weak=False), _tags_of("If-None-Match", if_none_match, weak=True))
 
 
 WithCondition = Annotated[Condition, Depends(_condition)]
@@ -84,7 +85,7 @@ async def put_item(body: ItemBody, condition: WithCondition, services: WithServi
     written = await services.catalog.put(body.to_item(), condition)
     headers = _headers(written.seq, written.report) | {"X-Index-Seq": str(written.seq)}
     if written.created:
-        headers["Location"] = f"/items/{quote(written.item_id, safe='')}"
+        headers["Location"] = _location(written.item_id)
     return json_response(written_content(written), 201 if written.created else 200, headers)
 
 
@@ -123,9 +124,9 @@ async def patch_item(item_id: str, body: ItemPatch, condition: WithCondition, se
 )
 async def get_item(item_id: str, services: WithServices, if_none_match: _NoneMatch = []) -> Response:  # noqa: B006 - FastAPI copies it
     """What the catalogue holds of an item, whether it may be recommended or not."""
-    known = Condition(not_among=_seqs_of("If-None-Match", if_none_match, weak=True))
+    known = Condition(not_among=_tags_of("If-None-Match", if_none_match, weak=True))
     found = services.catalog.get(item_id)
-    if not known.holds(found.seq):
+    if not known.holds(found):
         return Response(status_code=304, headers=_headers(found.seq, found.report))
     return json_response(item_content(found), headers=_headers(found.seq, found.report))
 
@@ -164,6 +165,12 @@ def written_content(written: Written) -> dict[str, Any]:
     return {"item_id": written.item_id, "index_seq": written.seq, "encoding": _encoding(written.report)}
 
 
+def _location(item_id: str) -> str:
+    # Whoever resolves a reference takes "." and ".." for directories (RFC 3986, 5.2.4).
+    name = item_id.replace(".", "%2E") if item_id in {".", ".."} else quote(item_id, safe="")
+    return f"/items/{name}"
+
+
 def _encoding(report: EncodingReport) -> dict[str, Any]:
     return {
         "present": report.present,
@@ -174,4 +181,4 @@ def _encoding(report: EncodingReport) -> dict[str, Any]:
 
 
 def _headers(seq: int, report: EncodingReport) -> dict[str, str]:
-    return {"ETag": f'"{seq}"', "X-Model-Version": report.model_version}
+    return {"ETag": f'"{tag_of(seq, report.model_version)}"', "X-Model-Version": report.model_version}

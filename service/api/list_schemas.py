@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field, StrictBool, StrictFloat, StrictInt
 
 from service.api.conditions import Condition, from_body, from_query
-from service.api.schemas import MAX_ATTRIBUTES, AttributeName, ExternalId, RequestPart
+from service.api.schemas import MAX_ATTRIBUTES, AttributeName, Category, ExternalId, RequestPart
 from service.facets import AttributeIs
 
 
@@ -16,7 +16,7 @@ class ListOptions(RequestPart):
         default=None, ge=1, description="List length; see the settings for its default and its maximum."
     )
     exclude: list[ExternalId] = Field(default_factory=list, description="An item not to return; repeatable.")
-    category: list[ExternalId] = Field(
+    category: list[Category] = Field(
         default_factory=list, description="Only items of one of these categories; repeatable."
     )
     seen: Literal["exclude", "include"] = Field(default="exclude", description="What to do with items the user knows.")

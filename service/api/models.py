@@ -14,7 +14,7 @@ from service.models import Promotion
 router = APIRouter(tags=["models"], dependencies=[Depends(no_query)])
 
 
-@router.get("/models", response_model=Models, summary="List the model versions", responses=declare(503))
+@router.get("/models", response_model=Models, summary="List the model versions", responses=declare(422, 503))
 async def list_models(services: WithServices) -> Response:
     """All published versions, oldest first, the one that is promoted, and the one that serves."""
     listing = await services.models.listing()

@@ -8,7 +8,7 @@ from service.api.examples import add_examples
 from service.api.guard import access_needed
 from service.api.problems import Problem, declare
 
-_BEFORE = (401, 403, 429, 504)
+_BEFORE = (401, 403, 413, 429, 500, 504)
 
 DESCRIPTION = """\
 Recommends from catalogues whose items are incomplete: items are encoded from whatever modalities they have and can be
@@ -32,7 +32,8 @@ _IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
-    "description": "Your name for this request: sent again with the same body, it is answered as the first time.",
+    "description": "Your name for this request: sent again with the same body, it is answered as the first time, "
+    "request id included, with `Idempotent-Replayed: true` beside it.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 256, "pattern": "^[!-~]+$"},
 }
 

@@ -145,13 +145,14 @@ async def refuse_http_exception(request: Request, exc: Exception) -> Response:
 
 
 def _methods_at(request: Request) -> set[str]:
-    """The methods of all routes at a path: the framework names those of the first one only.
+    """The methods of all routes at a path: the framework names those of the first one only, and HEAD is none of them.
 
     ``app.state.routes`` holds them, as ``service.app`` leaves them there.
     """
     routes = request.app.state.routes if "app" in request.scope else ()
     matching = [route for route in routes if route.matches(request.scope)[0] != Match.NONE]
-    return {method for route in matching for method in getattr(route, "methods", None) or ()}
+    methods = {method for route in matching for method in getattr(route, "methods", None) or ()}
+    return methods | {"HEAD"} if "GET" in methods else methods
 
 
 def _facts_of_http(exc: HTTPException) -> _Facts:

@@ -36,7 +36,11 @@ async def reached(
     services: WithServices,
     x_index_seq: Annotated[
         str | None,
-        Header(pattern="^[0-9]{1,18}$", description="Answer only once all records up to this one count here."),
+        Header(
+            alias="X-Index-Seq",
+            pattern="^[0-9]{1,18}$",
+            description="Answer only once all records up to this one count here.",
+        ),
     ] = None,
 ) -> None:
     """Waits until this replica knows what the caller has to see.

@@ -98,7 +98,8 @@ def rfc3339(value: object) -> object:
 
 ModalityName = StrictStr
 Title = Annotated[StrictStr, Field(max_length=1000)]
-Categories = Annotated[list[Annotated[StrictStr, Field(min_length=1, max_length=256)]], Field(max_length=100)]
+Category = Annotated[StrictStr, Field(min_length=1, max_length=256)]
+Categories = Annotated[list[Category], Field(max_length=100)]
 AttributeName = Annotated[StrictStr, Field(min_length=1, max_length=256)]
 _MOST_CHARACTERS = 4000
 

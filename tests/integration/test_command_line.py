@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +47,29 @@ def test_wrong_settings_stop_with_a_message(tmp_path: Path) -> None:
         assert done.returncode == 2
         assert message in done.stderr
         assert "Traceback" not in done.stderr
+
+
+@pytest.mark.integration
+@pytest.mark.enable_socket
+def test_an_address_that_is_taken_is_named(tmp_path: Path) -> None:
+    """With the settings that choose it."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        done = run(model_store=tmp_path, journal_url=f"sqlite:///{tmp_path}/j.sqlite3", port=port)
+
+    assert done.returncode != 0
+    assert f"I3REC_HOST, I3REC_PORT: the service cannot listen on 127.0.0.1:{port}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_compaction_makes_no_journal(tmp_path: Path) -> None:
+    """One that is not there is misspelt."""
+    done = run("compact", model_store=tmp_path, journal_url=f"sqlite:///{tmp_path}/none.sqlite3")
+
+    assert (done.returncode, "there is no journal" in done.stderr) == (1, True)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.integration

@@ -27,8 +27,10 @@ def run(store: ModelStore, capsys: pytest.CaptureFixture[str]) -> Callable[..., 
 Run = Callable[..., tuple[int, str, str]]
 
 
-def test_list_of_an_empty_store(run: Run) -> None:
-    """Nothing published is no error."""
+def test_list_of_an_empty_store(run: Run, store: ModelStore) -> None:
+    """Nothing published is no error; a store that is not there is one, as its name may be misspelt."""
+    assert run("list") == (1, "", f"error: there is no model store {store.root}\n")
+    store.root.mkdir(parents=True)
     assert run("list") == (0, "no versions\n", "")
 
 
@@ -86,8 +88,10 @@ def test_verify_finds_damage(run: Run, store: ModelStore, publish: Publish) -> N
 
 
 @pytest.mark.parametrize("args", [("verify",), ("verify", "../etc"), ("promote", "v9"), ("rollback",)])
-def test_what_cannot_be_done_is_refused(run: Run, args: tuple[str, ...]) -> None:
+def test_what_cannot_be_done_is_refused(run: Run, store: ModelStore, args: tuple[str, ...]) -> None:
     """Refusals give status 1 and an error line, no traceback."""
+    store.root.mkdir(parents=True)
+
     status, out, err = run(*args)
 
     assert (status, out) == (1, "")

@@ -437,6 +437,15 @@ async def test_similar_without_rule_compares_the_vectors_of_items(
     )[:3]
 
 
+async def test_similar_to_what_is_like_all_is_what_is_popular(scene: Scene) -> None:
+    """An item whose vectors are zero tells nothing: a session of it alone gets the popular list, and so does this."""
+    scene.put("zero", 0.0)
+
+    answer = await scene.recommender.similar("zero", Wish(3))
+
+    assert answer.strategy == "popular"
+
+
 async def test_similar_refuses_what_is_not_there(scene: Scene) -> None:
     """Beside an item that never was, or is deleted, there is nothing."""
     scene.delete("i03")

@@ -35,6 +35,8 @@ FAULTS = {
     "no port": ({"MODEL_STORE": "m", "PORT": "70000"}, "I3REC_PORT: "),
     "journal in memory": ({"MODEL_STORE": "m", "JOURNAL_URL": "sqlite://"}, "I3REC_JOURNAL_URL: expected sqlite:///"),
     "journal elsewhere": ({"MODEL_STORE": "m", "JOURNAL_URL": "mysql://x:pw@y/z"}, "I3REC_JOURNAL_URL: expected"),
+    "a store without a name": ({"MODEL_STORE": ""}, "I3REC_MODEL_STORE: expected the path"),
+    "cache without a scheme": ({"MODEL_STORE": "m", "REDIS_URL": "pw:6379"}, "I3REC_REDIS_URL: expected an address"),
     "no engine": ({"MODEL_STORE": "m", "INDEX_ENGINE": "gpu"}, "I3REC_INDEX_ENGINE: Input should be 'exact', 'ivf'"),
     "no recall": ({"MODEL_STORE": "m", "INDEX_RECALL": "99"}, "I3REC_INDEX_RECALL: "),
     "no provider": ({"MODEL_STORE": "m", "ONNX_PROVIDER": "auto"}, "I3REC_ONNX_PROVIDER: "),

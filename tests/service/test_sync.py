@@ -222,6 +222,41 @@ async def test_nothing_promoted_is_no_failure(tmp_path: Path, fake_encoder: Any,
     assert scene.handle.current.version == "v1"
 
 
+async def test_a_store_that_is_not_there_is_said_once(
+    tmp_path: Path, fake_encoder: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A name may be misspelt, or be that of a file, which cannot be read as a store. Neither is a model that failed."""
+    (tmp_path / "file").write_text("x", encoding="utf-8")
+    for place, reason in (("stoer", "there is no model store"), ("file", "cannot be read")):
+        scene = Scene(ModelStore(tmp_path / place), type(fake_encoder))
+        caplog.clear()
+
+        for _ in range(3):
+            await scene.follower.refresh()
+
+        told = [record.reason for record in caplog.records if record.message == "model_store_without_model"]  # type: ignore[attr-defined]
+        assert [reason in each for each in told] == [True]
+        assert scene.swaps("failed") == 0
+        assert not scene.metrics.registry.get_sample_value("i3rec_trial_failures_total")
+
+
+async def test_a_trial_that_cannot_be_read_has_not_failed(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is logged; the alert on versions that fail stays silent."""
+
+    def fails() -> None:
+        raise OSError("no such disk")
+
+    monkeypatch.setattr(scene.store, "challenger", fails)
+
+    await scene.follower.refresh()
+
+    assert scene.handle.current.version == "v1"
+    assert "challenger_load_failed" in caplog.text
+    assert not scene.metrics.registry.get_sample_value("i3rec_trial_failures_total")
+
+
 async def test_watermark_of_another_journal_is_not_believed(
     scene: Scene, make_version: MakeVersion, caplog: pytest.LogCaptureFixture
 ) -> None:

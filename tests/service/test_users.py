@@ -119,6 +119,16 @@ def test_session_is_the_rule_of_its_latest_distinct_items(
         assert user.vector is None
 
 
+def test_histories_beyond_single_precision_tell_nothing(published_store: ModelStore, fake_encoder: Any) -> None:
+    """Rows that are each finite may add up to what is not, and all scores to no numbers."""
+    servable = servable_of(published_store, fake_encoder, HistoryRule(alpha=0.0))
+    for seq, item_id in enumerate(("a", "b"), start=1):
+        put(servable, seq, item_id, 3e38)
+
+    assert session_user(servable, ["a"]).vector is not None
+    assert session_user(servable, ["a", "b"]).vector is None
+
+
 @every_rule
 def test_user_the_model_never_met_is_their_interactions(
     published_store: ModelStore, fake_encoder: Any, rule: Rule

@@ -322,6 +322,22 @@ def test_save_that_fails_leaves_the_one_before(stopped: Path, board: Dataset) ->
     assert list(stopped.parent.iterdir()) == [stopped]
 
 
+def test_full_disk_is_an_error_of_the_disk(stopped: Path, board: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch's writer makes another error of it."""
+
+    def fails(*_: object) -> None:
+        raise RuntimeError("unexpected pos 5568 vs 5462\nand a trace")
+
+    content = stopped.read_bytes()
+    monkeypatch.setattr(torch, "save", fails)
+
+    with pytest.raises(OSError, match=r"expected room for a checkpoint, found unexpected pos 5568 vs 5462$"):
+        set_up(stopped, board).checkpoint.save({"network": torch.ones(1000)})
+
+    assert stopped.read_bytes() == content
+    assert list(stopped.parent.iterdir()) == [stopped]
+
+
 def test_directory_of_the_file_is_made(tmp_path: Path, board: Dataset) -> None:
     """As that of a report is; the checkpoint is all that is in it."""
     path = tmp_path / "deep" / "er" / "run"

@@ -162,6 +162,7 @@ def test_parquet_reads_like_tsv(directory: Path) -> None:
         ("", 1, "a header line", "an empty file"),
         ("\nu\ta\n", 1, "a header line", "an empty line"),
         ("user\titem\n", None, "at least one interaction", "none"),
+        ("user\titem", None, "at least one interaction", "none"),
         ("user\tthing\nu\ta\n", 1, "a column 'item'", "the columns user, thing"),
         ("user\titem\titem\nu\ta\ta\n", 1, "each column once", "'item' 2 times"),
         ("user\titem\t\nu\ta\t\n", 1, "a name for each column", "the columns ['user', 'item', '']"),
@@ -271,6 +272,7 @@ def _array(values: object, dtype: type) -> Callable[[Path], None]:
         (_array([[1], [2]], np.float32), "expected 3 rows, one for each item, found 2 rows"),
         (_array([[1, 1], [2, np.nan], [0, 0]], np.float32), "found 1 NaN and 0 infinite of 2 values in row 1"),
         (_array([[1, 1], [2, 2], [0, np.inf]], np.float16), "found 0 NaN and 1 infinite of 2 values in row 2"),
+        (_array([[1, 1], [np.nan, np.nan], [0, -1e38]], np.float32), r"expected numbers of at most 1e\+15"),
     ],
 )
 def test_defect_of_features_is_named(directory: Path, write: Callable[[Path], None], message: str) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from training.metrics import RankingResult, ranking_metrics, top_items
+from training.metrics import RankingResult, Scorer, ranking_metrics, top_items
 
 
 def ranked(
@@ -52,6 +52,24 @@ def test_equal_scores_rank_by_item_row() -> None:
     result = ranked([[0.0, -0.0, 0.0, 0.0]], [[0, 1, 1, 0]], [[0, 0, 0, 0]], ks=(1, 2, 3))
 
     assert result.recall[0].tolist() == [0, 0.5, 1]
+
+
+@pytest.mark.parametrize("n", [3, 97, 1425])
+def test_items_of_equal_rows_are_equal(n: int) -> None:
+    """A matrix product alone gives them scores of different last bits; all lists are the first rows."""
+    rng = np.random.default_rng(0)
+    users = rng.normal(size=(200, 64)).astype(np.float32)
+    items = np.tile(rng.normal(size=64).astype(np.float32), (n, 1))
+    items[1] = -items[1]  # one unlike them
+    held_out = csr_matrix(np.eye(1, n, dtype=np.float32).repeat(200, axis=0))
+
+    scores = Scorer(items)(users)
+    result = ranking_metrics(users, items, held_out, csr_matrix(held_out.shape), (1,))
+
+    like = np.delete(np.arange(n), 1)
+    assert (scores[:, like] == scores[:, :1]).all()
+    assert np.allclose(scores, users @ items.T, atol=1e-4)
+    assert result.recall[:, 0].tolist() == (scores[:, 0] > scores[:, 1]).tolist()
 
 
 def test_candidates_restrict_the_list_and_what_counts() -> None:

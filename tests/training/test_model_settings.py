@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ import torch
 from training.dataset import Dataset
 from training.errors import ConfigError
 from training.models import PRESETS, configure
-from training.models.settings import chosen_settings
+from training.models.settings import bounded, chosen_settings
 from training.prepared import prepare_data
 
 
@@ -48,10 +48,45 @@ def test_what_cannot_be_meant_is_refused(given: dict[str, float], expected: str)
     assert str(caught.value) == expected
 
 
+@dataclass(frozen=True, slots=True)
+class Bounded:
+    """Settings that not all numbers from 0 on can be."""
+
+    every: int = bounded(5, least=1)
+    dropout: float = bounded(0.5, below=1)
+    temperature: float = bounded(0.2, above=0)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"every": 0.0}, "setting every: expected a whole number of at least 1, found 0.0"),
+        ({"dropout": 1.0}, "setting dropout: expected a finite number of at least 0 and below 1, found 1.0"),
+        ({"temperature": 0.0}, "setting temperature: expected a finite number above 0, found 0.0"),
+        ({"temperature": math.inf}, "setting temperature: expected a finite number above 0, found inf"),
+    ],
+)
+def test_bounds_of_a_setting_hold(given: dict[str, float], expected: str) -> None:
+    """They stand with the field."""
+    assert chosen_settings(Bounded, {"every": 1, "dropout": 0, "temperature": 1e-3}) == Bounded(1, 0.0, 1e-3)
+    with pytest.raises(ConfigError) as caught:
+        chosen_settings(Bounded, given)
+
+    assert str(caught.value) == expected
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_settings_are_looked_at_before_anything_is_trained(preset: str) -> None:
+    """A sweep would else end hours later."""
+    with pytest.raises(ConfigError, match="setting charm"):
+        configure(preset, settings={"charm": 1.0})
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_refuses_unknown_settings(preset: str, make_board: Callable[..., Dataset]) -> None:
     """Before anything is trained; also the one that has none."""
     data = prepare_data(make_board(12, 10), 0).data
+    config = replace(configure(preset, d=4), settings={"charm": 1.0})
 
     with pytest.raises(ConfigError, match="setting charm"):
-        PRESETS[preset](data, configure(preset, d=4, settings={"charm": 1.0}), torch.device("cpu"))
+        PRESETS[preset](data, config, torch.device("cpu"))

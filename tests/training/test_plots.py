@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.plots import curves, recall_vs_missing, spread
+from training.contestants import known_names
+from training.plots import _COLOURS, _MARKERS, _number, curves, recall_vs_missing, spread
 from training.results import Estimate, ResultTable, Row
 
 RATES = (0.0, 0.3, 0.5, 0.9)
@@ -68,6 +69,14 @@ def test_any_number_of_models_is_drawn(tmp_path: Path, n_models: int) -> None:
 
     names = re.findall(r"model-\d+", paths[1].read_text(encoding="utf-8"))
     assert len(set(names)) == n_models
+
+
+def test_a_model_looks_alike_in_all_pictures() -> None:
+    """Whatever it is drawn beside; no two models look alike."""
+    looks = {name: (_number(name) % len(_COLOURS), _number(name) % len(_MARKERS)) for name in known_names()}
+
+    assert len(set(looks.values())) == len(looks)
+    assert _number("i3mrec") == list(known_names()).index("i3mrec")
 
 
 def test_there_is_no_picture_of_a_single_rate(tmp_path: Path) -> None:

@@ -176,6 +176,34 @@ def test_preset_is_trained_and_published_by_command(preset: str, board: Dataset,
     assert (bundle.manifest.training["lr"], bundle.manifest.training["epochs"]) == (1e-3, 2)
 
 
+@every_rival
+def test_users_who_were_never_trained_are_published_as_nobody(
+    preset: str, make_board: MakeBoard, tmp_path: Path
+) -> None:
+    """What their rows began as says nothing; a zero row gets the popular list. By all their history they are known."""
+    board = make_board(communities=2, validation=True)
+    write_dataset(tmp_path / "data", board)
+    lines = (tmp_path / "data" / "interactions.tsv").read_text(encoding="utf-8").splitlines()
+    header = lines[0].split("\t")
+    cells = dict(zip(header, lines[1].split("\t"), strict=True)) | {"user": "late", "split": "test"}
+    lines.append("\t".join(cells[name] for name in header))
+    (tmp_path / "data" / "interactions.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    short = ["--epochs", "1", "--evaluate-every", "1", "--batch-pairs", "64", "--device", "cpu"]
+
+    norms = {}
+    for history in ("train", "all"):
+        store = tmp_path / history
+        flags = ["--preset", preset, "--data", tmp_path / "data", "--store", store, "--promote", "--history", history]
+        assert main(["train", *map(str, flags), *short]) == 0
+        bundle = ModelStore(store).load()
+        norms[history] = np.linalg.norm(bundle.user_embeddings, axis=1)
+        late = bundle.users.row("late")
+        assert (np.delete(norms[history], late) > 0).all()
+
+    assert norms["train"][late] == 0
+    assert norms["all"][late] > 0
+
+
 def test_folded_in_users_find_what_trained_ones_find(trained: Trained) -> None:
     """A user placed by the history alone still has the withheld item among the first three."""
     model, prepared, _ = trained

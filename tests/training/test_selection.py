@@ -1,6 +1,7 @@
 """What is left open in a configuration: by what it is chosen, and when the usual one stays."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,19 @@ def test_best_is_chosen_if_it_is_better_beyond_chance(
 
     assert sorted(each.unobserved for each in asked) == [35, 70, 140, 280]
     assert config == configure(seed=3, unobserved=chosen, ridge=2.45 / chosen)
+
+
+def test_a_single_user_tells_nothing(monkeypatch: pytest.MonkeyPatch, make_board: Callable[..., Dataset]) -> None:
+    """Whose gain may be chance: there is nothing to tell by."""
+    prepared = prepare_data(make_board(40, 40, validation=True), 0)
+    first = prepared.split.val.copy()
+    first.data[first.indptr[1] :] = 0
+    first.eliminate_zeros()
+    alone = replace(prepared, split=replace(prepared.split, val=first))
+    found = {35.0: 0.1, USUAL: 0.0, 140.0: 0.9, 280.0: 0.5}
+    monkeypatch.setattr(selection, "PRESETS", {"i3mrec": finding(found, [], alone)})
+
+    assert selected(alone, configure(seed=3)).unobserved == USUAL
 
 
 def test_nothing_open_is_nothing_to_choose(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:

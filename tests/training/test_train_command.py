@@ -354,6 +354,21 @@ def test_store_that_cannot_be_written_is_refused(
     assert str(tmp_path / "file") in errors(capsys)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [(["--promote"], "promote"), (["--report", "."], "report"), (["--store", "/dev/null/x"], "null")],
+)
+def test_what_could_not_be_written_is_refused_before_the_training(
+    data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, arguments: list[str], named: str
+) -> None:
+    """A promotion of nothing, a report that is a directory, a store that cannot be."""
+    monkeypatch.setitem(PRESETS, "i3mrec", Interrupted)  # whatever is trained would fail otherwise
+
+    assert train(data, *arguments) == 1
+
+    assert named in errors(capsys)
+
+
 class Leaky(nn.Module):
     """An encoder that takes every modality for present."""
 

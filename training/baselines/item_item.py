@@ -12,18 +12,24 @@ from training.graph import interaction_matrix
 from training.models.contract import Embeddings, TrainingData
 
 MAX_ITEMS = 30_000  # weights of 3.4 GiB
+MAX_CELLS = 1 << 30  # histories of 4 GiB
 
 
 class CatalogueTooLarge(TrainingError):
-    """A weight for every pair of items would not fit into memory.
+    """A weight for every pair of items, or a cell for every user and item, would not fit into memory.
 
     Attributes:
         n_items: items in the catalogue.
+        n_users: users.
     """
 
-    def __init__(self, n_items: int) -> None:
+    def __init__(self, n_items: int, n_users: int) -> None:
         self.n_items = n_items
-        super().__init__(f"expected at most {MAX_ITEMS} items for an item–item model, found {n_items}")
+        self.n_users = n_users
+        super().__init__(
+            f"expected at most {MAX_ITEMS} items and {MAX_CELLS} pairs of a user and an item for an item–item model, "
+            f"found {n_items} items and {n_users * n_items} pairs"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +63,7 @@ def gram_matrix(data: TrainingData) -> NDArray[np.float32]:
     """``XᵀX``, (n_items, n_items) float32: how many users two items share.
 
     Raises:
-        CatalogueTooLarge: there are too many items for a weight per pair.
+        CatalogueTooLarge: there are too many items for a weight per pair, or too many users.
     """
     refuse_large(data)
     interactions = interaction_matrix(data.indptr, data.indices, data.n_items)
@@ -66,9 +72,9 @@ def gram_matrix(data: TrainingData) -> NDArray[np.float32]:
 
 
 def refuse_large(data: TrainingData) -> None:
-    """Raises CatalogueTooLarge where there are too many items for a weight per pair."""
-    if data.n_items > MAX_ITEMS:
-        raise CatalogueTooLarge(data.n_items)
+    """Raises CatalogueTooLarge where there are too many items for a weight per pair, or too many users."""
+    if data.n_items > MAX_ITEMS or data.n_items * data.n_users > MAX_CELLS:
+        raise CatalogueTooLarge(data.n_items, data.n_users)
 
 
 def keep_largest(matrix: NDArray[np.float32], k: int) -> NDArray[np.float32]:

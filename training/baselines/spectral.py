@@ -75,6 +75,6 @@ def singular_vectors(data: TrainingData, alpha: float, d: int, seed: int) -> NDA
     lengths = np.maximum(np.asarray(interactions.sum(axis=1)), 1)
     degrees = np.maximum(data.popularity(), 1)
     scaled = interactions.multiply(lengths**-alpha).multiply(degrees**-0.5).tocsr()
-    _, _, vt = randomized_svd(scaled, d, n_iter=_POWER_ITERATIONS, random_state=seed)
+    _, _, vt = randomized_svd(scaled, d, n_iter=_POWER_ITERATIONS, random_state=seed % 2**32)
     v: NDArray[np.float64] = vt.T
     return v

@@ -1,7 +1,7 @@
 """The presets: one readable file per model, one line here."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -13,8 +13,21 @@ from training.models.i3mrec_factors import candidates
 from training.models.i3mrec_paper import I3MRecPaper
 from training.models.milk import Milk
 from training.models.mrdib import MRdIB
+from training.models.settings import chosen_settings
 
-Build = Callable[[TrainingData, TrainConfig, torch.device], Model]
+
+class Build(Protocol):
+    """A preset: makes a model."""
+
+    @property
+    def settings_kind(self) -> type:
+        """The dataclass of its own settings."""
+        ...
+
+    def __call__(self, data: TrainingData, config: TrainConfig, device: torch.device, /) -> Model:
+        """The model, as it begins."""
+        ...
+
 
 PRESETS: Mapping[str, Build] = {
     "dgmrec": DGMRec,
@@ -51,7 +64,9 @@ def configure(preset: str = "i3mrec", **given: Any) -> TrainConfig:
         ConfigError: a value cannot be meant.
         KeyError: there is no such preset.
     """
-    return TrainConfig(**{**DEFAULTS[preset], **given, "preset": preset})
+    config = TrainConfig(**{**DEFAULTS[preset], **given, "preset": preset})
+    chosen_settings(PRESETS[preset].settings_kind, config.settings)  # before anything is trained
+    return config
 
 
 __all__ = [

@@ -39,7 +39,7 @@ its parameters were trained with.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -55,7 +55,7 @@ from training.foldin import ridge_fold_in
 from training.graph import normalised_adjacency
 from training.losses import alignment, bpr_risk, mean_square_norm, mutual_info_nce
 from training.models.contract import Embeddings, TrainingData
-from training.models.settings import chosen_settings
+from training.models.settings import bounded, chosen_settings
 from training.neighbours import neighbour_graph
 from training.propagation import Graph, mean_of_layers
 from training.sampling import PairBatch, PairSampler
@@ -88,8 +88,8 @@ class Settings:
     """
 
     layers: int = 3
-    neighbours: int = 10
-    refresh_every: int = 5
+    neighbours: int = bounded(10, least=1)
+    refresh_every: int = bounded(5, least=1)
     refresh_share: float = 0.4
     reconstruction: float = 0.1
     generation: float = 1.0
@@ -99,10 +99,10 @@ class Settings:
     behaviour: float = 0.01
     preference: float = 1.0
     norm: float = 1e-4
-    contrasted: int = 1024
-    temperature: float = 0.2
+    contrasted: int = bounded(1024, least=1)
+    temperature: float = bounded(0.2, above=0)
     club_steps: int = 10
-    club_items: int = 2048
+    club_items: int = bounded(2048, least=1)
     club_lr: float = 1e-3
 
 
@@ -244,6 +244,8 @@ class _View(NamedTuple):
 
 class DGMRec:
     """The preset ``dgmrec``. See the module's docstring."""
+
+    settings_kind: ClassVar[type] = Settings
 
     def __init__(
         self, data: TrainingData, config: TrainConfig, device: torch.device, settings: Settings | None = None

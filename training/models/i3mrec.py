@@ -18,7 +18,7 @@ The factors come in closed form before the first epoch; an epoch is one pass ove
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -60,6 +60,8 @@ class _Network(nn.Module):
 
 class I3MRec:
     """The default preset. See the module's docstring."""
+
+    settings_kind: ClassVar[type] = _NoSettings
 
     def __init__(self, data: TrainingData, config: TrainConfig, device: torch.device) -> None:
         if not len(data.indices):

@@ -27,13 +27,15 @@ Items without training interactions are nodes without edges. As in the release t
 (only the first of four layers is not zero), which the encoder computes from content alone. Their rows come out at about
 half the warm norm and hardly ever surface beside warm items; ``calibrate`` scales them, which the release does not.
 
-Nothing of this needs two modalities: with one there are no variance and no InfoNCE.
+Nothing of this needs two modalities: with one there are no variance and no InfoNCE. With M of them InfoNCE has a matrix
+of the batch's items for each of the C(2^M - 1, 2) pairs of subsets: 3 for two, 21 for three, 105 for four; more are out
+of reach.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -50,7 +52,7 @@ from training.graph import normalised_adjacency
 from training.losses import bpr_risk, mean_square_norm, mutual_info_nce, risk_variance
 from training.models.contract import Embeddings, TrainingData
 from training.models.modality_graph import Projections, States, propagate, user_table
-from training.models.settings import chosen_settings
+from training.models.settings import bounded, chosen_settings
 from training.propagation import Graph
 from training.sampling import PairBatch, PairSampler
 
@@ -75,14 +77,14 @@ class Settings:
     """
 
     layers: int = 3
-    dropout: float = 0.5
-    temperature: float = 0.4
+    dropout: float = bounded(0.5, below=1)
+    temperature: float = bounded(0.4, above=0)
     variance: float = 300.0
     agreement: float = 1e-3
     compression: float = 1e-5
     norm: float = 1e-3
     club_steps: int = 10
-    club_items: int = 2048
+    club_items: int = bounded(2048, least=1)
     club_lr: float = 1e-4
 
 
@@ -115,6 +117,8 @@ class _Network(nn.Module):
 
 class I3MRecPaper:
     """The preset ``i3mrec-paper``. See the module's docstring."""
+
+    settings_kind: ClassVar[type] = Settings
 
     def __init__(
         self, data: TrainingData, config: TrainConfig, device: torch.device, settings: Settings | None = None

@@ -21,7 +21,7 @@ means alone: all such items tie.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -36,7 +36,7 @@ from training.features import ModalityFeatures
 from training.foldin import ridge_fold_in
 from training.losses import alignment, bpr_risk, mean_square_norm, risk_variance
 from training.models.contract import Embeddings, TrainingData
-from training.models.settings import chosen_settings
+from training.models.settings import bounded, chosen_settings
 from training.sampling import PairBatch, PairSampler
 
 _USER_SCALE = 0.1
@@ -55,7 +55,7 @@ class Settings:
             items come with theirs as they are.
     """
 
-    concentration: float = 0.1
+    concentration: float = bounded(0.1, above=0)
     variance: float = 50.0
     alignment: float = 0.05
     norm: float = 1e-4
@@ -98,6 +98,8 @@ class _Network(nn.Module):
 
 class Milk:
     """The preset ``milk``. See the module's docstring."""
+
+    settings_kind: ClassVar[type] = Settings
 
     def __init__(
         self, data: TrainingData, config: TrainConfig, device: torch.device, settings: Settings | None = None

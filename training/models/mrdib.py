@@ -16,8 +16,9 @@ What the sources leave open (there is no code; they say loss, sizes and the rang
   average stands in for the partition function's gradient) on the codes of the step before, is frozen while the codes
   descend, and the bound is held at 0 from below. It is no part of the network.
 - More than two modalities: a critic for each pair, on items that have both; the terms are summed.
-- Missing modalities: their codes are left out. An item that has nothing is the mean of all its codes, which the graph
-  has filled; if it is new as well, it is the mean of what the projections' biases give, the same for all such items.
+- Missing modalities: their codes are left out, but for the unique risks, where what the graph has filled them with
+  learns, too. An item that has nothing is the mean of all its codes, filled likewise; if it is new as well, it is the
+  mean of what the projections' biases give, the same for all such items.
 - Items without interactions: as in ``i3mrec-paper``.
 
 Redundancy is what lets text stand in for an image: taking it out is expected to cost where modalities are missing.
@@ -26,7 +27,7 @@ Redundancy is what lets text stand in for an image: taking it out is expected to
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -120,6 +121,8 @@ class _Network(nn.Module):
 
 class MRdIB:
     """The preset ``mrdib``. See the module's docstring."""
+
+    settings_kind: ClassVar[type] = Settings
 
     def __init__(
         self, data: TrainingData, config: TrainConfig, device: torch.device, settings: Settings | None = None

@@ -208,6 +208,45 @@ def test_restored_journals_go_by_another_name(url: str, tmp_path: Path) -> None:
     restored.close()
 
 
+def test_journals_that_are_open_are_not_replaced(url: str, tmp_path: Path) -> None:
+    """What a service wrote from then on would be answered for and lost; also where it has been silent for long."""
+    journal = SqlJournal(url)
+    write(journal, item("a"))
+    back_up(url, tmp_path / "copy")
+    write(journal, item("late"))
+    before = shown(journal)
+
+    with pytest.raises(StorageUnavailable, match="open elsewhere: stop the service first"):
+        restore(tmp_path / "copy", url, replace=True)
+
+    assert write(journal, item("later")) == [3]
+    journal.close()
+    again = SqlJournal(url)
+    assert shown(again)[: len(before)] == before
+    assert len(shown(again)) == 3
+    again.close()
+
+
+@pytest.mark.parametrize("left", ["nothing", "text", "a log"])
+def test_journals_that_are_damaged_can_be_replaced(url: str, tmp_path: Path, left: str) -> None:
+    """Whatever is left of them is not left beside the copy."""
+    journal = SqlJournal(url)
+    write(journal, item("a"))
+    back_up(url, tmp_path / "copy")
+    before = shown(journal)
+    journal.close()
+    path = Path(url.removeprefix("sqlite:///"))
+    path.write_bytes({"nothing": b"", "text": b"no database at all", "a log": b"x" * 5000}[left])
+    if left == "a log":
+        path.with_name(f"{path.name}-wal").write_bytes(b"y" * 5000)
+
+    assert restore(tmp_path / "copy", url, replace=True) == 1
+
+    again = SqlJournal(url)
+    assert shown(again) == before
+    again.close()
+
+
 @pytest.mark.parametrize("damage", ["missing", "empty", "text", "cut", "other"])
 def test_damaged_copies_are_refused(url: str, tmp_path: Path, damage: str) -> None:
     """The journal that is there stays untouched."""

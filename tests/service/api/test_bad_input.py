@@ -13,6 +13,7 @@ from service.settings import Settings
 pytestmark = pytest.mark.anyio
 
 JSON = {"content-type": "application/json"}
+LINES = {"content-type": "application/x-ndjson"}
 TAKING_JSON: dict[tuple[str, str], Any] = {
     ("POST", "/items"): {"item_id": "x"},
     ("PATCH", "/items/i00"): {"title": "T"},
@@ -181,9 +182,15 @@ async def test_facts_that_cannot_be_are_refused(client: httpx.AsyncClient) -> No
 
 async def test_integers_beyond_64_bits_are_refused(client: httpx.AsyncClient) -> None:
     """As what comes back must be what was sent."""
-    answer = await client.post("/items", json={"item_id": "x", "attributes": {"a": 2**63 + 1}})
+    for integer in (2**63 + 1, -(2**63) - 1, 10**23):
+        item = {"item_id": "x", "attributes": {"a": integer}}
+        answer = await client.post("/items", json=item)
+        await check_refused(client, answer, 422)
+        lines = await client.post("/items/batch", content=json.dumps(item), headers=LINES)
+        array = await client.post("/items/batch", json=[item])
 
-    await check_refused(client, answer, 422)
+        first = json.loads(lines.text.splitlines()[0])
+        assert first["error"]["errors"] == array.json()["results"][0]["error"]["errors"] == answer.json()["errors"]
 
 
 STRANGE_IDS = ["", " " * 257, "x" * 257, "\0", "a\x1f", "\x7f", "a\x80b", "\x9f", "a\r\nb", "\ud800", "\udfff\ud800"]
@@ -195,7 +202,6 @@ PLACES: list[tuple[str, Callable[[str], dict[str, Any]], str]] = [
     ("/interactions", lambda strange: {"user_id": "u0", "item_id": strange}, "/item_id"),
     ("/recommend", lambda strange: {"history": [strange]}, "/history/0"),
     ("/recommend", lambda strange: {"history": [], "exclude": [strange]}, "/exclude/0"),
-    ("/recommend", lambda strange: {"history": [], "category": [strange]}, "/category/0"),
     ("/recommend/batch", lambda strange: {"users": [strange]}, "/users/0"),
 ]
 
@@ -209,6 +215,36 @@ async def test_ids_that_cannot_be_are_refused(
         answer = await client.post(path, content=json.dumps(body(strange)), headers=JSON)
         await check_refused(client, answer, 422)
         assert [error["pointer"] for error in answer.json()["errors"]] == [pointer], ascii(strange)
+
+
+@pytest.mark.parametrize("strange", ["", "x" * 257, "\ud800"])
+async def test_categories_that_cannot_be_are_refused(client: httpx.AsyncClient, strange: str) -> None:
+    """Those that no item can have, in lists as in items."""
+    bodies = [("/recommend", {"history": [], "category": [strange]}, "/category/0")]
+    bodies.append(("/items", {"item_id": "x", "categories": [strange]}, "/categories/0"))
+    for path, body, pointer in bodies:
+        answer = await client.post(path, content=json.dumps(body), headers=JSON)
+        await check_refused(client, answer, 422)
+        assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
+
+
+async def test_categories_that_items_have_can_be_asked_for(client: httpx.AsyncClient) -> None:
+    """They are texts, no ids: control characters may be among them."""
+    await client.post("/items", json={"item_id": "x", "categories": ["a\nb"]})
+
+    asked = await client.post("/recommend", json={"history": [], "category": ["a\nb"]})
+    queried = await client.get("/recommend/u0", params={"category": "a\nb"})
+
+    assert [[each["item_id"] for each in answer.json()["items"]] for answer in (asked, queried)] == [["x"], ["x"]]
+
+
+async def test_queries_that_are_no_utf8_are_refused(client: httpx.AsyncClient) -> None:
+    """Else what is to be left out would be read as another name, and not be left out."""
+    answer = await client.get("/recommend/u0?exclude=%ff&k=1")
+
+    await check_refused(client, answer, 422)
+    assert answer.json()["errors"] == [{"pointer": "/query", "detail": "expected UTF-8, percent-encoded"}]
+    assert (await client.get("/recommend/u0?exclude=J%C3%BCrg")).status_code == 200
 
 
 PATHS = [

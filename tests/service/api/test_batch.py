@@ -167,6 +167,26 @@ async def test_results_come_while_lines_are_sent(running: Any) -> None:
     assert running.services.handle.current.index_seq == 1000
 
 
+async def test_old_clients_get_the_answer_whole(running: Any) -> None:
+    """HTTP/1.0 knows no chunks: the answer has a length."""
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b'{"item_id": "a"}\n{"item_id": ""}', "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/items/batch", "query_string": b"", "asgi": {"version": "3.0"}}
+    scope |= {"headers": [(b"content-type", b"application/x-ndjson")], "state": {"services": running.services}}
+    await running.app(scope | {"http_version": "1.0"}, receive, send)
+
+    start, body = sent
+    lines = [json.loads(line) for line in body["body"].splitlines()]
+    assert dict(start["headers"])[b"content-length"] == str(len(body["body"])).encode()
+    assert (start["status"], lines[-1]) == (207, {"written": 1, "failed": 1})
+
+
 async def test_clients_who_leave_lose_only_what_they_did_not_send(running: Any) -> None:
     """Lines that came whole before the client went away are written; half a line is not."""
     messages = [

@@ -6,6 +6,8 @@ import anyio
 import httpx
 import pytest
 
+from model_store import ModelStore
+
 pytestmark = pytest.mark.anyio
 
 BODY = {"item_id": "x", "title": "T"}
@@ -47,13 +49,39 @@ async def test_other_tags_stop_writes(client: httpx.AsyncClient, method: str, he
     assert (found.json()["title"], found.headers["etag"]) == ("T", '"1"')
 
 
-async def test_trained_items_have_a_tag(client: httpx.AsyncClient) -> None:
-    """The ETag of an item that only the model knows is "0", for reading and for writing."""
-    assert (await client.get("/items/i00")).headers["etag"] == '"0"'
-    assert (await client.get("/items/i00", headers={"If-None-Match": '"0"'})).status_code == 304
+@pytest.mark.parametrize("tag", ['"0-v1"', '"0"'])
+async def test_trained_items_have_a_tag(client: httpx.AsyncClient, tag: str) -> None:
+    """The ETag of an item that only the model knows names the model; its number, 0, holds for it as well."""
+    assert (await client.get("/items/i00")).headers["etag"] == '"0-v1"'
+    assert (await client.get("/items/i00", headers={"If-None-Match": tag})).status_code == 304
     assert (await send(client, "PATCH", "i00", {"If-Match": '"1"'})).status_code == 412
-    assert (await send(client, "PATCH", "i00", {"If-Match": '"0"'})).status_code == 200
-    assert (await send(client, "DELETE", "i00", {"If-Match": '"0"'})).status_code == 412
+    assert (await send(client, "PATCH", "i00", {"If-Match": tag})).status_code == 200
+    assert (await send(client, "DELETE", "i00", {"If-Match": tag})).status_code == 412
+
+
+async def test_tags_of_another_model_hold_for_nothing(
+    client: httpx.AsyncClient, published_store: ModelStore, make_version: Any
+) -> None:
+    """What a model says of an item is not what the next one says."""
+    before = (await client.get("/items/i00")).headers["etag"]
+    await client.post("/items", json=BODY)
+    make_version(published_store, "v2", seed=1, promote=False)
+    await client.post("/models/v2/activate")
+
+    now = await client.get("/items/i00", headers={"If-None-Match": before})
+
+    assert (now.status_code, now.headers["etag"]) == (200, '"0-v2"')
+    assert (await send(client, "PATCH", "i00", {"If-Match": before})).status_code == 412
+    assert (await client.get("/items/x", headers={"If-None-Match": '"1"'})).status_code == 304
+
+
+async def test_batches_take_no_conditions(client: httpx.AsyncClient) -> None:
+    """A tag names the state of one item; to pass it over in silence would be to write what was not to be."""
+    for name in ("If-Match", "If-None-Match"):
+        answer = await client.post("/items/batch", json=[BODY], headers={name: "*"})
+
+        assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, f"/header/{name}")
+    assert (await client.get("/items/x")).status_code == 404
 
 
 async def test_post_can_insist_on_creating_or_replacing(client: httpx.AsyncClient) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import anyio
 import httpx
 import pytest
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api import idempotency
@@ -64,6 +64,33 @@ async def test_what_differs_is_another_request() -> None:
         await client.patch("/items", content=b"a", headers=KEY)
 
     assert app.calls == 6
+
+
+async def test_other_query_is_refused() -> None:
+    """What was refused for its query is not what the corrected request gets."""
+    app = Counting()
+    async with client_of(app) as client:
+        await client.post("/items?dry=1", content=b"a", headers=KEY)
+        answer = await client.post("/items", content=b"a", headers=KEY)
+
+    assert (answer.status_code, app.calls) == (422, 1)
+
+
+@pytest.mark.parametrize(("status", "calls"), [(503, 2), (507, 2), (429, 2), (422, 1), (201, 1)])
+async def test_not_now_of_a_single_item_is_not_kept(status: int, calls: int) -> None:
+    """Whoever sends a batch again wants the items that could not be written to be written."""
+    asked = 0
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        nonlocal asked
+        asked += 1
+        await JSONResponse({"results": [{"status": 200}, {"status": status}]}, 207)(scope, receive, send)
+
+    async with client_of(app) as client:
+        for _ in range(2):
+            await client.post("/items/batch", content=b"[]", headers=KEY)
+
+    assert asked == calls
 
 
 async def test_other_body_is_refused() -> None:

@@ -96,6 +96,16 @@ async def test_get_knows_items_of_the_model(client: httpx.AsyncClient) -> None:
     }
 
 
+@pytest.mark.parametrize("item_id", [".", "..", "a/../b", "ü /?#", "%2E"])
+async def test_location_leads_to_the_item(client: httpx.AsyncClient, item_id: str) -> None:
+    """Also for ids that are directories to those who resolve paths."""
+    created = await client.post("/items", json={"item_id": item_id})
+
+    location = created.headers["location"]
+    assert not {".", ".."} & set(location.split("/"))
+    assert (await client.get(location)).json()["item_id"] == item_id
+
+
 async def test_delete_is_final(client: httpx.AsyncClient) -> None:
     """A deleted item is unknown to every route, a second delete included; a post makes it anew."""
     first = await client.delete("/items/i03")

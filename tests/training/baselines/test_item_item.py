@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from training.baselines import BASELINES, collective_ease, content_knn, ease, rp3beta
-from training.baselines.item_item import MAX_ITEMS, CatalogueTooLarge, ItemItem, gram_matrix, keep_largest
+from training.baselines.item_item import MAX_CELLS, MAX_ITEMS, CatalogueTooLarge, ItemItem, gram_matrix, keep_largest
 from training.features import ModalityFeatures
 from training.models.contract import TrainingData
 
@@ -92,9 +92,12 @@ def test_content_neighbours_are_the_most_alike_of_warm_items() -> None:
 
 
 @pytest.mark.parametrize("name", ["ease", "rp3beta", "collective_ease", "content_knn"])
-def test_item_item_models_refuse_large_catalogues(name: str, make_data: MakeData) -> None:
-    """A weight per pair of items is refused before memory is."""
-    data = replace(make_data(HISTORIES, 3), n_items=MAX_ITEMS + 1)
+@pytest.mark.parametrize(("n_items", "n_users"), [(MAX_ITEMS + 1, 5), (20_000, MAX_CELLS // 20_000 + 1)])
+def test_item_item_models_refuse_what_is_too_large(name: str, make_data: MakeData, n_items: int, n_users: int) -> None:
+    """A weight per pair of items, or a cell per user and item, is refused before memory is."""
+    small = make_data(HISTORIES, 3)
+    more = np.full(n_users + 1 - len(small.indptr), small.indptr[-1])
+    data = replace(small, n_items=n_items, indptr=np.concatenate([small.indptr, more]))
 
-    with pytest.raises(CatalogueTooLarge, match="at most 30000 items"):
+    with pytest.raises(CatalogueTooLarge, match=f"at most 30000 items and .*, found {n_items} items and"):
         BASELINES[name](data, lambda _: 0.0, 0)
