@@ -12,6 +12,9 @@ from training.splits import Split
 
 GAINS = tuple(float(gain) for gain in np.round(np.geomspace(0.5, 4, 91), 4))
 _K = 20
+_FEWEST = (
+    30  # finds without which a share of them says nothing: a hundredth, the usual budget, is less than one of them
+)
 _BLOCK_CELLS = 1 << 23  # bounds the scores held at once
 
 
@@ -49,12 +52,13 @@ def gain_within_budget(
         budget: a share.
 
     Returns:
-        One of ``GAINS``; 1 where nobody finds anything, None where no judged item is new: no gain costs anything then.
+        One of ``GAINS``; 1 where hardly anything is found, as chance would then make any gain seem to cost nothing, the
+        largest included; None where no judged item is new: no gain costs anything then.
     """
     if not new[judged].any():
         return None
-    scores = _scores(tables, new, split, judged)
-    if not scores.max(axis=0).all():  # nobody finds anything: there is nothing to choose by
+    scores, most_found = _scores(tables, new, split, judged)
+    if most_found < _FEWEST:
         return 1.0
     enough = (scores >= (1 - budget) * scores.max(axis=0)).all(axis=1)
     # There may be no gain that serves both: then the one whose worse share of its best is best.
@@ -76,8 +80,10 @@ class _Lists(NamedTuple):
     wanted: NDArray[np.bool_]
 
 
-def _scores(tables: Embeddings, new: NDArray[np.bool_], split: Split, judged: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Recall@20 and ndcg@20 over the ``judged`` items for each of ``GAINS``, (n_gains, 2)."""
+def _scores(
+    tables: Embeddings, new: NDArray[np.bool_], split: Split, judged: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], int]:
+    """Recall@20 and ndcg@20 over the ``judged`` items for each of ``GAINS``, (n_gains, 2); the most that one finds."""
     held_out, seen = split.val[:, judged], split.train[:, judged]
     users = np.flatnonzero(np.diff(held_out.indptr))
     step = max(1, _BLOCK_CELLS // max(len(judged), 1))
@@ -88,7 +94,8 @@ def _scores(tables: Embeddings, new: NDArray[np.bool_], split: Split, judged: ND
     sizes = np.diff(held_out.indptr)[users]
     hits = [np.zeros((0, _K), bool) if lists is None else _hits(lists, gain) for gain in GAINS]
     means = [result_of_hits((_K,), users, hit, sizes).mean() for hit in hits]
-    return np.array([(mean[f"recall@{_K}"], mean[f"ndcg@{_K}"]) for mean in means])
+    scores = np.array([(mean[f"recall@{_K}"], mean[f"ndcg@{_K}"]) for mean in means])
+    return scores, max(int(hit.sum()) for hit in hits)
 
 
 def _best_of_both(

@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 
-from training.calibration import new_item_gain
+from training.calibration import GAINS, gain_within_budget, new_item_gain
+from training.models.contract import Embeddings
+from training.splits import Split
 
 
 def test_gain_is_the_ratio_of_mean_norms_of_warm_items() -> None:
@@ -37,3 +40,19 @@ def test_gain_of_a_table_of_zeros_is_one(zero: str) -> None:
     tables[zero] *= 0
 
     assert new_item_gain(**tables, warm=np.ones(3, bool)) == 1
+
+
+@pytest.mark.parametrize(("n", "gain"), [(10, 1.0), (29, 1.0), (30, GAINS[-1]), (100, GAINS[-1])])
+def test_gain_is_not_chosen_by_a_handful_of_finds(n: int, gain: float) -> None:
+    """A new item that costs nothing may be pushed as far as can be, but not where chance alone may say so."""
+    users, items = np.eye(n, dtype=np.float32), np.eye(n + 1, n, dtype=np.float32)
+    items[n] = 0.01
+    wanted = csr_matrix(np.eye(n, n + 1, dtype=np.float32))
+    nothing = csr_matrix(wanted.shape, dtype=np.float32)
+    new = np.arange(n + 1) == n
+
+    found = gain_within_budget(
+        Embeddings(users, items, None), new, Split(nothing, wanted, nothing), np.arange(n + 1), 0.01
+    )
+
+    assert found == gain
