@@ -72,8 +72,7 @@ def key_of(value: str | float | bool) -> Key:
     if isinstance(value, str):
         if not _NUMBER.fullmatch(value):
             return value
-        whole, _, part = value.partition(".")
-        return float(value) if part.strip("0") else int(whole)  # beyond 53 bits a float is another number
+        return float(value) if "." in value else int(value)
     return value
 
 

@@ -117,8 +117,8 @@ class ModelFollower:
     async def _make_serve(self, version: str | None) -> None:
         if version is None:
             missing = not await to_thread.run_sync(self._store.root.is_dir)
-            where = f"model store {self._store.root}"
-            self._tell(f"there is no {where}" if missing else f"no model version has been promoted in {where}")
+            more = ": there is no such directory" if missing else ""
+            self._tell(f"no model version has been promoted in model store {self._store.root}{more}")
         elif self._handle.peek is not None and self._handle.peek.version == version:
             self._attempts.succeeded()
         elif self._attempts.may_try(version):

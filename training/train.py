@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -119,7 +120,9 @@ def _check_outputs(args: argparse.Namespace) -> None:
         if args.report.is_dir():
             raise ConfigError("report", "a file", f"the directory {args.report}")
     if args.store:
-        args.store.mkdir(parents=True, exist_ok=True)
+        there = next(path for path in (args.store, *args.store.absolute().parents) if path.exists())
+        if not there.is_dir() or not os.access(there, os.W_OK):
+            raise ConfigError("store", "a directory that can be written, or made", args.store)
 
 
 def _trained(

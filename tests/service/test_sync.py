@@ -227,7 +227,7 @@ async def test_a_store_that_is_not_there_is_said_once(
 ) -> None:
     """A name may be misspelt, or be that of a file, which cannot be read as a store. Neither is a model that failed."""
     (tmp_path / "file").write_text("x", encoding="utf-8")
-    for place, reason in (("stoer", "there is no model store"), ("file", "cannot be read")):
+    for place, reason in (("stoer", "there is no such directory"), ("file", "cannot be read")):
         scene = Scene(ModelStore(tmp_path / place), type(fake_encoder))
         caplog.clear()
 

@@ -103,7 +103,7 @@ async def test_patch_sees_what_came_between(
         await one.follower.catch_up()
 
     after_reading(one, once(between), monkeypatch)
-    condition = Condition(among=frozenset([written.seq])) if conditional else Condition()
+    condition = Condition(among=frozenset([str(written.seq)])) if conditional else Condition()
     patch = one.catalog.patch("x", lambda item: item._replace(title="new"), condition)
 
     if conditional:

@@ -77,6 +77,12 @@ def test_run_that_was_killed_goes_on(data: Path, tmp_path: Path, capsys: pytest.
     assert not checkpoint.exists()
 
 
+def spoil(store: Path) -> None:
+    """Makes a store to which nothing can be published, which shows only when something is."""
+    store.mkdir()
+    (store / "versions").write_text("x", encoding="utf-8")
+
+
 def test_ctrl_c_publishes_and_keeps_the_checkpoint(data: Path, tmp_path: Path) -> None:
     """Status 0 and a version, as without a checkpoint; the last line says that the run can go on."""
     checkpoint, store = tmp_path / "run", tmp_path / "store"
@@ -92,13 +98,13 @@ def test_ctrl_c_publishes_and_keeps_the_checkpoint(data: Path, tmp_path: Path) -
 def test_failed_publication_keeps_the_checkpoint(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A file stands where the store should be; once it is gone the same command publishes without training again."""
+    """A file stands where versions should be; once it is gone the same command publishes without training again."""
     checkpoint, store = tmp_path / "run", tmp_path / "store"
     arguments = command(data, "--epochs", 10, "--checkpoint", checkpoint, "--store", store)
-    store.write_text("x", encoding="utf-8")
+    spoil(store)
     assert main(arguments) == 1
     assert checkpoint.exists()
-    store.unlink()
+    (store / "versions").unlink()
     capsys.readouterr()
 
     assert main(arguments) == 0
@@ -130,10 +136,10 @@ def test_search_is_made_once(data: Path, tmp_path: Path, capsys: pytest.CaptureF
     """A run that was stopped after a search goes on with what was found; its end removes both files."""
     checkpoint, store, tune = tmp_path / "run", tmp_path / "store", ["--epochs", 10, "--tune", 2]
     arguments = command(data, *tune, "--checkpoint", checkpoint, "--store", store)
-    store.write_text("x", encoding="utf-8")
+    spoil(store)
     assert main(arguments) == 1
     assert "trial 2/2" in capsys.readouterr().out
-    store.unlink()
+    (store / "versions").unlink()
 
     assert main(arguments) == 0
 
@@ -149,7 +155,7 @@ def test_other_searches_are_made_anew(
 ) -> None:
     """What was found counts for the very same search; what cannot be read counts for none."""
     checkpoint, store = tmp_path / "run", tmp_path / "store"
-    store.write_text("x", encoding="utf-8")
+    spoil(store)
     for tune in (["--tune", 2], other):
         assert main(command(data, "--epochs", 5, *tune, "--checkpoint", checkpoint, "--store", store)) == 1
         assert "trial 2/" in capsys.readouterr().out

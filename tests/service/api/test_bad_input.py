@@ -277,7 +277,6 @@ NOWHERE = [
     "/ITEMS",
     "/recommend",
     "/recommend/",
-    "//",
     "/models/v1",
     "/users/u0",
 ]

@@ -191,4 +191,4 @@ async def test_other_methods_are_told_the_right_ones(client: httpx.AsyncClient) 
     """The path is that of posts, too."""
     refused = await client.put("/items", json={})
 
-    assert (refused.status_code, refused.headers["allow"]) == (405, "GET, POST")
+    assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD, POST")
