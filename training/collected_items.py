@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from model_store import IdMap
 from model_store.files import sha256_of
 from training.dataset import Dataset
-from training.features import ModalityFeatures
+from training.features import LARGEST, ModalityFeatures
 from training.journal_records import ItemRecord
 
 _OWN_COLUMNS = ("title", "categories")
@@ -143,6 +143,8 @@ def _vectors(base: Dataset, record: ItemRecord, checksums: Mapping[str, str], ig
             ignored[f"features {name!r}: {len(vector)} numbers in place of {base.features[name].dim}"] += 1
         elif not np.isfinite(vector).all():
             ignored[f"features {name!r}: not finite"] += 1
+        elif np.abs(vector).max(initial=0) > LARGEST:
+            ignored[f"features {name!r}: larger than {LARGEST:g}"] += 1
         elif name in record.made_by and record.made_by[name] != checksums.get(name):
             ignored[f"features {name!r}: made by another featurizer than the base's"] += 1
         else:

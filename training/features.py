@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from model_store.files import NO_ARRAY
 from training.errors import DatasetError
 
-_LARGEST = 1e15
+LARGEST = 1e15
+"""A feature beyond that is refused: models add squares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +66,8 @@ def read_features(path: Path) -> ModalityFeatures:
     if array.dtype.type not in (np.float16, np.float32) or array.ndim != 2 or not array.shape[1]:  # noqa: PLR2004
         raise DatasetError(path, "float16 or float32 of shape (n_items, d_m)", f"{array.dtype} of shape {array.shape}")
     _check_rows(path, array)
-    if np.abs(array, dtype=np.float64).max(initial=0, where=~np.isnan(array)) > _LARGEST:
-        raise DatasetError(path, f"numbers of at most {_LARGEST:g}, whose squares can be added", "larger ones")
+    if np.abs(array, dtype=np.float64).max(initial=0, where=~np.isnan(array)) > LARGEST:
+        raise DatasetError(path, f"numbers of at most {LARGEST:g}, whose squares can be added", "larger ones")
     return ModalityFeatures.from_nan(array)
 
 

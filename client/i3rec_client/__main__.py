@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         client = Client(
             arguments.url, api_key=arguments.key or None, retry=Retry(attempts=_MANY, total_s=arguments.patience)
         )
-    except ValueError as exc:
+    except (ValueError, ImportError, OSError) as exc:  # what it is to go through: proxies, certificates
         parser.error(str(exc))
     command: _Command = arguments.command
     try:

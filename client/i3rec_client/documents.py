@@ -73,7 +73,10 @@ class Document:
 
 def _checked(name: str, value: object, kind: type[V]) -> V:
     """A value of a type; whole numbers are numbers as well, truth values are none."""
-    found: object = float(value) if kind is float and type(value) is int else value
+    try:
+        found: object = float(value) if kind is float and type(value) is int else value
+    except OverflowError as exc:
+        raise Malformed(f"expected {name!r} to be {kind.__name__}, found an integer that none can hold") from exc
     if not isinstance(found, kind) or (isinstance(found, bool) and kind is not bool):
         raise Malformed(f"expected {name!r} to be {kind.__name__}, found {type(value).__name__}")
     return found

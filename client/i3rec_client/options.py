@@ -109,7 +109,10 @@ def _condition(name: str, wanted: object) -> AttributeValue | list[AttributeValu
         return wanted
     if isinstance(wanted, Mapping) or not isinstance(wanted, Collection):
         raise TypeError(f"expected a value, values or a Range for {name!r}, found {type(wanted).__name__}")
-    return list(wanted)
+    values = list(wanted)
+    if strange := [value for value in values if not isinstance(value, (str, bool, int, float))]:
+        raise TypeError(f"expected texts, numbers or truth values for {name!r}, found {type(strange[0]).__name__}")
+    return values
 
 
 def _fits(name: str, wanted: object) -> bool:

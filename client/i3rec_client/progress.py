@@ -71,7 +71,9 @@ class FailedLines:
         """Drops what came after so many lines: they are sent again, and refused again."""
         if not self.path.exists():
             return
-        kept = [line for line in self.path.read_bytes().splitlines(keepends=True) if _number(line) <= lines]
+        # Half a line was never noted as done: it is sent again, too.
+        whole = [line for line in self.path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+        kept = [line for line in whole if _number(line) <= lines]
         if kept:
             write_whole(self.path, b"".join(kept))
         else:

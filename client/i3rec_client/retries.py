@@ -72,4 +72,5 @@ class Attempts:
 def _is_unclear(error: ApiError | TransportError) -> bool:
     if isinstance(error, TransportError):
         return error.reached
-    return isinstance(error, Unavailable) and error.status == 504  # noqa: PLR2004 - the deadline passed while it worked
+    # The deadline passed while it worked, or the disk was lost under what it wrote.
+    return isinstance(error, Unavailable) and error.status in {503, 504}

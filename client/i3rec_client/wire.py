@@ -41,6 +41,8 @@ def base_url(url: str) -> str:
         raise ValueError(f"expected the URL of a service: {exc}") from exc
     if parsed.scheme not in {"http", "https"} or not parsed.host or (parsed.port or 0) > _LAST_PORT:
         raise ValueError(f"expected a URL such as {DEFAULT_URL}, found {url!r}")
+    if parsed.query or parsed.fragment:
+        raise ValueError(f"expected a URL without query and fragment, such as {DEFAULT_URL}, found {url!r}")
     return url
 
 

@@ -23,6 +23,7 @@ _values_of = itemgetter(*_COLUMNS)
 _INSERT = f"INSERT INTO journal (seq, {', '.join(_COLUMNS)}) VALUES "  # noqa: S608 - our own names
 _PLACES = f"({', '.join('?' * (1 + len(_COLUMNS)))})"
 _MOST_ROWS = 256  # of a statement
+_MOST_BUSY_MS = 50  # that writers wait for readers before the log is emptied
 _LAST_SEQ = """
 SELECT max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'journal'), 0),
            coalesce((SELECT max(seq) FROM journal), 0))
@@ -42,8 +43,12 @@ class Dialect(Protocol):
         """Inserts rows of the journal, in their order and inside ``writing()``; gives the ``seq`` of each."""
         ...
 
-    def forget_erased(self) -> None:
-        """Overwrites what was erased from the tables where it still stands elsewhere in the database's files."""
+    def forget_erased(self) -> bool:
+        """Overwrites what was erased from the tables where it still stands elsewhere in the database's files.
+
+        Returns:
+            Whether that could be done by now: a reader may need what is there.
+        """
         ...
 
     def is_full(self, error: BaseException) -> bool:
@@ -125,13 +130,20 @@ class Sqlite:
             start += size
         return range(last + 1, last + 1 + len(rows))
 
-    def forget_erased(self) -> None:
-        """Empties the write-ahead log."""
+    def forget_erased(self) -> bool:
+        """Empties the write-ahead log, if nobody reads: all writes wait for this one."""
         try:
             with self.engine.connect() as connection:
-                connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-        except SQLAlchemyError:  # the erasure itself is on disk; the log is emptied by the next checkpoint
-            logger.warning("journal_log_not_emptied", exc_info=True)
+                usual = connection.exec_driver_sql("PRAGMA busy_timeout").scalar_one()
+                connection.exec_driver_sql(f"PRAGMA busy_timeout = {_MOST_BUSY_MS}")
+                try:
+                    busy = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").scalar_one()
+                finally:
+                    connection.exec_driver_sql(f"PRAGMA busy_timeout = {usual}")
+        except SQLAlchemyError:
+            logger.debug("journal_log_not_emptied", exc_info=True)
+            return False
+        return not busy
 
     def is_full(self, error: BaseException) -> bool:
         """Whether the disk or the file's own limit is reached."""
@@ -173,8 +185,9 @@ class Postgres:
         """Inserts rows of the journal in one statement."""
         return connection.execute(insert, list(rows)).scalars().all()
 
-    def forget_erased(self) -> None:
+    def forget_erased(self) -> bool:
         """Nothing: the server's own vacuum reclaims what was erased."""
+        return True
 
     def is_full(self, error: BaseException) -> bool:
         """Whether the server's disk is full."""

@@ -89,6 +89,7 @@ class SqlJournal:
         self._queue: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._closing = threading.Lock()
         self._closed = False
+        self._to_forget = False  # whether something that was erased may still stand in the database's files
         self._thread = threading.Thread(target=self._write_forever, name="journal-writer", daemon=True)
         self._thread.start()
 
@@ -185,6 +186,13 @@ class SqlJournal:
             raise self._refusal(exc) from exc
         return removed
 
+    def _forget_erased(self) -> None:
+        """Overwrites what was erased, or has later writes try again."""
+        done = self._dialect.forget_erased()
+        if not done and not self._to_forget:
+            logger.warning("journal_log_not_emptied", extra={"reason": "somebody reads; it is tried again"})
+        self._to_forget = not done
+
     def _remove_void(self) -> int:
         void = sa.select(journal.c.seq).where(is_void)
         if not self._fetch(void.limit(1)):  # most often there is none, and looking takes no lock
@@ -206,6 +214,8 @@ class SqlJournal:
             self._closed = True
             self._queue.put(None)
         self._thread.join()
+        if self._to_forget:
+            self._forget_erased()
         self._engine.dispose()
 
     def _prepare(self) -> str:
@@ -255,8 +265,8 @@ class SqlJournal:
             logger.warning("journal_commit_unconfirmed", exc_info=True, extra={"records": len(writes)})
         if self._observer:
             self._observer.flushed(len(writes), time.perf_counter() - started)
-        if any(isinstance(write.entry, EraseUser) for write in writes):
-            self._dialect.forget_erased()
+        if self._to_forget or any(isinstance(write.entry, EraseUser) for write in writes):
+            self._forget_erased()
         self._on_batch(len(writes))
         answer_all(batch, outcomes)
 

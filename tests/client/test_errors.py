@@ -1,6 +1,8 @@
 """Nothing but our own errors leaves the client, and they say what happened."""
 
 import pickle
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -20,6 +22,10 @@ from i3rec_client import (
     Unavailable,
     UnexpectedAnswer,
 )
+from i3rec_client.documents import Document, Malformed
+from i3rec_client.options import option_contents
+from i3rec_client.progress import FailedLines
+from i3rec_client.replies import retry_after_s
 
 PROBLEM = {
     "type": "urn:i3rec:problem:invalid-request",
@@ -171,3 +177,38 @@ def test_requests_carry_what_they_should(scripted: Any) -> None:
     assert first.url.raw_path == b"/items/a%2Fb"
     assert "authorization" not in second.headers
     assert second.url.raw_path == b"/behind/items/a"
+
+
+@pytest.mark.parametrize("url", ["http://test/?x=1", "http://test/#there", "http://test?y"])
+def test_addresses_with_a_query_are_refused(url: str) -> None:
+    """Every call would go astray."""
+    with pytest.raises(ValueError, match="without query and fragment"):
+        Client(url)
+
+
+@pytest.mark.parametrize("value", ["Mon, 01 Jan 2024 00:00:00 +9999999999999999999", "9" * 400 + " Jan 2024", "soon"])
+def test_strange_times_to_wait_are_none(value: str) -> None:
+    """Whatever stands there: the answer's own error counts."""
+    assert retry_after_s(value, datetime(2026, 1, 1, tzinfo=UTC)) is None
+
+
+def test_integers_that_are_no_float_are_malformed() -> None:
+    """An answer that says so is none of the service's."""
+    with pytest.raises(Malformed, match="'score'"):
+        Document.parse(b'{"score": 1%s}' % (b"0" * 400)).get("score", float)
+
+
+def test_values_of_no_kind_are_refused_also_among_others() -> None:
+    """They would be asked for as texts."""
+    with pytest.raises(TypeError, match="expected texts, numbers or truth values for 'a', found NoneType"):
+        option_contents({"attributes": {"a": ["x", None]}})  # type: ignore[list-item]
+
+
+def test_half_a_line_that_failed_is_dropped(tmp_path: Path) -> None:
+    """It was never noted as done: its part is sent again, and what is refused then has a line of its own."""
+    path = tmp_path / "failed"
+    path.write_bytes(b'{"line": 1, "text": "a"}\n{"line": 2, "item_i')
+
+    FailedLines(path).keep(5)
+
+    assert path.read_bytes() == b'{"line": 1, "text": "a"}\n'

@@ -182,7 +182,9 @@ def test_waits_are_never_longer_nor_shorter_than_said(chances: list[float], erro
         assert whole / 2 <= wait_s <= whole
 
 
-@pytest.mark.parametrize("failure", [httpx.Response(504), LOST], ids=["deadline", "lost"])
+@pytest.mark.parametrize(
+    "failure", [httpx.Response(503), httpx.Response(504), LOST], ids=["unavailable", "deadline", "lost"]
+)
 def test_item_that_was_deleted_by_an_earlier_attempt_is_deleted(scripted: Any, failure: Any) -> None:
     """Where the answer to a deletion was lost, that the item is gone is success; where none was, it is NotFound."""
     lost = scripted(failure, httpx.Response(404))

@@ -271,16 +271,18 @@ def test_features_that_do_not_fit_are_ignored(
         PutItem(Item("b", {"text": vector(6, 6, 6)}, made_by={"text": "0" * 64})),
         PutItem(Item("c", {"text": vector(7, 7, 7), "image": vector(7, 7)}, made_by={"text": sha256, "image": "1"})),
         PutItem(Item("d", {"sound": vector(1), "text": vector(np.inf, 0, 0)})),
+        PutItem(Item("e", {"text": vector(0, -1e16, 0)})),
     )
 
     after = collect()
 
-    assert [features(after, item) for item in "abcd"] == [{"text": [5, 5, 5]}, {}, {"text": [7, 7, 7]}, {}]
+    assert [features(after, item) for item in "abcde"] == [{"text": [5, 5, 5]}, {}, {"text": [7, 7, 7]}, {}, {}]
     assert after.featurizers["text"].read_bytes() == b"model"
     assert [line for line in capsys.readouterr().out.splitlines() if "ignored" in line] == [
         "  ignored 1 features 'image': 3 numbers in place of 2",
         "  ignored 1 features 'image': made by another featurizer than the base's",
         "  ignored 2 features 'sound': unknown to the base",
+        "  ignored 1 features 'text': larger than 1e+15",
         "  ignored 1 features 'text': made by another featurizer than the base's",
         "  ignored 1 features 'text': not finite",
     ]

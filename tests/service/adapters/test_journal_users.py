@@ -310,6 +310,29 @@ def test_erasure_leaves_no_row(sql: SqlJournal, url: str) -> None:
     assert rows == [(2, "interact", "a", "v", None), (4, "erase", None, "u", None)]
 
 
+def test_erasure_is_finished_once_nobody_reads(url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A reader needs the log as it is: it is emptied with the first write after, or when the journal is closed."""
+    for end in ("a write", "the end"):
+        journal = SqlJournal(url)
+        write(journal, *(Interact(f"secret-{end}", "a") for _ in range(50)))
+        reader = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM journal").fetchone()
+
+        write(journal, EraseUser(f"secret-{end}"))
+        assert "journal_log_not_emptied" in caplog.text
+        log = Path(f"{url.removeprefix('sqlite:///')}-wal")
+        assert log.read_bytes().count(f"secret-{end}".encode())
+        reader.close()
+        if end == "a write":
+            write(journal, PutItem(Item("later")))
+            assert not log.read_bytes().count(f"secret-{end}".encode()) > 2  # the record of the erasure names the user
+        journal.close()
+
+        held = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+        assert held.count(f"secret-{end}".encode()) <= 2
+
+
 def test_erasure_overwrites_what_it_erases(url: str, tmp_path: Path) -> None:
     """Once the journal is closed, no file of the database holds the bytes of what was erased."""
     journal = SqlJournal(url)
