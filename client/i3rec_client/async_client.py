@@ -27,7 +27,7 @@ class AsyncClient:
     Args:
         url: of the service; may end in a path.
         api_key: where the service has keys.
-        timeout: of one attempt: seconds, or httpx's finer form.
+        timeout: of connecting, and of each wait for data: seconds, or httpx's finer form.
         retry: how often and how long calls are tried.
         transport: instead of httpx's own.
         sleep: waits that many seconds; on another event loop than asyncio's, that of its library.

@@ -28,7 +28,7 @@ class Client:
     Args:
         url: of the service; may end in a path.
         api_key: where the service has keys.
-        timeout: of one attempt: seconds, or httpx's finer form.
+        timeout: of connecting, and of each wait for data: seconds, or httpx's finer form.
         retry: how often and how long calls are tried.
         transport: instead of httpx's own, for instance with certificates of your own.
         sleep: waits that many seconds.

@@ -15,7 +15,7 @@ class Retry:
 
     Attributes:
         attempts: at most, the first included; 1 = no retries.
-        total_s: no attempt begins later than this after the first; an attempt that has begun may last its timeout.
+        total_s: no attempt begins later than this after the first; an attempt that has begun ends by its own timeouts.
         first_wait_s: after the first attempt.
         longest_wait_s: between two attempts, where the service asks for no longer one.
         clock: monotonic seconds.
