@@ -2,7 +2,6 @@
 
 import json
 import logging
-import re
 from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
@@ -39,7 +38,7 @@ JSON, LINES = "application/json", "application/x-ndjson"
 router = APIRouter(tags=["items"], dependencies=[Depends(no_query)])
 
 _Lines = list[bytes | None]
-_LONG_INTEGER = re.compile(rb"\d{19}")
+_BEYOND_64_BITS = 2.0**63
 _ITEM = {"$ref": "#/components/schemas/ItemBody"}
 _BODY = {
     "required": True,
@@ -230,17 +229,25 @@ def _parsed(text: bytes) -> Any:
     Raises:
         RequestValidationError: it is none.
     """
-    # It makes floats of integers of more than 64 bits, and is stricter than the standard library, whose NaN is refused
-    # later, with its place.
-    if not _LONG_INTEGER.search(text):
-        with suppress(orjson.JSONDecodeError):
-            return orjson.loads(text)
+    # It is stricter than the standard library, whose NaN is refused later, with its place.
+    with suppress(orjson.JSONDecodeError):
+        document = orjson.loads(text)
+        if not any(map(_may_be_rounded, document if isinstance(document, list) else (document,))):
+            return document
     try:
         return json.loads(text)
     except json.JSONDecodeError as exc:
         raise _refusal("json_invalid", exc.msg, exc.pos) from exc
     except (ValueError, RecursionError) as exc:
         raise _refusal("json_invalid", str(exc), 0) from exc
+
+
+def _may_be_rounded(document: object) -> bool:
+    """Whether an attribute was perhaps an integer of more than 64 bits, of which orjson makes a float."""
+    attributes = document.get("attributes") if isinstance(document, dict) else None
+    return isinstance(attributes, dict) and any(
+        type(value) is float and abs(value) >= _BEYOND_64_BITS for value in attributes.values()
+    )
 
 
 def _refusal(kind: str, reason: str, *place: int) -> RequestValidationError:
