@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from service.adapters.sql_backup import back_up, restore
-from service.adapters.sql_dialects import file_of
+from service.adapters.sql_dialects import check_is_there
 from service.app import open_journal
 from service.errors import StorageUnavailable
 from service.settings import Settings
@@ -54,9 +54,7 @@ def _restore(settings: Settings, arguments: Namespace) -> str:
 
 
 def _compact(settings: Settings, _: Namespace) -> str:
-    file = file_of(settings.journal_url)
-    if file and not file.is_file():  # to open it would make it
-        raise StorageUnavailable(f"there is no journal {file}")
+    check_is_there(settings.journal_url)
     journal = open_journal(settings)
     try:
         return f"{journal.compact()} records removed"

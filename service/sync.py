@@ -119,7 +119,9 @@ class ModelFollower:
             missing = not await to_thread.run_sync(self._store.root.is_dir)
             more = ": there is no such directory" if missing else ""
             self._tell(f"no model version has been promoted in model store {self._store.root}{more}")
-        elif self._handle.peek is not None and self._handle.peek.version == version:
+            return
+        self._told = None
+        if self._handle.peek is not None and self._handle.peek.version == version:
             self._attempts.succeeded()
         elif self._attempts.may_try(version):
             started = time.monotonic()

@@ -12,9 +12,8 @@ from training.splits import Split
 
 GAINS = tuple(float(gain) for gain in np.round(np.geomspace(0.5, 4, 91), 4))
 _K = 20
-_FEWEST = (
-    30  # finds without which a share of them says nothing: a hundredth, the usual budget, is less than one of them
-)
+_FEWEST = 30
+"""Finds without which a share of them says nothing: a hundredth, the usual budget, is less than one of them."""
 _BLOCK_CELLS = 1 << 23  # bounds the scores held at once
 
 

@@ -23,6 +23,7 @@ from training.config import TrainConfig
 from training.errors import UnusableCheckpoint
 from training.models.contract import Model, TrainingData
 from training.splits import Split
+from training.whole_files import in_place_of
 
 _FORMAT = 1  # raised when the meaning of a checkpoint changes, so that old ones are refused
 _SHOWN = 4  # differences that a message names
@@ -63,18 +64,13 @@ class Checkpoint:
             OSError: it cannot be written; the one before stays.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         try:
-            with partial.open("wb") as file:
+            with in_place_of(self.path) as partial, partial.open("wb") as file:
                 torch.save({"identity": self._identity, "state": dict(state)}, file)
                 file.flush()
                 os.fsync(file.fileno())
-            partial.replace(self.path)
-        except BaseException as exc:
-            partial.unlink(missing_ok=True)
-            if isinstance(exc, RuntimeError):  # what torch's writer makes of a disk that is full
-                raise OSError(f"{self.path}: expected room for a checkpoint, found {str(exc).splitlines()[0]}") from exc
-            raise
+        except RuntimeError as exc:  # what torch's writer makes of a disk that is full
+            raise OSError(f"{self.path}: expected room for a checkpoint, found {str(exc).splitlines()[0]}") from exc
         fsync(self.path.parent)
 
     def refusal(self, found: str) -> UnusableCheckpoint:

@@ -66,7 +66,8 @@ def read_features(path: Path) -> ModalityFeatures:
     if array.dtype.type not in (np.float16, np.float32) or array.ndim != 2 or not array.shape[1]:  # noqa: PLR2004
         raise DatasetError(path, "float16 or float32 of shape (n_items, d_m)", f"{array.dtype} of shape {array.shape}")
     _check_rows(path, array)
-    if np.abs(array, dtype=np.float64).max(initial=0, where=~np.isnan(array)) > LARGEST:
+    ends = (find.reduce(array, axis=None, initial=0) for find in (np.fmin, np.fmax))  # which pass over NaN
+    if max(abs(float(end)) for end in ends) > LARGEST:
         raise DatasetError(path, f"numbers of at most {LARGEST:g}, whose squares can be added", "larger ones")
     return ModalityFeatures.from_nan(array)
 

@@ -30,7 +30,6 @@ from training.progress import display_for
 from training.selection import selected
 from training.splits import ordered_history
 from training.tuned import Tuned, beside
-from training.whole_files import write_text
 
 _TABLE_WIDTH = 140
 _HISTORIES = {"train": (TRAIN,), "all": (TRAIN, VAL, TEST)}
@@ -105,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
         state = "published and promoted" if args.promote else "published"
         console.print(f"{manifest.model_version}: {state} in {args.store}", highlight=False, soft_wrap=True)
     if args.report:
-        write_text(args.report, json.dumps(report, indent=2) + "\n")
+        args.report.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     if args.checkpoint:
         _leave(console, args.checkpoint, outcome)
     return 0

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from service.adapters.sql_dialects import file_of
+from service.adapters.sql_dialects import check_is_there, file_of
 from service.adapters.sql_tables import ANCESTOR
 from service.errors import StorageUnavailable
 
@@ -22,8 +22,7 @@ def back_up(url: str, target: Path) -> int:
         StorageUnavailable: the journal is no SQLite file or cannot be read, or the copy cannot be written.
     """
     source = _path_of(url)
-    if not source.is_file():
-        raise StorageUnavailable(f"there is no journal {source}")
+    check_is_there(url)
     part = target.with_name(f"{target.name}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -78,6 +78,17 @@ def file_of(url: str) -> Path | None:
     return Path(address.database) if address.get_backend_name() == "sqlite" and address.database else None
 
 
+def check_is_there(url: str) -> None:
+    """Checks that a journal that lives in a file is there: to open one that is not would make it.
+
+    Raises:
+        StorageUnavailable: it is not.
+    """
+    file = file_of(url)
+    if file and not file.is_file():
+        raise StorageUnavailable(f"there is no journal {file}")
+
+
 class Sqlite:
     """A file; its commits are on disk when they return. Processes on the same machine may share it."""
 

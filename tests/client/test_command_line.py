@@ -232,3 +232,17 @@ def test_key_and_address_come_from_the_environment(
     out, err = capsys.readouterr()
     assert "401" in err
     assert key not in out + err
+
+
+def test_proxies_that_cannot_be_are_wrong_usage(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a kind that needs another package, and certificates that are not there: a line and status 2, no traceback."""
+    for name, value in (("ALL_PROXY", "socks5://127.0.0.1:1"), ("SSL_CERT_FILE", "/nonexistent")):
+        with monkeypatch.context() as environment:
+            environment.setenv(name, value)
+            with pytest.raises(SystemExit) as usage:
+                main(["status"])
+
+        assert usage.value.code == 2
+        assert "error: " in capsys.readouterr().err

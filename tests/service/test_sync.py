@@ -240,6 +240,25 @@ async def test_a_store_that_is_not_there_is_said_once(
         assert not scene.metrics.registry.get_sample_value("i3rec_trial_failures_total")
 
 
+async def test_trouble_that_comes_back_is_said_again(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once each time."""
+
+    def fails() -> None:
+        raise OSError("no such disk")
+
+    for times in (1, 2):
+        with monkeypatch.context() as trouble:
+            trouble.setattr(scene.store, "current", fails)
+            for _ in range(2):
+                await scene.follower.refresh()
+        await scene.follower.refresh()
+
+        assert caplog.text.count("model_store_without_model") == times
+        assert scene.handle.current.version == "v1"
+
+
 async def test_a_trial_that_cannot_be_read_has_not_failed(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

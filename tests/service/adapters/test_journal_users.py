@@ -326,7 +326,7 @@ def test_erasure_is_finished_once_nobody_reads(url: str, tmp_path: Path, caplog:
         reader.close()
         if end == "a write":
             write(journal, PutItem(Item("later")))
-            assert not log.read_bytes().count(f"secret-{end}".encode()) > 2  # the record of the erasure names the user
+            assert log.read_bytes().count(f"secret-{end}".encode()) <= 2  # the record of the erasure names the user
         journal.close()
 
         held = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())

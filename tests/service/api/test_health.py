@@ -241,6 +241,13 @@ async def test_wrong_methods_are_told_the_right_ones(client: httpx.AsyncClient) 
     }
 
 
+async def test_the_bare_address_leads_to_the_docs(client: httpx.AsyncClient) -> None:
+    """Where a browser begins."""
+    page = await client.get("/", follow_redirects=True)
+
+    assert (page.status_code, page.url.path) == (200, "/docs")
+
+
 async def test_docs_need_no_other_host(client: httpx.AsyncClient) -> None:
     """The page and all it loads come from the service itself."""
     page = await client.get("/docs")

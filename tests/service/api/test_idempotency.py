@@ -66,16 +66,6 @@ async def test_what_differs_is_another_request() -> None:
     assert app.calls == 6
 
 
-async def test_other_query_is_refused() -> None:
-    """What was refused for its query is not what the corrected request gets."""
-    app = Counting()
-    async with client_of(app) as client:
-        await client.post("/items?dry=1", content=b"a", headers=KEY)
-        answer = await client.post("/items", content=b"a", headers=KEY)
-
-    assert (answer.status_code, app.calls) == (422, 1)
-
-
 @pytest.mark.parametrize(("status", "calls"), [(503, 2), (507, 2), (429, 2), (422, 1), (201, 1)])
 async def test_not_now_of_a_single_item_is_not_kept(status: int, calls: int) -> None:
     """Whoever sends a batch again wants the items that could not be written to be written."""
@@ -93,12 +83,13 @@ async def test_not_now_of_a_single_item_is_not_kept(status: int, calls: int) -> 
     assert asked == calls
 
 
-async def test_other_body_is_refused() -> None:
-    """With the header's place; the app is not asked."""
+@pytest.mark.parametrize(("path", "content"), [("/items", b"b"), ("/items?dry=1", b"a")], ids=["body", "query"])
+async def test_another_request_is_refused(path: str, content: bytes) -> None:
+    """With the header's place; the app is not asked, nor is the answer to another query given."""
     app = Counting()
     async with client_of(app) as client:
         await client.post("/items", content=b"a", headers=KEY)
-        answer = await client.post("/items", content=b"b", headers=KEY)
+        answer = await client.post(path, content=content, headers=KEY)
 
     assert (answer.status_code, app.calls) == (422, 1)
     assert answer.json()["errors"][0]["pointer"] == "/header/Idempotency-Key"

@@ -85,3 +85,10 @@ def test_spectral_is_the_truncated_svd(make_data: MakeData) -> None:
 
     users, items, _ = model.embeddings()
     np.testing.assert_allclose(users @ items.T, scaled @ v @ v.T * degrees**0.5 * (x.sum(axis=0) > 0), atol=1e-5)
+
+
+def test_any_seed_can_be_decomposed_with(make_data: MakeData) -> None:
+    """scikit-learn knows none beyond 32 bits."""
+    data = make_data(HISTORIES, N_ITEMS)
+
+    assert spectral.singular_vectors(data, 0.3, 2, seed=2**40).shape == (N_ITEMS, 2)
