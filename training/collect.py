@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     base = read_dataset(args.base)
     with open_journal(args.journal) as journal:
         with journal.snapshot() as snapshot:
-            catalogue = collect_items(base, snapshot.items(), datetime.now(UTC))
+            catalogue = collect_items(base, snapshot.items(), datetime.now(UTC), snapshot.mark.identity)
         online = journal.interactions(snapshot.mark.seq)
     users, interactions, dropped = collect_interactions(base, online, snapshot.erased, catalogue)
     if not len(interactions):

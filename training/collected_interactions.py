@@ -18,7 +18,7 @@ ERASED = "of users who were erased"
 DELETED = "with items that were deleted"
 UNDESCRIBED = "with items that nobody described"
 REPEATED = "repeated: of the same user and item the latest is kept"
-# By the latest timestamp of the base: beyond it, they can only be in a finer unit. Seconds reach 1e11 in the year 5138.
+# By the base's timestamps: beyond it, they can only be in a finer unit. Seconds reach 1e11 in the year 5138.
 _UNITS_A_SECOND = ((1e11, 1.0), (1e14, 1e3), (1e17, 1e6), (np.inf, 1e9))
 
 
@@ -89,14 +89,18 @@ def _join(old: Interactions, new: Interactions) -> Interactions:
     """The old ones, then the new ones, with times and splits where the old ones have them."""
     times, split = None, None
     if old.timestamps is not None and new.timestamps is not None:
-        latest = old.timestamps.max(initial=0)
-        scale = next(scale for bound, scale in _UNITS_A_SECOND if latest < bound)
-        times = np.concatenate([old.timestamps, new.timestamps * scale])
+        times = np.concatenate([old.timestamps, new.timestamps * _units_a_second(old.timestamps)])
     if old.split is not None:
         split = np.concatenate([old.split, np.full(len(new), TRAIN, np.int8)])
     return Interactions(
         np.concatenate([old.users, new.users]), np.concatenate([old.items, new.items]), timestamps=times, split=split
     )
+
+
+def _units_a_second(timestamps: NDArray[np.float64]) -> float:
+    """What times since 1970 are counted in; most of them decide, as single ones are often wrong."""
+    middle = float(np.median(timestamps)) if len(timestamps) else 0.0
+    return next(scale for bound, scale in _UNITS_A_SECOND if middle < bound)
 
 
 def _latest(interactions: Interactions, n_items: int) -> Interactions:

@@ -56,32 +56,40 @@ class _Online:
     """What the journal says of the items, gathered."""
 
     cells: dict[str, dict[str, str]] = field(default_factory=dict)
-    vectors: dict[str, Vectors] = field(default_factory=dict)
+    vectors: dict[str, Vectors] = field(default_factory=dict)  # of those whose features the base has not
     deleted: set[str] = field(default_factory=set)
     resting: int = 0
     ignored: Counter[str] = field(default_factory=Counter)
 
 
-def collect_items(base: Dataset, records: Iterable[tuple[str, ItemRecord | None]], now: datetime) -> Collected:
+def collect_items(
+    base: Dataset, records: Iterable[tuple[str, ItemRecord | None]], now: datetime, journal: str
+) -> Collected:
     """The items of ``base`` as the journal's latest records leave them.
+
+    A record repeats the features that its item had. Where they are not later than the base, the base has them, too, or
+    better ones: those of another featurizer, or of a modality that has come since.
 
     Args:
         base: the data set to start from.
         records: id → latest record, None where it deletes the item; each id once.
         now: the time by which items count as expired.
+        journal: the identity of the journal that they are of.
 
     Raises:
         InvalidId: the journal names an item by what is no id.
         CorruptBundle: a featurizer of the base cannot be read.
     """
     checksums = {name: sha256_of(path) for name, path in base.featurizers.items()}
+    reached = base.journal.seq if base.journal and base.journal.identity == journal else 0
     online = _Online()
     for item_id, record in records:
         if record is None:
             online.deleted.add(item_id)
             continue
         online.cells[item_id] = _cells(record, online.ignored)
-        online.vectors[item_id] = _vectors(base, record, checksums, online.ignored)
+        if item_id not in base.items or record.since > reached:
+            online.vectors[item_id] = _vectors(base, record, checksums, online.ignored)
         expired = record.expires_at is not None and record.expires_at <= now
         online.resting += expired or not record.shown
     return _merge(base, online)
@@ -179,7 +187,7 @@ def _rows(
 def _features(
     base: Dataset, items: IdMap, kept: NDArray[np.int64], described: Mapping[str, Vectors]
 ) -> dict[str, ModalityFeatures]:
-    """The base's features of what nobody described since, and those of the records."""
+    """The base's features, but for the items that got others since."""
     features = {}
     described_rows = items.rows(list(described))
     for name, before in base.features.items():

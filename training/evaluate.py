@@ -16,7 +16,8 @@ from training.flags import add_config_arguments, given_options
 from training.interactions import SPLIT_NAMES
 from training.plots import recall_vs_missing
 from training.protocols import PROTOCOLS, Pattern, base_codes, check_targets, rate_pattern, read_pattern
-from training.results import Results, as_json, collect, markdown
+from training.results import Results, as_json, collect
+from training.results_page import markdown
 from training.sweep import Run, RunStore, carry_out, fingerprint, plan
 from training.sweep_display import sweep_display
 from training.whole_files import write_text
@@ -30,7 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's flags; those of the model and the schedule hold for every preset."""
     usual = {name: ",".join(f"{rate:g}" for rate in protocol.rates) for name, protocol in PROTOCOLS.items()}
     parser.add_argument("--data", type=Path, required=True, help="dataset directory (docs/dataset-format.md)")
-    parser.add_argument("--report", type=Path, required=True, help="directory of the runs, tables and pictures")
+    parser.add_argument(
+        "--report", type=Path, required=True, help="directory of the runs, tables and pictures of one data set"
+    )
     parser.add_argument(
         "--presets",
         default=",".join(known_names()),

@@ -34,6 +34,8 @@ class ItemRecord:
         attributes: name → value.
         modalities: name → (d_m,) float32; those it lacks are not there.
         made_by: modality → sha256 of the featurizer that made its vector; without those that came as vectors.
+        since: number of the record that its features came with; 0 where they are those a model was trained with, which
+            no record brought.
         shown: whether its owner wants it shown for now: available and not hidden.
         expires_at: when it is no longer to be shown; None = never.
     """
@@ -43,6 +45,7 @@ class ItemRecord:
     attributes: Mapping[str, str | int | float | bool]
     modalities: Mapping[str, NDArray[np.float32]]
     made_by: Mapping[str, str]
+    since: int
     shown: bool
     expires_at: datetime | None
 
@@ -65,6 +68,7 @@ def read_item(seq: int, kind: str, payload: str) -> ItemRecord | None:
             attributes=facts["attributes"],
             modalities={name: _vector(text) for name, text in facts["modalities"].items()},
             made_by=facts.get("made_by", {}),  # records of old have none
+            since=_since(facts.get("since"), seq),
             shown=facts["available"] and not facts["hidden"],
             expires_at=datetime.fromisoformat(facts["expires_at"]) if facts["expires_at"] else None,
         )
@@ -90,6 +94,15 @@ def read_times(seqs: Sequence[int], written: Sequence[str], payloads: Sequence[s
         except _FOREIGN as exc:
             raise ForeignRecord(seqs[k], exc) from exc
     return times
+
+
+def _since(value: object, seq: int) -> int:
+    """The ``since`` of a record; without one its features are new with it."""
+    if value is None:
+        return seq
+    if type(value) is not int:
+        raise TypeError(f"expected a number as since, found {value!r}")
+    return value
 
 
 def _facts(payload: str) -> dict[str, Any]:

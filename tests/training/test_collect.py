@@ -13,6 +13,7 @@ from service.domain import DeleteItem, EraseUser, Interact, Item, PutItem
 from service.facets import key_of
 from training.commands import main
 from training.dataset import Dataset, read_dataset
+from training.watermark import Watermark, write_watermark
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 Collect = Callable[[], Dataset]
@@ -125,6 +126,15 @@ def test_interactions_come_with_their_times(write: Write, collect: Collect, jour
     written = [record.at.timestamp() for record in journal.read()]
 
     assert pairs(collect())[4:] == [("u1", "c", NOON.timestamp(), None), ("new", "a", written[1], None)]
+
+
+def test_one_wrong_time_does_not_change_the_unit(base: Path, write: Write, collect: Collect) -> None:
+    """An interaction dated far in the future, as broken clocks do, is one against all others."""
+    lines = "".join(f"u{user}\ta\t1700000000\n" for user in range(3))
+    (base / "interactions.tsv").write_text(f"user\titem\ttimestamp\n{lines}u9\ta\t1700000000000\n")
+    write(Interact("u1", "b", at=NOON))
+
+    assert pairs(collect())[-1] == ("u1", "b", NOON.timestamp(), None)
 
 
 @pytest.mark.parametrize(("then", "scale"), [(1.7e9, 1), (1.7e12, 1e3), (1.7e15, 1e6), (1.7e18, 1e9), (3.5, 1)])
@@ -286,6 +296,40 @@ def test_features_that_do_not_fit_are_ignored(
         "  ignored 1 features 'text': made by another featurizer than the base's",
         "  ignored 1 features 'text': not finite",
     ]
+
+
+def test_features_that_no_record_brought_stay_those_of_the_base(
+    write: Write, collect: Collect, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A new price repeats what a model was trained with; the base may have better features by now, or one more."""
+    repeated = {"text": vector(8, 8, 8), "sound": vector(1)}
+    write(
+        PutItem(Item("a", repeated, title="Cheaper"), since=0), PutItem(Item("gone from the base", repeated), since=0)
+    )
+
+    after = collect()
+
+    assert (cells(after, "a")["title"], features(after, "a")) == ("Cheaper", {"image": [1, 1], "text": [1, 1, 1]})
+    assert features(after, "gone from the base") == {"text": [8, 8, 8]}
+    assert "  ignored 1 features 'sound': unknown to the base\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_features_up_to_the_watermark_stay_those_of_the_base(
+    base: Path, write: Write, collect: Collect, journal: SqlJournal, same: bool
+) -> None:
+    """As what came by then was collected; later ones, and all that another journal brought, are the record's."""
+    mark = Watermark(journal.identity if same else "another", 1)
+    write_watermark(base, mark)
+    first, later = vector(8, 8), vector(9, 9)
+    write(PutItem(Item("a", {"image": first})), PutItem(Item("b", {"image": later})))
+    write(PutItem(Item("a", {"image": first}, title="Cheaper"), since=1))
+
+    after = collect()
+
+    of_base = {"image": [1, 1], "text": [1, 1, 1]}
+    assert features(after, "a") == (of_base if same else {"image": [8, 8]})
+    assert features(after, "b") == {"image": [9, 9]}
 
 
 def test_ratings_are_left_out(base: Path, collect: Collect, capsys: pytest.CaptureFixture[str]) -> None:

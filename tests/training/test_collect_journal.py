@@ -67,7 +67,9 @@ def test_records_read_as_they_were_written(journal: SqlJournal, url: str) -> Non
         expires_at=datetime(2030, 1, 1, tzinfo=UTC),
         made_by={"image": "0" * 64},
     )
-    write(journal, PutItem(item), PutItem(Item("z")), PutItem(item), DeleteItem("z"), DeleteItem("b"), EraseUser("u"))
+    write(
+        journal, PutItem(item), PutItem(Item("z")), PutItem(item, 1), DeleteItem("z"), DeleteItem("b"), EraseUser("u")
+    )
     write(journal, Interact("u", "ä/ b", at=datetime(2020, 1, 1, tzinfo=UTC)))
 
     with open_journal(url) as opened:
@@ -83,6 +85,7 @@ def test_records_read_as_they_were_written(journal: SqlJournal, url: str) -> Non
     assert record is not None
     assert (record.title, record.categories, record.attributes) == ("T", ("a", "b"), {"n": 1, "t": "x"})
     assert record.modalities["image"].tolist() == [1.5, -2]
+    assert record.since == 1
     assert (record.made_by, record.shown, record.expires_at) == (item.made_by, False, item.expires_at)
     assert (online.users.to_pylist(), online.items.to_pylist()) == (["u"], ["ä/ b"])
     assert online.times.tolist() == [1577836800]
@@ -159,6 +162,10 @@ def test_other_urls_are_refused(url: str, message: str) -> None:
         ("UPDATE journal SET payload = '{\"format\":2}' WHERE seq = 1", "expected format 1, found 2"),
         ("UPDATE journal SET kind = 'paint' WHERE seq = 1", "expected put or delete, found 'paint'"),
         ("UPDATE journal SET payload = replace(payload, 'AACAPw', '!') WHERE seq = 1", "record 1 is none"),
+        (
+            "UPDATE journal SET payload = replace(payload, '\"since\":null', '\"since\":true') WHERE seq = 1",
+            "a number as since",
+        ),
         ("UPDATE journal SET payload = '[]' WHERE seq = 2", "record 2 is none of the service's"),
         ("UPDATE journal SET at = 'noon' WHERE seq = 2", "record 2 is none of the service's"),
     ],

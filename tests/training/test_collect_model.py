@@ -61,7 +61,7 @@ items = st.builds(
 )
 times = st.integers(0, 9).map(lambda seconds: datetime.fromtimestamp(seconds, UTC))
 entries = st.lists(
-    items.map(PutItem)
+    st.builds(PutItem, items, st.sampled_from([None, None, 0]))
     | st.builds(DeleteItem, st.sampled_from(ITEMS))
     | st.builds(Interact, st.sampled_from(USERS), st.sampled_from(ITEMS), at=times)
     | st.builds(Interact, st.sampled_from(USERS), st.sampled_from(ITEMS), at=times)
@@ -70,17 +70,23 @@ entries = st.lists(
 )
 
 
+def features_of(item: Item, since: int | None) -> tuple[float, ...] | None:
+    """The base's where the record only repeats them, else the record's where they fit."""
+    if since == 0 and item.item_id in BASE.items:
+        return BASE.items[item.item_id].features
+    vector = item.modalities.get("text", ())
+    return tuple(vector.tolist()) if len(vector) == DIM else None
+
+
 def by_the_rules(written: list[Entry]) -> Facts:
     """What the documents say becomes of the base."""
     known, done, erased = dict(BASE.items), [], set()
     for entry in written:
         match entry:
-            case PutItem(item):
-                vector = item.modalities.get("text", ())
-                fits = len(vector) == DIM
+            case PutItem(item, since):
                 title = re.sub("[\t\r\n]+", " ", item.title or "")
                 colour = str(item.attributes.get("colour", ""))
-                known[item.item_id] = Known(title, colour, tuple(vector.tolist()) if fits else None)
+                known[item.item_id] = Known(title, colour, features_of(item, since))
             case DeleteItem(item_id):
                 known.pop(item_id, None)
             case Interact(user_id, item_id, at=at):
