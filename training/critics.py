@@ -48,8 +48,16 @@ class ClubEstimator:
 
     def bound(self, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
         """The bound for ``x`` (b, d_x) and ``y`` (b, d_y), to be minimised in them; pairs are broken at random."""
-        order = torch.randperm(len(y), generator=generator, device=y.device)
-        return club_bound(self._mean(x), self._log_variance(x), y, order)
+        return self.bound_of(self.predict(x), y, generator)
+
+    def predict(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of q for each x (b, d_x), (b, d_y) each."""
+        return self._mean(x), self._log_variance(x)
+
+    @staticmethod
+    def bound_of(predicted: tuple[Tensor, Tensor], y: Tensor, generator: torch.Generator) -> Tensor:
+        """The bound for what was predicted before, where x is constant between fits."""
+        return club_bound(*predicted, y, torch.randperm(len(y), generator=generator, device=y.device))
 
     def state_dict(self) -> dict[str, Any]:
         """All that further fits follow from."""

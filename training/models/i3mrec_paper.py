@@ -141,6 +141,7 @@ class I3MRecPaper:
             ]
         self._encoder = encoder
         self._inputs = [torch.sigmoid(x) for x in unit_rows(*self._content)]
+        self._expected: list[tuple[Tensor, Tensor]] = []  # what CLUB's networks say of them in this epoch
 
     @property
     def network(self) -> nn.Module:
@@ -249,7 +250,8 @@ class I3MRecPaper:
         """The mean of CLUB's bounds over the modalities."""
         kept = torch.sigmoid(items[positives])
         bounds = [
-            club.bound(x[positives], kept, self._generator) for club, x in zip(self._clubs, self._inputs, strict=True)
+            ClubEstimator.bound_of((mean[positives], log_variance[positives]), kept, self._generator)
+            for mean, log_variance in self._expected
         ]
         return torch.stack(bounds).mean()
 
@@ -260,3 +262,4 @@ class I3MRecPaper:
         kept = torch.sigmoid(self._fuse(self._states(self._content).items.mean(dim=0)[rows]))
         for club, x in zip(self._clubs, self._inputs, strict=True):
             club.fit(x[rows], kept, self._settings.club_steps)
+        self._expected = [club.predict(x) for club, x in zip(self._clubs, self._inputs, strict=True)]
