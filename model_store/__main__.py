@@ -77,7 +77,8 @@ def _listing(store: ModelStore) -> str:
     for info in store.versions():
         mark = "*" if info.current else " "
         if info.manifest is None:
-            lines.append(f"{mark} {info.version}  DAMAGED  {info.problem}")
+            state = "DAMAGED" if info.readable else "OTHER FORMAT"
+            lines.append(f"{mark} {info.version}  {state}  {info.problem}")
             continue
         m = info.manifest
         modalities = ", ".join(m.modality_names) or "none"

@@ -9,7 +9,6 @@ ROOT/.lock                       held while the store changes
 """
 
 import contextlib
-import fcntl
 import shutil
 import time
 import uuid
@@ -21,8 +20,15 @@ from pathlib import Path
 from model_store.bundle import Bundle, load_bundle, write_bundle
 from model_store.challenger import Challenger, read_challenger, write_challenger
 from model_store.contents import BundleContents
-from model_store.errors import BundleNotFound, CorruptBundle, IncompatibleBundle, ModelStoreError
+from model_store.errors import (
+    BundleNotFound,
+    CorruptBundle,
+    IncompatibleBundle,
+    ModelStoreError,
+    NothingEarlier,
+)
 from model_store.files import fsync, write_durably
+from model_store.locking import locked
 from model_store.manifest import MANIFEST_NAME, VERSION_PATTERN, Manifest, read_manifest
 
 _REMEMBERED = 50
@@ -50,10 +56,15 @@ class ModelStore:
     """Publishes, promotes and reads model versions below one directory.
 
     Readers never lock; changes are serialised over processes by a lock file.
+
+    Args:
+        root: the directory.
+        lock_wait_s: how long a change waits for the changes of others, before ``StoreBusy`` is raised.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, lock_wait_s: float = 600.0) -> None:
         self.root = root
+        self._lock_wait_s = lock_wait_s
         self._versions = root / "versions"
         self._pointer = root / "CURRENT"
         self._trial = root / "CHALLENGER"
@@ -173,7 +184,7 @@ class ModelStore:
         Versions that are gone or damaged by now are passed over. Called again, it goes one further back.
 
         Raises:
-            BundleNotFound: there is none to go back to; the pointer stays as it was.
+            NothingEarlier: there is none to go back to; the pointer stays as it was.
         """
         with self._locked():
             current, *earlier = self._promoted() or [""]
@@ -185,20 +196,23 @@ class ModelStore:
                         self._end_trial_of(earlier[0])
                         return earlier[0]
                 earlier = earlier[1:]
-        raise BundleNotFound(None, self.root)
+        raise NothingEarlier(current or None, self.root)
 
     def prune(self, keep: int) -> list[str]:
         """Removes all but the newest ``keep`` versions and returns what was removed.
 
-        The current version and the challenger stay whatever their age, and so do versions of a format this code does
-        not know. What publishers left that were killed is removed after a day.
+        The current version, the one that ``rollback`` would go back to, and the challenger stay whatever their age, as
+        do versions of a format this code does not know. What publishers left that were killed is removed after a day.
+
+        Raises:
+            ModelStoreError: ``keep`` is below 1; nothing is removed.
         """
+        if keep < 1:
+            raise ModelStoreError(f"expected at least 1 version to keep, found {keep}")
         with self._locked():
             infos = [info for info in self.versions() if info.readable]
-            on_trial = self._challenger_or_none()
-            used = {on_trial.version} if on_trial else set()
-            old = infos[max(keep, 1) :]
-            doomed = [info.version for info in old if not info.current and info.version not in used]
+            used = self._in_use({info.version for info in infos if info.manifest})
+            doomed = [info.version for info in infos[keep:] if info.version not in used]
             for version in doomed:
                 # Out of the way in one step: a reader finds the whole version or none.
                 out_of_sight = self._temporary()
@@ -206,6 +220,13 @@ class ModelStore:
                 shutil.rmtree(out_of_sight)
             self._sweep()
         return doomed
+
+    def _in_use(self, sound: set[str]) -> set[str]:
+        """What serves, what would serve after a rollback, and what is on trial."""
+        current, *earlier = self._promoted() or [""]
+        on_trial = self._challenger_or_none()
+        back = next((version for version in earlier if version != current and version in sound), "")
+        return {current, back, on_trial.version if on_trial else ""}
 
     def _sweep(self) -> None:
         """Removes what publishers left that were killed: nobody writes a bundle for a day."""
@@ -240,12 +261,8 @@ class ModelStore:
     def _point(self, promoted: list[str]) -> None:
         write_durably(self._pointer, "".join(f"{version}\n" for version in promoted[:_REMEMBERED]))
 
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / ".lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+    def _locked(self) -> contextlib.AbstractContextManager[None]:
+        return locked(self.root, self._lock_wait_s)
 
 
 def _inspect(path: Path, current: str | None) -> VersionInfo:

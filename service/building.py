@@ -66,10 +66,7 @@ class Builder:
             StorageUnavailable: the journal cannot be read.
         """
         servable = await to_thread.run_sync(self._open, version, limiter=self._limiter)
-        last = await to_thread.run_sync(self._journal.last_seq, limiter=self._limiter)
-        known = servable.checkpointed
-        found = await self._replay.apply(servable, self._journal.latest(known), known)
-        servable.followed = max(last, found)  # whatever comes after the last item's record is about users
+        servable.followed = servable.checkpointed
         await self.catch_up(servable)
         await to_thread.run_sync(verify, servable, limiter=self._limiter)
         servable.bundle.let_go()  # every vector was looked at; searches mostly look at the engine's own copy
@@ -81,8 +78,10 @@ class Builder:
         Raises:
             StorageUnavailable: the journal cannot be read.
         """
-        records = self._journal.read(after=servable.followed)
-        servable.followed = await self._replay.apply(servable, records, servable.followed)
+        last = await to_thread.run_sync(self._journal.last_seq, limiter=self._limiter)
+        known = servable.followed
+        found = await self._replay.apply(servable, self._journal.latest(known), known)
+        servable.followed = max(last, found)  # whatever comes after the last item's record is about users
 
     def _open(self, version: str) -> Servable:
         bundle = self.store.load(version)

@@ -15,6 +15,7 @@ from service.features import check_modalities, featurized, usable
 from service.handle import ServableHandle
 from service.locks import ItemLocks
 from service.metrics import Metrics
+from service.online import Standing
 from service.peers import Peers
 from service.ports import FeatureCache, Journal
 from service.queueing import Turns, in_thread
@@ -89,7 +90,10 @@ class Catalog:
                 expected = None if condition == ALWAYS else servable.latest_seq(item.item_id)  # before it is looked at
                 condition.check(item.item_id, servable.get(item.item_id))
                 ready = await self._featurized(servable, item)
-                if written := await self._write_encoded(servable, ready, ready, expected):
+                standing = servable.standing(ready)
+                if expected is None and standing:  # the features are left as they are, which depends on what they are
+                    expected = standing.seq
+                if written := await self._write_encoded(servable, ready, ready, standing, expected):
                     return written
 
     async def patch(self, item_id: str, change: Callable[[Item], Item], condition: Condition = ALWAYS) -> Written:
@@ -117,7 +121,9 @@ class Catalog:
                     return Written(item_id, created=False, report=found.report, seq=found.seq)
                 _check_new(servable, before, after)
                 ready = await self._featurized(servable, after)
-                if written := await self._write_encoded(servable, ready, usable(servable, ready), found.seq):
+                standing = servable.standing(ready, before)
+                fit = ready if standing else usable(servable, ready)
+                if written := await self._write_encoded(servable, ready, fit, standing, found.seq):
                     return written
 
     def get(self, item_id: str) -> CatalogItem:
@@ -159,27 +165,24 @@ class Catalog:
         return _find(servable, item_id)
 
     def _read(self, servable: Servable, found: CatalogItem) -> Item:
-        """An item with its features: from the journal, or from the bundle where it was never written."""
+        """An item with its features: those that its vector stands for."""
         if not found.seq:
             row = servable.bundle.items.row(found.item.item_id)
             return found.item._replace(modalities=trained_features(servable.bundle, row))
         record = self._journal.find(found.item.item_id)
         if record is None or not isinstance(record.entry, PutItem):
             raise UnknownItem(found.item.item_id)
-        return record.entry.item
+        return servable.described(record.entry.item)
 
     async def _write_encoded(
-        self, servable: Servable, item: Item, usable: Item, expected: int | None
+        self, servable: Servable, item: Item, fit: Item, standing: Standing | None, expected: int | None
     ) -> Written | None:
-        """Writes an item, encoded from what is ``usable`` of it; None where it must be looked at anew before.
+        """Writes an item, encoded from what is ``fit`` unless it stands; None where it must be looked at anew.
 
-        That is so where another version serves by now, or where another process has written the item since the record
+        It must where another version serves by now, or where another process has written the item since the record
         that is ``expected`` to be its latest, on which what is written depends. In this process its lock is held.
         """
-        standing = servable.standing(item)
-        if expected is None and standing:  # the features are left as they are, which depends on what they are
-            expected = standing.seq
-        encoding = standing.encoding if standing else await self._encode(servable, usable)
+        encoding = standing.encoding if standing else await self._encode(servable, fit)
         async with self._handle.writing():
             # The version can no longer move. Where it moved while we encoded, the new one has its say first.
             if self._handle.peek is not servable:

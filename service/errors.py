@@ -6,6 +6,7 @@ RecommenderError
 ├── UnknownModel             no such model version in the model store
 ├── ModelNotServing          the version that is asked for does not serve
 ├── NoOlderModel             nothing was promoted before the current version
+├── UnreadableModel          a version of a format that this service does not read
 ├── InvalidCursor            a cursor that was never given
 ├── InvalidItem              an item the current model cannot take
 │   ├── UnknownModality      the model has no modality of this name
@@ -74,6 +75,14 @@ class NoOlderModel(RecommenderError):
 
     def __init__(self) -> None:
         super().__init__("no version was promoted before the current one")
+
+
+class UnreadableModel(RecommenderError):
+    """A version is of a format that this service does not read."""
+
+    def __init__(self, version: str, reason: str) -> None:
+        self.version = version
+        super().__init__(f"model version {version!r} cannot serve here: {reason}")
 
 
 class InvalidCursor(RecommenderError):

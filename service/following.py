@@ -112,13 +112,23 @@ class JournalFollower:
             if not self._handle.live:
                 return
             for servable in self._handle.live:
-                await self._follow(servable, last)
+                await self._follow_or_end_trial(servable, last)
             self._up_to_date_at = started
 
     async def _note_users(self, last: int) -> None:
         if self._histories and last > self._noted:
             self._histories.note_others(await to_thread.run_sync(self._journal.users_of_others, self._noted))
             self._noted = last
+
+    async def _follow_or_end_trial(self, servable: Servable, last: int) -> None:
+        try:
+            await self._follow(servable, last)
+        except StorageUnavailable:
+            raise
+        except Exception as exc:  # whatever it is: a trial must not keep what serves from following
+            if self._handle.peek is servable:
+                raise
+            self._end_trial(servable, exc)
 
     async def _follow(self, servable: Servable, last: int) -> None:
         """Applies the records of others up to ``last``; becoming visible in order, there are no more of them."""
@@ -139,10 +149,13 @@ class JournalFollower:
             return
         try:
             await self._replay.apply(contender.servable, iter(records), 0)
-        except Exception:  # whatever it is: a trial must not cost a write
-            logger.exception("challenger_failed", extra={"version": contender.servable.version})
-            self._metrics.models.trial_failures.inc()
-            self._handle.challenge(None)
+        except Exception as exc:  # noqa: BLE001 - whatever it is: a trial must not cost a write
+            self._end_trial(contender.servable, exc)
+
+    def _end_trial(self, servable: Servable, why: Exception) -> None:
+        logger.error("challenger_failed", extra={"version": servable.version}, exc_info=why)
+        self._metrics.models.trial_failures.inc()
+        self._handle.challenge(None)
 
     async def reach(self, seq: int, timeout_s: float) -> None:
         """Waits until everything up to ``seq`` is applied here.
@@ -171,8 +184,12 @@ class JournalFollower:
 
     @property
     def _reached(self) -> int:
-        """Up to where all records count here: a version that was built just now knows more than the histories may."""
-        followed = self._handle.current.followed
+        """Up to where all records count here, whichever version answers; what was just built may know more than others.
+
+        Raises:
+            ModelUnavailable: nothing serves.
+        """
+        followed = min(self._handle.current.followed, *(servable.followed for servable in self._handle.live))
         return min(followed, self._noted) if self._histories else followed
 
 

@@ -115,15 +115,46 @@ class Holdings:
         state = self._online.get(item_id)
         return state.seq if state else 0
 
-    def standing(self, item: Item) -> Standing | None:
-        """What holds already of an item that is to be put; None where its features are others, or it is new."""
+    def standing(self, item: Item, before: Item | None = None) -> Standing | None:
+        """What holds already of an item that is to be put; None where its features are others, or it is new.
+
+        Args:
+            item: as it is to be.
+            before: as it is, with its features (see ``described``), where that is known.
+        """
         state = self._online.get(item.item_id)
-        if state is None:
-            row = self.bundle.items.get(item.item_id)
-            same = row is not None and same_features(trained_features(self.bundle, row), item.modalities)
-            return Standing(0, None, 0) if same else None
-        same = state.item is not None and state.digest == digest_of(item.modalities)
-        return Standing(state.since, state.encoding, state.seq) if same else None
+        if state and state.item is None:
+            return None
+        same = before is not None and same_features(before.modalities, item.modalities)
+        if not (same or self._is_repeated(item, state)):
+            return None
+        return Standing(state.since, state.encoding, state.seq) if state else Standing(0, None, 0)
+
+    def _is_repeated(self, item: Item, state: Online | None) -> bool:
+        """Whether an item comes with the features of its latest record, or with those it was trained with."""
+        if state and state.digest == digest_of(item.modalities):
+            return True
+        trained = self._trained_features(item.item_id)
+        return trained is not None and same_features(trained, item.modalities)
+
+    def described(self, item: Item) -> Item:
+        """An item of a record with the features that hold of it.
+
+        Where the trained vector stands, these are the ones it was trained with, of modalities too that the record does
+        not know yet; and beside them, of the record, those that it was trained without.
+        """
+        trained = self._trained_features(item.item_id)
+        if trained is None:
+            return item
+        told = item.modalities
+        replaced = {name for name, vector in trained.items() if not np.array_equal(vector, told.get(name, ()))}
+        made_by = {name: featurizer for name, featurizer in item.made_by.items() if name not in replaced}
+        return item._replace(modalities={**told, **trained}, made_by=made_by)
+
+    def _trained_features(self, item_id: str) -> dict[str, Vector] | None:
+        """What an item was trained with; None where its trained vector does not stand."""
+        row = self.bundle.items.get(item_id)
+        return None if row is None or self.stands_by_content(item_id) else trained_features(self.bundle, row)
 
     def values_of(self, attribute: str) -> Iterator[_Value]:
         """The items written online that have an attribute, with its value; for ``Facets``."""

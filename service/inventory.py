@@ -96,7 +96,7 @@ class Inventory:
                 break  # on its way into the index: whoever asks again finds it
             after = record.seq
             if isinstance(record.entry, PutItem) and (found := servable.get(item_id)):
-                items.append(_with(found, fitting(servable, record.entry.item) if features else {}))
+                items.append(_with(found, fitting(servable, servable.described(record.entry.item)) if features else {}))
             if len(items) == limit or looked_at == _LOOK_AT * limit:
                 break
         else:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 import anyio
@@ -24,6 +25,7 @@ from service.histories import Histories
 from service.impressions import Impressions
 from service.inventory import Inventory
 from service.labels import Labels, ListWriter
+from service.loading import Loading
 from service.making import Making, Reading
 from service.metrics import Metrics
 from service.models import Models
@@ -35,8 +37,11 @@ from service.searching import Searches
 from service.settings import Settings
 from service.shadow import Shadow
 from service.sync import ModelFollower
+from service.trials import TrialFollower
 from service.warming import Labelling, Warming
 from service.watching import watch, watch_searches
+
+_PATIENCE = 0.4  # of the deadline: for a lock of the model store, and then for a version that is built
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,22 +62,22 @@ async def serving(
 ) -> AsyncIterator[Services]:
     """Everything that runs beside the requests, while they are answered."""
     journal, replay = used.journal, Replay(used.cache, metrics)
-    models = ModelStore(settings.model_store)
-    checkpoints = Checkpoints(used.checkpoints, journal, models) if used.checkpoints else None
+    store = ModelStore(settings.model_store)
+    checkpoints = Checkpoints(used.checkpoints, journal, store) if used.checkpoints else None
     writer = CheckpointWriter(checkpoints, handle) if checkpoints else None
-    builder = Builder(models, journal, replay, used.engines, checkpoints)
-    on_exchange = writer.wake if writer else lambda: None
-    models_follower = ModelFollower(builder, handle, used.cache, metrics, settings.keep_models, on_exchange)
+    builder = Builder(store, journal, replay, used.engines, checkpoints)
+    loading = Loading(builder, handle, settings.keep_models, writer.wake if writer else lambda: None)
+    models = _Models(ModelFollower(loading, handle, used.cache, metrics), TrialFollower(loading, handle, metrics))
     histories = Histories(journal, settings.max_history)
     others = JournalFollower(handle, journal, replay, metrics, histories)
     searches = _searches(settings, metrics)
     watch_searches(metrics.search, handle, searches)
     making = Making(histories, journal, used.cache, metrics, _reading(settings), Labels(used.list_writer))
     lists = _lists(handle, making, searches)
-    services = _wire(settings, handle, used, models_follower, others, making, lists)
+    services = _wire(settings, handle, used, models, others, making, lists)
     async with anyio.create_task_group() as tasks:
-        await models_follower.refresh()
-        tasks.start_soon(models_follower.run, settings.model_poll_s)
+        await models.serving.refresh()
+        models.start(tasks, settings.model_poll_s)
         _look_ahead(tasks, settings, handle, lists, making.labels)
         _keep_up(tasks, settings, used, others, metrics)
         if writer:
@@ -84,6 +89,28 @@ async def serving(
         tasks.cancel_scope.cancel()
     if writer:
         await writer.finish(others.catch_up)
+
+
+class _Models(NamedTuple):
+    """What follows the model store."""
+
+    serving: ModelFollower
+    trials: TrialFollower
+
+    def start(self, tasks: TaskGroup, poll_s: float) -> None:
+        """Makes both follow."""
+        tasks.start_soon(self.serving.run, poll_s)
+        tasks.start_soon(self.trials.run, poll_s)
+
+
+def _operators(settings: Settings, models: _Models) -> Models:
+    patience_s = _PATIENCE * settings.deadline_s
+    return Models(
+        ModelStore(settings.model_store, lock_wait_s=patience_s),
+        partial(models.serving.settle, patience_s),
+        lambda: models.serving.failure,
+        lambda: models.trials.failure,
+    )
 
 
 class _Lists(NamedTuple):
@@ -145,7 +172,7 @@ def _wire(
     settings: Settings,
     handle: ServableHandle,
     backends: Backends,
-    follower: ModelFollower,
+    models: _Models,
     others: JournalFollower,
     making: Making,
     lists: _Lists,
@@ -158,7 +185,7 @@ def _wire(
         settings.write_at_once_ms / 1000,
     )
     peers = Peers(others.catch_up, others.spread)
-    watch(metrics, handle, cache, follower, others, limits)
+    watch(metrics, handle, cache, models.serving, others, limits)
     return Services(
         settings,
         handle,
@@ -167,7 +194,7 @@ def _wire(
         lists.fast_path,
         lists.recommender,
         Feedback(journal, metrics, handle.arm_of, making.histories.note),
-        Models(ModelStore(settings.model_store), follower.refresh, lambda: follower.failure),
+        _operators(settings, models),
         Inventory(handle, journal, making.reading.searches, settings.max_waiting, peers),
         others,
         cache,

@@ -62,10 +62,16 @@ def find_user(servable: Servable, user_id: str, interactions: Sequence[str]) -> 
     if row is None:
         return session_user(servable, interactions) if interactions else None
     trained = servable.seen(row)
-    told = interactions and any(map(servable.tells_of_users, interactions))
+    told = interactions and _tell_more(servable, interactions, trained)
     folded = _fold_in(servable, User(servable, None, interactions, trained).history) if told else None
     vector = _telling(servable.user_vector(row)) if folded is None else folded
     return User(servable, vector, interactions, trained)
+
+
+def _tell_more(servable: Servable, interactions: Iterable[str], trained: NDArray[np.int32]) -> bool:
+    """Whether interactions tell of a user what the model was not trained with, as they may be part of that by now."""
+    row_of, known = servable.bundle.items.get, set(trained.tolist())
+    return any(servable.tells_of_users(item_id) and row_of(item_id) not in known for item_id in interactions)
 
 
 def session_user(servable: Servable, history: Sequence[str]) -> User:

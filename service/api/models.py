@@ -1,5 +1,6 @@
 """``/models``: which versions there are, and which one serves."""
 
+from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter, Depends
@@ -24,7 +25,8 @@ async def list_models(services: WithServices) -> Response:
         "promoted": listing.promoted,
         "serving": serving.version if serving else None,
         "challenger": listing.challenger and _on_trial(listing.challenger, services),
-        "failed": listing.failed and {"version": listing.failed.version, "reason": listing.failed.reason},
+        "failed": listing.failed and asdict(listing.failed),
+        "trial_failed": listing.trial_failed and asdict(listing.trial_failed),
     }
     return json_response(content)
 
@@ -34,7 +36,7 @@ async def list_models(services: WithServices) -> Response:
     status_code=202,
     response_model=Promoted,
     summary="Promote a version",
-    responses={**declare(404, 422, 503), 200: {"model": Promoted, "description": "It serves already"}},
+    responses={**declare(404, 409, 422, 503), 200: {"model": Promoted, "description": "It serves already"}},
 )
 async def activate(version: str, services: WithServices) -> Response:
     """Promotes a version. It serves as soon as it is built beside the one that serves now; lists go on meanwhile."""

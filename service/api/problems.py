@@ -33,6 +33,7 @@ from service.errors import (
     UnknownModel,
     UnknownRecord,
     UnknownUser,
+    UnreadableModel,
     json_pointer,
 )
 from service.request_context import request_id
@@ -56,6 +57,7 @@ _TABLE: Mapping[type[Exception], _Kind] = {
     UnknownUser: _Kind(HTTPStatus.NOT_FOUND, "unknown-user", "No such user"),
     UnknownModel: _Kind(HTTPStatus.NOT_FOUND, "unknown-model", "No such model version"),
     ModelNotServing: _Kind(HTTPStatus.CONFLICT, "model-not-serving", "That model version does not serve"),
+    UnreadableModel: _Kind(HTTPStatus.CONFLICT, "unreadable-model", "That model version is of another format"),
     NoOlderModel: _Kind(HTTPStatus.CONFLICT, "no-older-model", "There is no version to go back to"),
     InvalidCursor: _Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-request", "The request is not valid"),
     InvalidItem: _Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-request", "The request is not valid"),

@@ -74,6 +74,7 @@ class Models(BaseModel):
     serving: str | None = Field(description="The one that serves here.")
     challenger: ModelOnTrial | None = Field(description="The one that is tried beside it.")
     failed: FailedModel | None = Field(description="The promoted one where it cannot serve here; it is tried again.")
+    trial_failed: FailedModel | None = Field(description="The challenger where it cannot be tried here.")
 
 
 class Promoted(BaseModel):

@@ -53,16 +53,17 @@ def test_list_marks_what_serves_and_what_is_damaged(run: Run, store: ModelStore,
 
 def test_promote_rollback_and_prune(run: Run, store: ModelStore, publish: Publish) -> None:
     """Each command says what it did."""
-    publish("v1", created_at="2026-01-01T00:00:00Z")
-    publish("v2", created_at="2026-01-02T00:00:00Z")
+    for day in (0, 1, 2):
+        publish(f"v{day}", created_at=f"2026-01-0{day + 1}T00:00:00Z")
 
     assert run("promote", "v1") == (0, "v1: promoted\n", "")
     assert run("promote", "v2") == (0, "v2: promoted\n", "")
     assert run("rollback") == (0, "v1: promoted again\n", "")
     assert store.current() == "v1"
     assert run("promote", "v2")[0] == 0
-    assert run("prune", "--keep", "1") == (0, "v1: removed\n", "")
+    assert run("prune", "--keep", "1") == (0, "v0: removed\n", "")
     assert run("prune", "--keep", "1") == (0, "nothing to remove\n", "")
+    assert run("prune", "--keep", "0") == (1, "", "error: expected at least 1 version to keep, found 0\n")
 
 
 def test_verify_reads_the_promoted_version_by_default(run: Run, store: ModelStore, publish: Publish) -> None:

@@ -13,8 +13,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model_store import BundleContents, BundleNotFound, CorruptBundle, IncompatibleBundle, Manifest, ModelStore
+from model_store import (
+    BundleContents,
+    BundleNotFound,
+    CorruptBundle,
+    IncompatibleBundle,
+    Manifest,
+    ModelStore,
+    NothingEarlier,
+    StoreBusy,
+)
 from model_store import ModelStoreError as StoreError
+from model_store.locking import locked
 
 MakeManifest = Callable[..., Manifest]
 Publish = Callable[..., None]
@@ -205,14 +215,14 @@ def test_rollback_goes_back_step_by_step(store: ModelStore, publish: Publish) ->
         store.promote(version)
 
     assert [store.rollback(), store.rollback()] == ["v3", "v1"]
-    with pytest.raises(BundleNotFound):
+    with pytest.raises(NothingEarlier, match="no sound version was promoted before 'v1'"):
         store.rollback()
     assert store.current() == "v1"
 
 
 def test_rollback_of_an_empty_store_is_refused(store: ModelStore) -> None:
     """There is nothing to go back to where nothing was promoted."""
-    with pytest.raises(BundleNotFound):
+    with pytest.raises(NothingEarlier, match="no version has been promoted"):
         store.rollback()
 
 
@@ -235,7 +245,7 @@ def test_rollback_never_stays_where_it_is(store: ModelStore, publish: Publish) -
         store.promote(version)
     damage(store, "v2")
 
-    with pytest.raises(BundleNotFound):
+    with pytest.raises(NothingEarlier):
         store.rollback()
 
     assert store.current() == "v1"
@@ -311,11 +321,38 @@ def test_prune_removes_what_killed_publishers_left(store: ModelStore, publish: P
 
 
 @pytest.mark.parametrize("keep", [0, -1])
-def test_prune_always_keeps_one(store: ModelStore, publish: Publish, keep: int) -> None:
-    """No argument empties a store."""
-    publish("v1")
+def test_prune_keeps_at_least_one(store: ModelStore, publish: Publish, keep: int) -> None:
+    """No argument empties a store, or means something else than it says."""
+    publish("v1", "v2")
 
-    assert store.prune(keep) == []
+    with pytest.raises(StoreError, match=f"expected at least 1 version to keep, found {keep}"):
+        store.prune(keep)
+
+    assert len(store.versions()) == 2
+
+
+def test_prune_keeps_the_way_back(store: ModelStore, publish: Publish) -> None:
+    """However many were published since, what a rollback would go back to stays: the latest one that is sound."""
+    publish("v1", "v2", "v3", "v4", "v5", "v6")
+    for version in ("v1", "v2", "v3"):
+        store.promote(version)
+    damage(store, "v2", "manifest.json")
+
+    assert sorted(store.prune(1)) == ["v2", "v4", "v5"]
+    assert store.rollback() == "v1"
+
+
+def test_changes_wait_for_others_only_so_long(store: ModelStore, publish: Publish) -> None:
+    """Nothing is changed then, and it is said why; reading needs no lock."""
+    publish("v1")
+    hasty = ModelStore(store.root, lock_wait_s=0.05)
+
+    with locked(store.root, 1), pytest.raises(StoreBusy, match="is being changed by another process"):
+        hasty.promote("v1")
+
+    assert hasty.current() is None
+    hasty.promote("v1")
+    assert store.current() == "v1"
 
 
 def test_prune_removes_damaged_versions_before_sound_ones(store: ModelStore, publish: Publish, sign: Sign) -> None:

@@ -14,6 +14,7 @@ from service.adapters.memory import MemoryCache, MemoryIndex, MemoryJournal
 from service.building import Builder, Engines
 from service.domain import DeleteItem, Item, PutItem
 from service.handle import ServableHandle
+from service.loading import Loading
 from service.metrics import Metrics
 from service.ports import Encoder
 from service.queries import Hit
@@ -49,7 +50,7 @@ class Scene:
     def successor(self, engines: Engines) -> ModelFollower:
         """A follower on the same backends."""
         builder = Builder(self.store, self.journal, Replay(self.cache), engines)
-        return ModelFollower(builder, self.handle, self.cache, self.metrics)
+        return ModelFollower(Loading(builder, self.handle), self.handle, self.cache, self.metrics)
 
     def put(self, item_id: str, **modalities: np.ndarray) -> None:
         """Journals an item."""
@@ -92,7 +93,8 @@ async def test_cached_encodings_are_not_made_again(
     scene.put("b", text=TEXT)
     engines = Engines(lambda _: fake_encoder, MemoryIndex)
     builder = Builder(scene.store, scene.journal, Replay(scene.cache), engines)
-    follower = ModelFollower(builder, ServableHandle(), scene.cache, Metrics())
+    handle = ServableHandle()
+    follower = ModelFollower(Loading(builder, handle), handle, scene.cache, Metrics())
 
     await follower.refresh()
 
@@ -257,23 +259,6 @@ async def test_trouble_that_comes_back_is_said_again(
 
         assert caplog.text.count("model_store_without_model") == times
         assert scene.handle.current.version == "v1"
-
-
-async def test_a_trial_that_cannot_be_read_has_not_failed(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """It is logged; the alert on versions that fail stays silent."""
-
-    def fails() -> None:
-        raise OSError("no such disk")
-
-    monkeypatch.setattr(scene.store, "challenger", fails)
-
-    await scene.follower.refresh()
-
-    assert scene.handle.current.version == "v1"
-    assert "challenger_load_failed" in caplog.text
-    assert not scene.metrics.registry.get_sample_value("i3rec_trial_failures_total")
 
 
 async def test_watermark_of_another_journal_is_not_believed(

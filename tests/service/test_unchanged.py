@@ -17,6 +17,7 @@ from service.bulk import Bulk
 from service.catalog import Catalog, WriteLimits, Written
 from service.domain import Item, PutItem, Vector
 from service.handle import ServableHandle
+from service.loading import Loading
 from service.metrics import Metrics
 from service.replay import Replay
 from service.servable import Servable
@@ -49,7 +50,7 @@ class Scene:
             return self.encoders[-1]
 
         builder = Builder(self.store, self.journal, Replay(cache), Engines(open_encoder, MemoryIndex))
-        return ModelFollower(builder, handle, cache, Metrics())
+        return ModelFollower(Loading(builder, handle), handle, cache, Metrics())
 
     @property
     def servable(self) -> Servable:
@@ -380,9 +381,16 @@ class Ledger:
         before = self.items.get(item_id)
         if before is None and item_id in servable.bundle.items:
             before = Expected(self._scene.trained(item_id), 0)
-        stands = first and before is not None and same(before.features, features)
+        trained = self._scene.trained(item_id) if self._stands_as_trained(item_id, before) else None
+        stands = first and before is not None and (same(before.features, features) or same(trained, features))
         self.items[item_id] = Expected(features, before.since if stands and before else seq)
         return stands
+
+    def _stands_as_trained(self, item_id: str, before: Expected | None) -> bool:
+        servable = self._scene.servable
+        if before is None or before.features is None:
+            return False
+        return item_id in servable.bundle.items and before.since <= servable.watermark
 
     def vector(self, item_id: str) -> list[float] | None:
         """What the index must hold."""
@@ -392,7 +400,7 @@ class Ledger:
             return self._scene.row(item_id).tolist() if item_id in servable.bundle.items else None
         if expected.features is None:
             return None
-        if item_id in servable.bundle.items and expected.since <= servable.watermark:
+        if self._stands_as_trained(item_id, expected):
             return self._scene.row(item_id).tolist()
         return [float(sum(vector.sum() for vector in expected.features.values()))] * 5
 

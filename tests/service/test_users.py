@@ -96,6 +96,19 @@ def test_interactions_are_folded_in_after_the_training(
     assert user.seen == set(order)
 
 
+@every_rule
+def test_interactions_that_were_trained_on_leave_the_trained_vector(
+    published_store: ModelStore, fake_encoder: Any, rule: Rule
+) -> None:
+    """Of users whom the model has learned as rows it knows more than a rule; what it saw already tells nothing new."""
+    servable = servable_of(published_store, fake_encoder, rule)
+
+    known, grown = (find_user(servable, "u2", items) for items in (["i03", "i02", "i03"], ["i02", "i09"]))
+
+    assert vector_of(known).tolist() == servable.bundle.user_embeddings[2].tolist()
+    assert vector_of(grown) == folded(rule, rows_of(servable, ["i03", "i02", "i09"])[-rule.max_items :])
+
+
 @given(history=st.lists(st.sampled_from([*(f"i{n:02}" for n in range(12)), "x", "y"]), max_size=12), rule=st.data())
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_session_is_the_rule_of_its_latest_distinct_items(

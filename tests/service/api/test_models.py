@@ -44,6 +44,7 @@ async def test_models_are_listed(
         "serving": "v1",
         "challenger": None,
         "failed": None,
+        "trial_failed": None,
     }
 
 
@@ -55,7 +56,8 @@ async def test_empty_store_has_no_models(run_app: Any, tmp_path: Path) -> None:
         activated = await running.client.post("/models/v1/activate")
         back = await running.client.post("/models/rollback")
 
-    assert listed.json() == {"versions": [], "promoted": None, "serving": None, "challenger": None, "failed": None}
+    versions, *others = listed.json().values()
+    assert (versions, set(others)) == ([], {None})
     assert (activated.status_code, back.status_code) == (404, 409)
 
 
@@ -153,6 +155,32 @@ async def test_damaged_versions_are_not_promoted(
 
     assert (refused.status_code, refused.json()["type"]) == (503, "urn:i3rec:problem:storage-unavailable")
     assert published_store.current() == await serving(client) == "v1"
+
+
+async def test_versions_of_another_format_are_refused(
+    client: httpx.AsyncClient, published_store: ModelStore, make_version: MakeVersion
+) -> None:
+    """They are sound, but not for this service: 409, as trying again is of no use."""
+    make_version(published_store, "v2", promote=False)
+    path = published_store.root / "versions" / "v2" / "manifest.json"
+    path.write_text(path.read_text().replace('"format_version": 1', '"format_version": 99'))
+
+    refused = await client.post("/models/v2/activate")
+
+    assert (refused.status_code, refused.json()["type"]) == (409, "urn:i3rec:problem:unreadable-model")
+    assert "expected bundle format 1, found 99" in refused.json()["detail"]
+    assert published_store.current() == await serving(client) == "v1"
+
+
+async def test_damaged_challenger_hides_nothing_else(client: httpx.AsyncClient, published_store: ModelStore) -> None:
+    """Whoever looks what is wrong sees it, and what serves."""
+    (published_store.root / "CHALLENGER").write_text("garbage", encoding="utf-8")
+
+    answer = await client.get("/models")
+
+    assert answer.status_code == 200
+    assert (answer.json()["serving"], answer.json()["challenger"]) == ("v1", None)
+    assert "CHALLENGER" in answer.json()["trial_failed"]["reason"]
 
 
 async def test_version_that_cannot_be_built_leaves_the_old_one_serving(
