@@ -40,9 +40,11 @@ def diversified(hits: Sequence[Hit], vectors: Sequence[Vector], k: int, diversit
     return [hits[place] for place in sorted(taken)]
 
 
-def capped(hits: Sequence[Hit], categories_of: _Categories, most: int) -> list[Hit]:
-    """The hits in their order, but for those whose category stands ``most`` times before them already."""
-    counts: Counter[str] = Counter()
+def capped(hits: Sequence[Hit], categories_of: _Categories, most: int, counts: Counter[str]) -> list[Hit]:
+    """The hits in their order, but for those whose category stands ``most`` times before them already.
+
+    ``counts`` are those of the hits before, by category; these hits are added.
+    """
     return [hit for hit in hits if fits(counts, categories_of(hit.item_id), most)]
 
 
@@ -50,7 +52,7 @@ def fits(counts: Counter[str], categories: Sequence[str], most: int) -> bool:
     """Whether an item of these categories may follow those that were counted; counts it, if so."""
     if any(counts[category] >= most for category in categories):
         return False
-    counts.update(categories)
+    counts.update(set(categories))
     return True
 
 

@@ -8,6 +8,7 @@ from service.domain import LikedItem, Matrix, PutItem, Reasons, Suggestion, Vect
 from service.errors import StorageUnavailable
 from service.features import fitting
 from service.ports import Journal
+from service.queueing import give_up_if_late
 from service.servable import Servable
 from service.users import User
 
@@ -36,7 +37,11 @@ class Explainer:
 
     def explained(self, items: Sequence[Suggestion]) -> list[Suggestion]:
         """The same items with their reasons."""
-        return [item._replace(reasons=self._reasons(item.item_id)) for item in items]
+        explained = []
+        for item in items:
+            give_up_if_late()
+            explained.append(item._replace(reasons=self._reasons(item.item_id)))
+        return explained
 
     def _parts_of(self, history: Sequence[str]) -> Matrix | None:
         rule = self._servable.bundle.manifest.history
@@ -53,7 +58,7 @@ class Explainer:
     def _liked(self, vector: Vector) -> tuple[LikedItem, ...]:
         if self._parts is None:
             return ()
-        scores = self._parts @ vector
+        scores = self._parts.astype(np.float64) @ vector  # sums of large products fit single precision no more
         best = [int(place) for place in np.argsort(-scores, kind="stable")[:_MOST_LIKED] if scores[place] > 0]
         history = self._history
         return tuple(
@@ -67,7 +72,7 @@ class Explainer:
         names = sorted(features)
         without = [{other: features[other] for other in names if other != name} for name in names]
         whole, *less = self._servable.encoder.encode([features, *without])
-        user = self._user.vector
+        user = self._user.vector.astype(np.float64)
         score = float(user @ whole.embedding)
         return {name: score - float(user @ each.embedding) for name, each in zip(names, less, strict=True)}
 

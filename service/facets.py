@@ -17,6 +17,7 @@ from service.trained import TrainedFacets
 _MOST_NAMES = 64  # attributes that are kept looked up; the one that was asked for first gives way
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?")
 
+_LONGEST_NUMBER = 1000  # digits; Python reads some thousand, and nobody means more than twenty
 _Written = dict[Key, set[str]]
 
 
@@ -70,7 +71,7 @@ def key_of(value: str | float | bool) -> Key:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        if not _NUMBER.fullmatch(value):
+        if len(value) > _LONGEST_NUMBER or not _NUMBER.fullmatch(value):
             return value
         return float(value) if "." in value else int(value)
     return value

@@ -72,7 +72,8 @@ class FastPath:
         started = perf_counter()
         servable = self._handle.serving(None, user_id)
         servable.expire(self._reading.clock())
-        changes, index_seq = servable.changes, servable.index_seq
+        index_seq = servable.index_seq  # first: a list must know of what it says it knows
+        changes = servable.changes
         if not given.is_for(wish, servable) or given.interactions is not self._histories.known(user_id):
             return None
         if given.changes != changes:
@@ -160,7 +161,8 @@ class FastPath:
 
 
 def _query(allowed: Filter, vector: Vector, user_id: str, wish: Wish) -> Query:
-    return allowed.query(vector, wish.k + 1, f"all:{user_id}" if wish.include_seen else user_id)
+    # No id has a NUL: the list of everything for one user is not mistaken for that of another.
+    return allowed.query(vector, wish.k + 1, f"all\0{user_id}" if wish.include_seen else user_id)
 
 
 def _stands(given: Given, servable: Servable) -> bool:

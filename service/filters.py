@@ -1,7 +1,7 @@
 """The one place that decides what a request may be shown."""
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -44,6 +44,27 @@ class Filter:
         if item_id in self.blocked or (self.only is not None and item_id not in self.only):
             return False
         return self.servable.visible(item_id, self.now)
+
+    def without(self, categories: Collection[str]) -> "Filter":
+        """The same, but for the items of some categories."""
+        theirs = self.servable.facets.matching(categories, ()) if categories else None
+        if theirs is None:
+            return self
+        rows = theirs.rows if self.rows is None else np.union1d(self.rows, theirs.rows)
+        return replace(self, ids=self.ids | theirs.ids, rows=rows)
+
+    def mask(self) -> NDArray[np.bool_] | None:
+        """Which rows of the bundle's items there is a point in looking at, (n_items,); None = all of them."""
+        if self.only is None and self.rows is None:
+            return None
+        items = self.servable.bundle.items
+        mask = np.full(len(items), self.only is None)
+        if self.only is not None:
+            mask[self.only.rows] = True
+            mask[[row for item_id in self.only.ids if (row := items.get(item_id)) is not None]] = True
+        if self.rows is not None:
+            mask[self.rows] = False
+        return mask
 
     def query(self, vector: Vector, k: int, key: str | None = None) -> Query:
         """What to ask the index, so that it finds what may be shown.

@@ -44,7 +44,7 @@ class Histories:
 
     Args:
         journal: has them all.
-        most: latest interactions of a user that are looked at.
+        most: latest items of a user that are looked at.
         users: whose interactions are kept at most.
     """
 
@@ -65,7 +65,7 @@ class Histories:
         return self._filter is not None
 
     def known(self, user_id: str) -> Sequence[str] | None:
-        """The items of a user's latest interactions, oldest first; None where the journal must be asked."""
+        """The items of a user's interactions, each once, the latest last; None where the journal must be asked."""
         kept = self._kept.get(user_id)
         if kept is not None:
             return kept.items
@@ -144,7 +144,8 @@ class Histories:
             kept = _Known((), 0)
         self._forget(user_id)
         if kept is not None and kept.seq < seq and user_id not in self._reading:
-            self._keep(user_id, _Known((*kept.items, item_id)[-self._most :], seq))
+            before = (other for other in kept.items if other != item_id)
+            self._keep(user_id, _Known((*before, item_id)[-self._most :], seq))
 
     def _forget(self, user_id: str) -> None:
         """What is kept of a user holds no longer; neither does what is being read just now."""

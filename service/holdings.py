@@ -7,6 +7,7 @@ from datetime import datetime
 from weakref import ref
 
 import numpy as np
+from numpy.typing import NDArray
 
 from model_store import Bundle
 from service.coverage import Coverage
@@ -17,6 +18,7 @@ from service.online import Standing, digest_of, online, since_of
 from service.queries import Hit, Hits
 from service.trained import (
     TrainedFacets,
+    categories_in,
     rows_by_id,
     rows_by_popularity,
     same_features,
@@ -55,7 +57,7 @@ class Holdings:
         self._online_items = 0
         self._n = len(bundle.items)
         self._spoken_of: set[int] = set()  # rows of the bundle's items that the journal speaks of
-        self._titles = bundle.column("title")
+        self._titles, self._categories = bundle.column("title"), bundle.column("categories")
         self._by_id = rows_by_id(bundle)
         self._by_popularity = rows_by_popularity(bundle, self._by_id)
 
@@ -256,7 +258,7 @@ class Holdings:
         if state:
             return state.item.categories if state.item else ()
         row = self.bundle.items.get(item_id)
-        return () if row is None else trained_item(self.bundle, row).categories
+        return () if row is None or self._categories is None else categories_in(self._categories[row])
 
     def tells_of_users(self, item_id: str) -> bool:
         """Whether an item has a ``history_row``; does not read it."""
@@ -278,9 +280,14 @@ class Holdings:
         state = self._online.get(item_id)
         return state.encoding.history_embedding if state and state.encoding else None
 
-    def popular(self) -> Iterator[tuple[str, float]]:
-        """Items of the bundle with their popularity, highest first, ties by id; shown or not."""
-        for row in self._by_popularity:
+    def popular(self, among: NDArray[np.bool_] | None = None) -> Iterator[tuple[str, float]]:
+        """Items of the bundle with their popularity, highest first, ties by id; shown or not.
+
+        Args:
+            among: (n_items,) which of them; None = all.
+        """
+        rows = self._by_popularity
+        for row in rows if among is None else rows[among[rows]]:
             yield self.bundle.items.id(int(row)), float(self.bundle.popularity[row])
 
     def untouched(self, after: str) -> Iterator[tuple[str, int]]:

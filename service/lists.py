@@ -11,9 +11,9 @@ written between, a list is the beginning of the longer list.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain, islice, takewhile
+from itertools import takewhile
 from typing import NamedTuple
 
 from service.chosen import Chosen
@@ -24,6 +24,8 @@ from service.facets import AttributeIs
 from service.filters import Filter
 from service.paging import Shown
 from service.queries import Hit
+from service.queueing import give_up_if_late
+from service.ranked import Personal, Popular, Ranked, best
 
 _POOL = 5  # times the list's length are looked at where a list is to be diverse
 
@@ -83,14 +85,8 @@ def make_page(allowed: Filter, taste: Vector | None, wish: Wish, exploration: Ex
     """
     picky = wish.diversity or wish.max_per_category
     wanted = len(wish.shown) + (_POOL * wish.k if picky else wish.k) + 1
-    while True:
-        ranked = _personal(allowed, taste, wanted) if taste is not None else _popular(allowed, wanted, exploration)
-        left, ended = _left(ranked, wish)
-        fitting = _capped(allowed, left, wish)
-        exhausted = ended or len(ranked) < wanted
-        if exhausted or len(fitting) > wish.k:
-            break
-        wanted *= 2
+    ranked = Popular(allowed, exploration, wanted) if taste is None else Personal(allowed, taste, wanted)
+    fitting, left = _gather(allowed, ranked, wish)
     vectors = [allowed.servable.vector(hit.item_id) for hit in fitting] if wish.diversity else []
     known = [vector for vector in vectors if vector is not None]
     # Where a writer took an item away just now, it has no vector; the list is then as good without diversity.
@@ -98,7 +94,33 @@ def make_page(allowed: Filter, taste: Vector | None, wish: Wish, exploration: Ex
     if taste is not None and (places := exploration.places(wish.k)):
         hits = _with_new(allowed, taste, wish, exploration.until, places, hits, fitting)
     # What a cap keeps from this page may stand on the next one.
-    return Page(hits, more=not {hit.item_id for hit in left} <= {hit.item_id for hit in hits})
+    return Page(hits, more=not left <= {hit.item_id for hit in hits})
+
+
+def _gather(allowed: Filter, ranked: Ranked, wish: Wish) -> tuple[list[Hit], set[str]]:
+    """Hits that may stand on one page, more than it holds as far as there are; and the ids of all that may be shown.
+
+    Of the latter as many as show whether something is left for a next page.
+    """
+    fitting: list[Hit] = []
+    left: set[str] = set()
+    counts: Counter[str] = Counter()
+    full: frozenset[str] = frozenset()
+    while True:
+        give_up_if_late()
+        hits, low = _left(ranked.more(full), wish)
+        new = [hit for hit in hits if hit.item_id not in left]
+        left.update(hit.item_id for hit in new)
+        fitting += _capped(allowed, new, wish, counts)
+        if low or ranked.ended or _suffices(fitting, left, wish):
+            return fitting, left
+        full = frozenset(name for name, count in counts.items() if count >= (wish.max_per_category or 0))
+
+
+def _suffices(fitting: Sequence[Hit], left: set[str], wish: Wish) -> bool:
+    if len(fitting) == wish.k and not wish.diversity:  # there is nothing to choose
+        return len(left) > wish.k
+    return len(fitting) > wish.k
 
 
 def _left(ranked: Sequence[Hit], wish: Wish) -> tuple[list[Hit], bool]:
@@ -110,11 +132,11 @@ def _left(ranked: Sequence[Hit], wish: Wish) -> tuple[list[Hit], bool]:
     return hits, ended
 
 
-def _capped(allowed: Filter, hits: list[Hit], wish: Wish) -> list[Hit]:
-    """Those that may stand on one page together."""
+def _capped(allowed: Filter, hits: list[Hit], wish: Wish, counts: Counter[str]) -> list[Hit]:
+    """Those that may stand on one page together, and with those that were counted."""
     if wish.max_per_category is None:
         return hits
-    return capped(hits, allowed.servable.categories, wish.max_per_category)
+    return capped(hits, allowed.servable.categories, wish.max_per_category, counts)
 
 
 def _with_new(
@@ -130,8 +152,8 @@ def _with_new(
     to_try, _ = allowed.servable.newcomers.split(until)
     among = Chosen(frozenset(new for new in to_try if allowed.only is None or new in allowed.only))
     wanted = len(wish.shown) + _POOL * places
-    found, _ = _left(_personal(replace(allowed, only=among), taste, wanted), wish)
-    tried = _capped(allowed, found, wish)
+    found, _ = _left(best(replace(allowed, only=among), taste, wanted), wish)
+    tried = _capped(allowed, found, wish, Counter())
     for most in range(places, 0, -1):
         page = reserve(most, [*hits, *fitting], tried, wish.k, _cap(allowed, wish.max_per_category))
         if len(page) >= len(hits):
@@ -144,36 +166,3 @@ def _cap(allowed: Filter, most: int | None) -> Callable[[Hit], bool]:
         return lambda _: True
     counts: Counter[str] = Counter()
     return lambda hit: fits(counts, allowed.servable.categories(hit.item_id), most)
-
-
-def _personal(allowed: Filter, taste: Vector, k: int) -> Sequence[Hit]:
-    query = allowed.query(taste, k)
-    while True:
-        (hits,) = allowed.servable.index.search_many([query])
-        # A writer may be between its two steps (state, then index): what it takes away is searched around.
-        gone = {hit.item_id for hit in hits if not allowed.servable.visible(hit.item_id, allowed.now)}
-        if not gone:
-            return hits
-        query = query._replace(exclude={*query.exclude, *gone})
-
-
-def _popular(allowed: Filter, k: int, exploration: Exploration) -> list[Hit]:
-    to_try, tried = allowed.servable.newcomers.split(exploration.until)
-    trained = (pair for pair in allowed.servable.popular() if allowed.allows(pair[0]))
-    ranked = _interleave(trained, filter(allowed.allows, to_try), filter(allowed.allows, tried), exploration.every)
-    return list(islice(ranked, k))
-
-
-def _interleave(
-    trained: Iterator[tuple[str, float]], new: Iterator[str], last: Iterator[str], every: int
-) -> Iterator[Hit]:
-    score: float | None = None
-    place = 1
-    for item_id, popularity in trained:
-        while every and place % every == 0 and (explored := next(new, None)) is not None:
-            yield Hit(explored, popularity if score is None else score)
-            place += 1
-        score = popularity
-        yield Hit(item_id, score)
-        place += 1
-    yield from (Hit(item_id, score or 0.0) for item_id in chain(new, last))

@@ -181,7 +181,7 @@ class Journal(Protocol):
         ...
 
     def history(self, user_id: str, limit: int) -> list[str]:
-        """The items of a user's latest interactions, at most ``limit``, oldest first; an item may come repeatedly.
+        """The items of a user's interactions, each once, by the latest with it, oldest first; the latest ``limit``.
 
         Raises:
             StorageUnavailable: the journal cannot be read.

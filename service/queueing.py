@@ -2,9 +2,10 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
-from anyio import CapacityLimiter, to_thread
+from anyio import CapacityLimiter, from_thread, to_thread
 
 from service.errors import Overloaded
 from service.pace import Pace
@@ -29,6 +30,12 @@ async def in_thread(call: Callable[[], T], limiter: CapacityLimiter, most_waitin
     if waiting >= most_waiting:
         raise Overloaded(waiting)
     return await to_thread.run_sync(call, limiter=limiter)
+
+
+def give_up_if_late() -> None:
+    """Ends a call on a worker thread whose caller waits no longer, as after the deadline; to be called now and then."""
+    with suppress(RuntimeError):  # on other threads nobody can say
+        from_thread.check_cancelled()
 
 
 class Turns:

@@ -13,7 +13,9 @@ from service.holdings import Holdings
 from service.ports import Encoder, Featurizer, VectorIndex
 from service.trained import Rows
 
+_Expiry = tuple[datetime, int, str]  # when, of the record of this number, of this item
 _NEVER = datetime.max.replace(tzinfo=UTC)
+_ALWAYS = datetime.min.replace(tzinfo=UTC)
 _FEW = 64
 
 
@@ -51,10 +53,11 @@ class Servable(Holdings):
         self.changes = 0  # grows with every change of an item, once lists know of it
         self._index_seq = 0
         self._displaced: set[str] = set()  # items of the bundle whose own vector is not in the index now
-        self._expiries: list[tuple[datetime, int, str]] = []  # heap
+        self._expiries: list[_Expiry] = []  # heap
+        self._expired: list[_Expiry] = []  # what was taken out; a clock that was wrong may be set back
         self._seen_ends: memoryview[int] = memoryview(np.asarray(bundle.seen_indptr))  # type: ignore[arg-type]
         self._seen_rows = np.asarray(bundle.seen_indices)
-        self._next_expiry = _NEVER
+        self._next_expiry, self._last_expiry = _NEVER, _ALWAYS
 
     @property
     def index_seq(self) -> int:
@@ -107,8 +110,10 @@ class Servable(Holdings):
         item = self._online[item_id].item
         if item and item.expires_at:
             heapq.heappush(self._expiries, (item.expires_at, seq, item_id))
-            if len(self._expiries) > 2 * len(self._online) + _FEW:  # most are of records that were replaced
-                self._expiries = [each for each in self._expiries if self._online[each[2]].seq == each[1]]
+            if len(self._expiries) + len(self._expired) > 2 * len(self._online) + _FEW:
+                # Most are of records that were replaced.
+                self._expiries = list(filter(self._holds, self._expiries))
+                self._expired = list(filter(self._holds, self._expired))
                 heapq.heapify(self._expiries)
             self._next_expiry = self._expiries[0][0]
 
@@ -136,18 +141,27 @@ class Servable(Holdings):
         self._displaced.update(item_id for item_id in item_ids if item_id in self.bundle.items)
 
     def expire(self, now: datetime) -> None:
-        """Takes out of the index what has expired by ``now``."""
-        if now < self._next_expiry:  # read without the lock: searches must not wait for a writer here
+        """Takes out of the index what has expired by ``now``, and puts back what has not, after all."""
+        if self._last_expiry <= now < self._next_expiry:  # read without the lock: searches must not wait for a writer
             return
         with self.lock:
+            back = [each for each in self._expired if each[0] > now]
+            self._expired = [each for each in self._expired if each[0] <= now]
+            for each in back:
+                heapq.heappush(self._expiries, each)
             gone = []
             while self._expiries and self._expiries[0][0] <= now:
-                _, seq, item_id = heapq.heappop(self._expiries)
-                if self._online[item_id].seq == seq:
-                    gone.append(item_id)
+                gone.append(heapq.heappop(self._expiries))
+            self._expired += gone
             self._next_expiry = self._expiries[0][0] if self._expiries else _NEVER
-            self._remove(gone)
-            self.changes += bool(gone)
+            self._last_expiry = max((each[0] for each in self._expired), default=_ALWAYS)
+            self._update_index(sorted(item_id for _, _, item_id in filter(self._holds, back)))
+            self._remove([item_id for _, _, item_id in filter(self._holds, gone)])
+            self.changes += bool(gone or back)
+
+    def _holds(self, expiry: _Expiry) -> bool:
+        """Whether an expiry is that of an item's latest record."""
+        return self._online[expiry[2]].seq == expiry[1]
 
     def own_rows(self) -> Rows:
         """The rows of the bundle whose items are found by their trained vectors, ascending."""

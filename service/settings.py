@@ -55,7 +55,7 @@ class Settings(BaseSettings):
     max_k: int = Field(default=500, ge=1, description="Longest list a request may ask for.")
     max_exclude: int = Field(default=500, ge=0, description="Most ids a request may exclude.")
     max_history: int = Field(
-        default=1000, ge=1, description="Most interactions of a user, or of a session, that are looked at."
+        default=1000, ge=1, description="Most items of a user's history, or of a session's, that are looked at."
     )
     max_explain: int = Field(default=50, ge=1, description="Longest list that is explained.")
     max_cursor: int = Field(

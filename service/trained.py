@@ -19,12 +19,13 @@ def trained_item(bundle: Bundle, row: int) -> Item:
     """An item as the training data describes it, without its features."""
     columns = bundle.metadata(row)
     title = columns.pop("title", None)
-    categories = tuple(_split(columns.pop("categories", "")))
+    categories = categories_in(columns.pop("categories", ""))
     return Item(bundle.items.id(row), title=title, categories=categories, attributes=columns)
 
 
-def _split(categories: str) -> list[str]:
-    return [name for name in categories.split("|") if name]
+def categories_in(cell: str) -> tuple[str, ...]:
+    """The categories of an item by what stands in the column of that name."""
+    return tuple(name for name in cell.split("|") if name)
 
 
 def trained_features(bundle: Bundle, row: int) -> dict[str, Vector]:
@@ -56,7 +57,7 @@ class TrainedFacets:
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle
         self._stands = np.ones(len(bundle.items), dtype=np.bool_)
-        self.categories = post(bundle.column("categories") or (), _split)
+        self.categories = post(bundle.column("categories") or (), categories_in)
 
     def attribute(self, name: str, key_of: Callable[[str], Key]) -> Postings:
         """An attribute, from the key of each value to the rows that have it."""

@@ -204,10 +204,10 @@ class MemoryJournal:
         return next((record for record in self.latest() if item_of(record.entry) == item_id), None)
 
     def history(self, user_id: str, limit: int) -> list[str]:
-        """The items of a user's latest interactions, oldest first."""
+        """The items of a user's interactions, each once, by the latest with it, oldest first; the latest of them."""
         entries = [record.entry for record in self.read()]
         mine = [entry.item_id for entry in entries if isinstance(entry, Interact) and entry.user_id == user_id]
-        return mine[-limit:] if limit else []
+        return [*dict.fromkeys(reversed(mine))][:limit][::-1]
 
     def users(self) -> Iterator[str]:
         """Everybody about whom there is a record."""

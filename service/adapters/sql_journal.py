@@ -156,9 +156,11 @@ class SqlJournal:
         return record_of(rows[0]) if rows else None
 
     def history(self, user_id: str, limit: int) -> list[str]:
-        """The items of a user's latest interactions, oldest first."""
+        """The items of a user's interactions, each once, by the latest with it, oldest first; the latest of them."""
+        last = sa.func.max(journal.c.seq)
         mine = sa.select(journal.c.item_id).where(journal.c.user_id == user_id, journal.c.kind == INTERACT)
-        return [row.item_id for row in reversed(self._fetch(mine.order_by(journal.c.seq.desc()).limit(limit)))]
+        latest = mine.group_by(journal.c.item_id).order_by(last.desc()).limit(limit)
+        return [row.item_id for row in reversed(self._fetch(latest))]
 
     def users(self) -> Iterator[str]:
         """Everybody about whom there is a record, by id."""

@@ -1,5 +1,7 @@
 """Maximal marginal relevance and caps, against hand-worked lists and a plain reading of the formula."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -65,6 +67,13 @@ def test_caps_count_every_category_of_an_item(most: int, left: str) -> None:
     """A is x, b is x and y, c is x, d has none, e is y."""
     categories = {"a": ("x",), "b": ("x", "y"), "c": ("x",), "d": (), "e": ("y",)}
 
-    kept = capped(hits(5.0, 4.0, 3.0, 2.0, 1.0), categories.__getitem__, most)
+    kept = capped(hits(5.0, 4.0, 3.0, 2.0, 1.0), categories.__getitem__, most, Counter())
 
     assert "".join(hit.item_id for hit in kept) == left
+
+
+def test_a_category_that_stands_twice_in_an_item_counts_once() -> None:
+    """Two of them may stand where two are allowed."""
+    kept = capped(hits(3.0, 2.0, 1.0), lambda _: ("z", "z"), 2, Counter())
+
+    assert len(kept) == 2

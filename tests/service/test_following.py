@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -12,9 +13,9 @@ from model_store import ModelStore
 from service.adapters.memory import MemoryCache
 from service.adapters.sql_journal import SqlJournal
 from service.domain import EraseUser, Interact
-from service.errors import StorageUnavailable
+from service.errors import EncodingFailed, NotReachedYet, StorageUnavailable
 from service.following import JournalFollower
-from service.handle import ServableHandle
+from service.handle import Contender, ServableHandle
 from service.histories import Histories
 from service.metrics import Metrics
 from service.replay import Replay
@@ -163,3 +164,58 @@ async def test_new_version_does_not_hide_what_others_wrote(
 
     assert found["model_version"] == "v2"
     assert "i07" not in {item["item_id"] for item in found["items"]}
+
+
+def on_trial(follower: JournalFollower, *, serving: int, trial: int) -> ServableHandle:
+    """The follower's handle, with two versions that know the journal up to these records."""
+    handle = follower._handle
+    handle._servable = SimpleNamespace(followed=serving, version="v1")  # type: ignore[assignment]
+    handle._contender = Contender(SimpleNamespace(followed=trial, version="v2"), 1.0, "split")  # type: ignore[arg-type]
+    return handle
+
+
+async def test_a_record_counts_once_the_version_on_trial_knows_it_as_well(
+    journals: tuple[Shaky, SqlJournal], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asks may be served by that one."""
+    shaky, other = journals
+    follower = follower_of(shaky, Histories(shaky))
+    last = write(other, *[Interact("ann", "a")] * 5)
+    await follower.catch_up()
+    handle = on_trial(follower, serving=last, trial=last - 2)
+
+    def fail(_: int) -> Iterator[Any]:
+        raise StorageUnavailable("down")
+
+    async def apply(_servable: Any, _records: Any, seq: int) -> int:
+        return seq
+
+    monkeypatch.setattr(follower._replay, "apply", apply)
+    with monkeypatch.context() as down:
+        down.setattr(shaky, "read_others", fail)
+        with pytest.raises(NotReachedYet):
+            await follower.reach(last, 0.05)
+        await follower.reach(last - 2, 0.05)
+    await follower.reach(last, WAIT_S)
+
+    assert [servable.followed for servable in handle.live] == [last, last]
+
+
+async def test_a_trial_that_cannot_follow_ends(
+    journals: tuple[Shaky, SqlJournal], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It must not keep what serves from following."""
+    shaky, other = journals
+    follower = follower_of(shaky, Histories(shaky))
+    last = write(other, Interact("ann", "a"))
+    handle = on_trial(follower, serving=0, trial=0)
+
+    async def apply(servable: Any, _records: Any, seq: int) -> int:
+        if servable.version == "v2":
+            raise EncodingFailed("broken")
+        return seq
+
+    monkeypatch.setattr(follower._replay, "apply", apply)
+    await follower.catch_up()
+
+    assert ([servable.followed for servable in handle.live], handle.contender) == ([last], None)

@@ -23,6 +23,7 @@ from service.impressions import Impressions
 from service.lists import Wish
 from service.making import Making, Reading
 from service.metrics import Metrics
+from service.ranked import Popular
 from service.recommend import Recommender
 from service.servable import Servable
 from service.shadow import Shadow
@@ -238,8 +239,6 @@ def test_popular_lists_are_beginnings_of_longer_ones(
     published_store: ModelStore, fake_encoder: Any, data: st.DataObject, every: int, k: int
 ) -> None:
     """For any catalogue: no id twice, all there is in the long list, scores never rise, short lists are prefixes."""
-    from service.lists import _popular  # noqa: PLC0415 - white box: the list without the thread around it
-
     scene = Scene(published_store, fake_encoder, every)
     for name in data.draw(st.lists(st.sampled_from(["a", "b", "c", "i00", "i05"]))):
         if data.draw(st.booleans()):
@@ -249,12 +248,12 @@ def test_popular_lists_are_beginnings_of_longer_ones(
     blocked = data.draw(st.frozensets(st.sampled_from(["a", "i01", "i02"])))
     allowed = make_filter(scene.servable, seen=(), exclude=blocked, now=NOW)
 
-    everything = _popular(allowed, 100, Exploration(every))
+    everything = Popular(allowed, Exploration(every), 100).more(())
     ids, scores = [hit.item_id for hit in everything], [hit.score for hit in everything]
 
     assert len(ids) == len(set(ids)) == len([i for i in scene.servable.index._vectors if i not in blocked])
     assert scores == sorted(scores, reverse=True)
-    assert _popular(allowed, k, Exploration(every)) == everything[:k]
+    assert Popular(allowed, Exploration(every), k).more(()) == everything[:k]
 
 
 async def test_nothing_served_is_an_error() -> None:

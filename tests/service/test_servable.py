@@ -283,6 +283,30 @@ def test_items_expire_at_their_time(servable: Servable) -> None:
     assert "a" in servable
 
 
+def test_a_clock_that_was_wrong_takes_nothing_away_for_good(servable: Servable) -> None:
+    """What expired in a future that did not come is found again, but for what was written or deleted meanwhile."""
+    later, future = NOW + timedelta(days=1), NOW + timedelta(days=900)
+    for seq, item_id in enumerate(("i04", "a", "b", "c"), start=1):
+        servable.apply(put(seq, item_id, expires_at=later), vector(seq))
+    servable.apply(put(5, "past", expires_at=NOW - timedelta(days=1)), vector(1))
+    servable.expire(NOW)
+    before = {item_id: score(servable, item_id) for item_id in ("i04", "a", "b", "c", "past")}
+
+    servable.expire(future)
+    gone = [score(servable, item_id) for item_id in before]
+    servable.apply(delete(6, "b"))
+    servable.apply(put(7, "c", expires_at=future + timedelta(days=1)), vector(9))
+    changes = servable.changes
+    servable.expire(NOW)
+
+    assert gone == [None] * 5
+    assert {item_id: score(servable, item_id) for item_id in before} == {**before, "b": None, "c": 45.0}
+    assert servable.changes > changes
+    servable.expire(later)
+    assert score(servable, "a") is None
+    assert score(servable, "c") == 45.0
+
+
 def test_items_that_are_written_often_are_remembered_to_expire_once(servable: Servable) -> None:
     """Or little more often: a shop that writes its prices every hour must not fill the memory until offers end."""
     for seq in range(1, 1001):

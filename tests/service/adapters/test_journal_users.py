@@ -46,12 +46,12 @@ def query(url: str, statement: str) -> list[tuple]:
 
 
 def test_history_is_the_latest_items_oldest_first(journal: Journal) -> None:
-    """Of a user's interactions the latest come, in the order of writing, an item as often as the user took to it."""
+    """The latest items of a user come, each once, in the order of the latest interactions with them."""
     write(journal, *(Interact("u", item) for item in "abacc"), Interact("v", "x"), Interact("u", "b"))
 
-    histories = [journal.history("u", limit) for limit in (0, 1, 3, 6, 100)]
+    histories = [journal.history("u", limit) for limit in (0, 1, 2, 3, 100)]
 
-    assert histories == [[], ["b"], ["c", "c", "b"], list("abaccb"), list("abaccb")]
+    assert histories == [[], ["b"], ["c", "b"], list("acb"), list("acb")]
     assert journal.history("v", 5) == ["x"]
     assert journal.history("nobody", 5) == []
 
@@ -170,7 +170,7 @@ def test_interactions_without_event_id_are_all_written(journal: Journal) -> None
     records = write(journal, *[Interact("u", "a")] * 3)
 
     assert [(record.seq, record.repeated) for record in records] == [(1, False), (2, False), (3, False)]
-    assert journal.history("u", 5) == ["a"] * 3
+    assert journal.history("u", 5) == ["a"]
 
 
 def test_threads_write_an_event_once(journal: Journal) -> None:

@@ -1,7 +1,14 @@
 """``/recommend`` over HTTP."""
 
+import time
+from typing import Any
+
 import httpx
 import pytest
+
+from service import making
+from service.lists import make_page
+from service.settings import Settings
 
 pytestmark = pytest.mark.anyio
 
@@ -96,3 +103,46 @@ async def test_parameters_that_come_twice_are_refused(client: httpx.AsyncClient,
 
     assert (refused.status_code, taken.status_code) == (422, 200)
     assert refused.json()["errors"] == [{"pointer": "/query/k", "detail": "expected at most once"}]
+
+
+async def test_lists_that_nobody_waits_for_are_given_up(
+    run_app: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """504 after the deadline, also where they are made on a thread; the rest of a batch is not made for nobody."""
+    made = []
+
+    def slowly(*request: Any) -> Any:
+        made.append(request)
+        time.sleep(0.2)
+        return make_page(*request)
+
+    monkeypatch.setattr(making, "make_page", slowly)
+    async with run_app(settings.model_copy(update={"deadline_s": 0.3})) as running:
+        batch = await running.client.post("/recommend/batch", json={"users": [f"u{n}" for n in range(6)], "k": 3})
+
+    assert (batch.status_code, batch.json()["type"]) == (504, "urn:i3rec:problem:deadline-exceeded")
+    assert len(made) <= 3
+
+
+async def test_users_of_confusable_names_are_told_apart(client: httpx.AsyncClient) -> None:
+    """With the same history they have the same vector, and what is remembered is found by who asked for what."""
+    for user in ("bob", "all:bob"):
+        await client.post("/interactions", json=[{"user_id": user, "item_id": item} for item in ("i01", "i02")])
+
+    async def shown(path: str) -> set[str]:
+        return {item["item_id"] for item in (await client.get(path)).json()["items"]}
+
+    everything = await shown("/recommend/bob?seen=include")
+    for _ in range(2):
+        assert await shown("/recommend/all:bob") == everything - {"i01", "i02"}
+        assert await shown("/recommend/bob?seen=include") == everything
+
+
+async def test_repeated_interactions_do_not_crowd_out_others(client: httpx.AsyncClient) -> None:
+    """Who plays one song a thousand times has heard the others all the same."""
+    await client.post("/interactions", json={"user_id": "fan", "item_id": "i04"})
+    await client.post("/interactions", json=[{"user_id": "fan", "item_id": "i09"}] * 1000)
+
+    for _ in range(2):
+        shown = {item["item_id"] for item in (await client.get("/recommend/fan?k=100")).json()["items"]}
+        assert shown == {f"i{n:02}" for n in range(12)} - {"i04", "i09"}
