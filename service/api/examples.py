@@ -103,6 +103,7 @@ ANSWERS: dict[tuple[str, str, str], Any] = {
         "serving": _MODEL,
         "challenger": {"version": _NEXT, "share": 0.1, "mode": "split", "live": True},
         "failed": None,
+        "trial_failed": None,
     },
     ("post", "/models/{version}/activate", "200"): _PROMOTED,
     ("post", "/models/{version}/activate", "202"): {**_PROMOTED, "serving": _MODEL},
