@@ -37,7 +37,7 @@ class ModelFollower:
         self._handle = handle
         self._cache = cache
         self._metrics = metrics
-        self._refreshing = anyio.Lock()
+        self._refreshing, self._exchanging = anyio.Lock(), anyio.Lock()
         self._attempts = Attempts()
         self._woken = anyio.Event()
         self._waiting: list[anyio.Event] = []
@@ -121,10 +121,7 @@ class ModelFollower:
             version = await to_thread.run_sync(self._store.current)
             if version is None or not (servable := self._loading.at_hand(version)):
                 return False
-            if self._serves(version):
-                self._attempts.succeeded()
-            else:
-                await self._exchange(servable, started)
+            await self._exchange(servable, started)
         except Exception:  # whatever it is: ``run`` meets it as well, says so, and tries again
             logger.debug("not_served_from_memory", exc_info=True)
             return False
@@ -141,11 +138,16 @@ class ModelFollower:
         self._handle.explain(reason)
 
     async def _exchange(self, servable: Servable, started: float) -> None:
-        typical = await to_thread.run_sync(typical_length, servable.bundle)
-        await self._loading.when_up_to_date(servable, lambda: self._loading.serve(servable))
-        self._metrics.models.swap_seconds.observe(time.monotonic() - started)
-        self._attempts.succeeded()
+        async with self._exchanging:  # whoever asked for it and the next look may come together
+            if not self._serves(servable.version):
+                typical = await to_thread.run_sync(typical_length, servable.bundle)
+                await self._loading.when_up_to_date(servable, lambda: self._loading.serve(servable))
+                self._metrics.encoding.compare_with(typical)
+                self._tell_of(servable, time.monotonic() - started)
+            self._attempts.succeeded()
+
+    def _tell_of(self, servable: Servable, seconds: float) -> None:
+        self._metrics.models.swap_seconds.observe(seconds)
         self._metrics.models.serves(servable.version)
-        self._metrics.encoding.compare_with(typical)
         facts = {"version": servable.version, "items": len(servable.index), "online_items": servable.online_items}
         logger.info("model_serves", extra={**facts, "index_seq": servable.index_seq})

@@ -5,7 +5,15 @@ import re
 from tools.deploy_queries import ROOT, RUNBOOK, alerts, families, names_in, rules
 
 MONITORING = ROOT / "docs" / "monitoring.md"
-NO_EVENTS = {"request_id", "trace_id", "model_version", "min_score", "pg_isready", "process_resident_memory_bytes"}
+NO_EVENTS = {
+    "trial_failed",
+    "request_id",
+    "trace_id",
+    "model_version",
+    "min_score",
+    "pg_isready",
+    "process_resident_memory_bytes",
+}
 """Words in code style with an underscore that are fields, parameters, programs and metrics of every process."""
 
 

@@ -130,6 +130,21 @@ async def test_what_is_in_memory_serves_at_once_while_another_is_built(scene: Sc
     assert scene.opened == ["v1", "v2", "v3"]
 
 
+async def test_who_asks_and_the_next_look_exchange_once(scene: Scene) -> None:
+    """Where both find the same version in memory, one of them makes it serve."""
+    scene.store.promote("v2")
+    await scene.follower.refresh()
+    scene.store.promote("v1")
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(scene.follower.settle, WAIT_S)
+            tasks.start_soon(scene.follower.refresh)
+
+    assert scene.serves() == "v1"
+    assert scene.sample("i3rec_model_swaps_total", result="done") == 3
+
+
 async def test_who_waits_too_long_for_a_build_does_not_end_it(scene: Scene) -> None:
     """What was promoted serves later all the same, without being built anew."""
     gate = Gate(scene, "v2")
