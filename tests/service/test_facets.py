@@ -312,3 +312,11 @@ def test_readers_and_writers_do_not_disturb_each_other(servable: Servable) -> No
 
     for reader in readers:
         reader.result()
+
+
+def test_texts_of_thousands_of_digits_are_no_numbers() -> None:
+    """Python refuses to read such; training data may have them, and filters of others must go on."""
+    digits = "1" * 5000
+
+    assert key_of(digits) == digits
+    assert key_of("1" * 20) == int("1" * 20)
