@@ -102,7 +102,7 @@ class Loading:
         before = self._handle.peek
         self._handle.exchange(servable)
         self._kept.pop(servable.version, None)
-        if before and before is not servable:
+        if before:
             self._kept[before.version] = before
         while len(self._kept) > self._most_kept:
             self._kept.popitem(last=False)

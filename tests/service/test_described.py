@@ -1,45 +1,29 @@
 """What an item is described by where a model with other features than its record's has come since."""
 
 from base64 import b64decode
-from collections.abc import AsyncIterator
-from dataclasses import replace
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 
-from model_store import Bundle, HistoryRule, Manifest, ModelStore
+from model_store import Bundle, ModelStore
 from service.settings import Settings
-from tests.conftest import D, tiny_contents, tiny_encoder
 
 pytestmark = pytest.mark.anyio
 
 ITEM = "i04"  # has an image and a text
-BOTH = {"image": 3, "text": 4}
 NINES = [9.0] * 4
 
 
 @pytest.fixture
-async def client(run_app: Any, settings: Settings, published_store: ModelStore) -> AsyncIterator[httpx.AsyncClient]:
-    """v2 serves, which knows images beside the texts of v1; the journal speaks of the item since v1."""
-    store = published_store
-    contents = tiny_contents(BOTH, seed=1)
-    texts = {"text": contents.features["text"]}
-    for version, features in (("text", texts), ("both", contents.features)):
-        modalities = {name: BOTH[name] for name in features}
-        manifest = Manifest(
-            model_version=version,
-            preset="i3mrec",
-            created_at="2026-01-01T00:00:00Z",
-            d=D,
-            n_users=0,
-            n_items=0,
-            modalities=modalities,
-            history=HistoryRule(),
-        )
-        store.publish(replace(contents, features=features), tiny_encoder(modalities), manifest)
-    store.promote("text")
+async def client(
+    run_app: Any, settings: Settings, published_store: ModelStore, make_version: Callable[..., None]
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A version serves that knows images beside texts; the journal speaks of the item since one that knew no images."""
+    make_version(published_store, "text", modalities={"text": 4})
+    make_version(published_store, "both", seed=1, promote=False)
     async with run_app(settings.model_copy(update={"model_poll_s": 3600.0})) as running:
         assert (await running.client.patch(f"/items/{ITEM}", json={"attributes": {"price": 1}})).status_code == 200
         assert (await running.client.post("/models/both/activate")).status_code == 200

@@ -18,6 +18,7 @@ from service.filters import Filter
 from service.lists import Wish, make_page
 from service.newcomers import Newcomers
 from service.queries import Hits, Query
+from service.servable import Servable
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 TASTE = np.ones(1, np.float32)
@@ -141,8 +142,6 @@ def test_diversity_chooses_among_those_that_fit() -> None:
 
 def test_filters_find_only_what_popular_lists_need(published_store: Any, fake_encoder: Any) -> None:
     """Rows that are asked for, written items among them, less those that are kept out."""
-    from service.servable import Servable  # noqa: PLC0415
-
     bundle = published_store.load()
     servable = Servable(bundle, fake_encoder, MemoryIndex(list(bundle.items), bundle.item_embeddings))
     only = Chosen(frozenset({"i05", "new"}), np.array([1, 2], np.int32), bundle.items)
