@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
+from service.adapters.sql_file import DatabaseFile
 from service.adapters.sql_tables import insert, journal
 from service.errors import StorageUnavailable
 
@@ -93,10 +94,12 @@ class Sqlite:
     """A file; its commits are on disk when they return. Processes on the same machine may share it."""
 
     def __init__(self, url: sa.URL, timeout_s: float) -> None:
+        path = Path(str(url.database))
         try:
-            Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as exc:
             raise StorageUnavailable(f"the directory of the journal cannot be made: {exc}") from exc
+        self._file = DatabaseFile(path)
         self.engine = sa.create_engine(url, hide_parameters=True, connect_args={"timeout": timeout_s})
 
         def prepare(connection: Any, _: object) -> None:
@@ -106,7 +109,10 @@ class Sqlite:
             cursor.execute("PRAGMA synchronous=FULL")
             cursor.execute("PRAGMA secure_delete=ON")  # what is erased is overwritten, not only unlinked
             cursor.close()
+            self._file.opened()
 
+        # Not to open, and so make, a file where there was another.
+        sa.event.listen(self.engine, "do_connect", lambda *_: self._file.check_path())
         sa.event.listen(self.engine, "connect", prepare)
 
     @contextmanager
@@ -115,6 +121,7 @@ class Sqlite:
         with self.engine.connect() as connection:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
             try:
+                self._file.check()
                 yield connection
             except BaseException:
                 _roll_back(connection)
