@@ -30,7 +30,7 @@ class Moment(NamedTuple):
         slots: theirs.
         counts: how many changes there were when each was written.
         changed_at: slot → ``total`` right after its last change, also after this moment; 0 = it was never changed.
-        longest: the largest Euclidean norm of a row that was ever written.
+        longest: no row at hand has a larger Euclidean norm.
     """
 
     total: int
@@ -95,12 +95,12 @@ class Changes:
         """Notes that slots, all different, have other rows."""
         places = np.array(slots, dtype=np.int64)
         counts = self._change(places)
-        self._longest = max(self._longest, longest_row(vectors))
         self._rows += len(places)
         size = self._rows - self._first
         if size > len(self._vectors):
             self._move(size, len(places))
             size = self._rows - self._first
+        self._longest = max(self._longest, longest_row(vectors))
         here = slice(size - len(places), size)
         self._vectors[here] = vectors
         self._places[0, here], self._places[1, here] = places, counts
@@ -123,6 +123,7 @@ class Changes:
         self._first += before - kept
         old = slice(before - kept, before)
         capacity = max(kept + new, min(2 * len(self._vectors), 2 * self._kept))
+        self._longest = longest_row(self._vectors[old])
         self._make_room(self._vectors[old], self._places[:, old], capacity)
 
     def _make_room(self, vectors: Matrix, places: Numbers, capacity: int) -> None:

@@ -16,7 +16,8 @@ Numbers = NDArray[np.int64]
 
 _BLOCK = 1 << 19  # scores of a block: 2 MiB
 _LEAST_ROWS = 1024
-_MOST = 1e37  # float32 ends at 3.4e38; sums of so large products might
+MOST = 1e37
+"""Below it, sums of products are held by float32, which ends at 3.4e38."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ def scan(matrix: Matrix, batch: Batch) -> Found:
     """Looks at every row of (n, d) float32; what is hidden or excluded is not found."""
     n, b = len(matrix), len(batch.queries)
     # Products that float32 cannot hold are made in double precision: seldom, and then right all the same.
-    dtype = np.float32 if batch.longest * float(batch.norms.max(initial=0.0)) < _MOST else np.float64
+    dtype = np.float32 if batch.longest * float(batch.norms.max(initial=0.0)) < MOST else np.float64
     by_column = np.ascontiguousarray(batch.queries.T, dtype=dtype)
     selection = Selection(batch.k, 2 * batch.slack, dtype)
     size = padded(max(_LEAST_ROWS, _BLOCK // b))

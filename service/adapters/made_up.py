@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from service.adapters import kernels
 from service.adapters.changes import Moment
-from service.adapters.exact_scan import Numbers
+from service.adapters.exact_scan import MOST, Numbers
 from service.adapters.ranked import NamesOf, Ranked, sort_ties
 from service.adapters.ranking import exact_scores, norms_of, rounding_bound
 from service.adapters.remembered import Remembered
@@ -76,7 +76,8 @@ def holds(hits: Hits, since: Mark, changes: Moment, query: Query) -> bool:
             changes.longest,
         )
     last = changes.last_changes(np.array(hits.slots, dtype=np.int64))
-    return last.max(initial=0) <= since.changes and not len(_reaching(least, first, changes, query))
+    reaching = _reaching(least, first, changes, query)
+    return reaching is not None and not len(reaching) and last.max(initial=0) <= since.changes
 
 
 def _in_c(found: Remembered, changes: Moment, query: Query, most: int) -> _Places | None:
@@ -106,6 +107,8 @@ def _in_c(found: Remembered, changes: Moment, query: Query, most: int) -> _Place
 def _in_numpy(found: Remembered, changes: Moment, query: Query, most: int) -> _Places | None:
     least = -np.inf if found.whole else found.least
     reaching = _reaching(least, found.rows - changes.first, changes, query)
+    if reaching is None:
+        return None
     there, new = _still_there(found, changes), _alive(reaching, changes, query)
     if there is None or new is None:
         return None
@@ -118,10 +121,12 @@ def _in_numpy(found: Remembered, changes: Moment, query: Query, most: int) -> _P
     return slots, scores, (scores[1:] == scores[:-1]).nonzero()[0].tolist()
 
 
-def _reaching(least: float, first: int, changes: Moment, query: Query) -> Numbers:
-    """Which of the rows at hand, from the first on, may reach a score."""
+def _reaching(least: float, first: int, changes: Moment, query: Query) -> Numbers | None:
+    """Which of the rows at hand, from the first on, may reach a score; None where single precision cannot tell."""
     vectors = changes.vectors[first:]
     norms = norms_of(query.vector[None])
+    if not changes.longest * float(norms[0]) < MOST:
+        return None
     bound = least - float(rounding_bound(len(query.vector), changes.longest, norms)[0])
     with np.errstate(over="ignore", invalid="ignore"):
         return (~(vectors @ query.vector < bound)).nonzero()[0] + first

@@ -124,7 +124,7 @@ class SegmentedIndex:
     def search_many(self, queries: Sequence[Query]) -> list[Hits]:
         """The same for several queries, all on the same state of the index; what they can share they share."""
         view = self._view
-        asks = {number: self._ask(query) for number, query in enumerate(queries) if query.k > 0}
+        asks = {number: self._ask(query, len(view)) for number, query in enumerate(queries) if query.k > 0}
         found_at = view.changes.mark
         answers = [Hits([], [], self._slots.ids) for _ in queries]
         together = {number: ask for number, ask in asks.items() if ask.allow is None}
@@ -170,12 +170,15 @@ class SegmentedIndex:
             logger.exception("index_engine_lost")
             return None
 
-    def _ask(self, query: Query) -> Ask:
+    def _ask(self, query: Query, items: int) -> Ask:
         vector = np.ascontiguousarray(query.vector, dtype=np.float32)
+        if vector.shape != (self._d,):  # an engine that failed for it would count as broken
+            raise ValueError(f"expected a vector of {self._d} numbers, found {vector.shape}")
         exclude = self._slots.of(query.exclude, query.exclude_rows)
+        most = items + 1  # which are never found, so that it is known that these are all
         if query.restricted:
-            return Ask(vector, query.k, exclude, self._slots.of(query.allow or (), query.allow_rows))
-        return Ask(vector, query.k if query.key is None else query.k + self._spare, exclude)
+            return Ask(vector, min(query.k, most), exclude, self._slots.of(query.allow or (), query.allow_rows))
+        return Ask(vector, min(query.k if query.key is None else query.k + self._spare, most), exclude)
 
     def _without(self, slots: Numbers) -> tuple[Numbers, Numbers]:
         """The dead rows of both segments, once these slots have none that is alive."""

@@ -31,6 +31,11 @@ int all_below(const Py_buffer *numbers, size_t end);
  */
 int tell_places(const Placed *placed, size_t n, size_t from, PyObject *slots, PyObject *scores, PyObject *equal);
 
+/* Rows and lists beyond these are refused, so that no product of sizes overflows. A vector's product with another of as
+ * many numbers is held by 32 bits (integer_rows.py).
+ */
+enum { MOST_QUADS = 1 << 15, MOST_PLACES = INT32_MAX };
+
 /* Products of numbers, to take fewer of which Python's lock is kept: to get it back may take half a millisecond. */
 enum { SHORT_WORK = 1 << 18 };
 

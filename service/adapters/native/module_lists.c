@@ -45,6 +45,8 @@ static int take_own(PyObject *others, size_t place, Label *label) {
 /* Where the label of a row begins, and asks memory for it; 0 where it has none, -1 and an error where it is no row. */
 static int take_start(PyObject *row, const Sheet *sheet, const char **where) {
     const int64_t *starts = sheet->starts.buf;
+    /* What else could be taken for a number may run code, which may let go of labels that were taken before. */
+    if (!expect(PyLong_CheckExact(row), "rows in whole numbers")) return -1;
     long long number = PyLong_AsLongLong(row);
     if (number == -1 && PyErr_Occurred()) return -1;
     if (!expect(number >= 0 && number < sheet->starts.len / 8, "rows that there are")) return -1;

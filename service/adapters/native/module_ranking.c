@@ -15,7 +15,7 @@ PyObject *call_score(PyObject *module, PyObject *arguments) {
     if (!PyArg_ParseTuple(arguments, "sny*y*y*y*", &name, &d, views, views + 1, views + 2, views + 3)) return NULL;
     PyObject *scores = NULL;
     const Kind *kind = kind_of(name);
-    if (kind && expect(d > 0 && views[2].len == views[3].len, "numbers in a row, and a query for each row") &&
+    if (kind && expect(d > 0 && views[2].len == views[3].len && views[2].len % 8 == 0, "numbers in a row, a query a row") &&
         expect(all_below(views + 2, (size_t)(views[0].len / 4 / d)), "rows of the matrix") &&
         expect(all_below(views + 3, (size_t)(views[1].len / 4 / d)), "numbers of queries"))
         scores = PyBytes_FromStringAndSize(NULL, views[2].len);

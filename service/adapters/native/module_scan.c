@@ -23,7 +23,7 @@ static PyObject *found_of(const Scan *scan) {
 }
 
 static int is_sound(const Scan *scan, const Py_buffer *views) {
-    return expect(scan->quads > 0 && scan->k > 0 && scan->n <= UINT32_MAX, "k, quads > 0 and n < 2**32") &&
+    return expect(scan->quads <= MOST_QUADS && scan->k <= MOST_PLACES && scan->n <= UINT32_MAX, "k < 2**31 and n < 2**32") &&
            expect((size_t)views[0].len >= (scan->n + TILE - 1) / TILE * TILE * scan->quads * 4, "rows of whole tiles") &&
            expect((size_t)views[1].len == scan->b * scan->quads * 4, "as many queries as there is slack") &&
            expect(!views[3].buf || (size_t)views[3].len >= (scan->n + 7) / 8, "a bit for each row") &&

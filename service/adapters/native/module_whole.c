@@ -110,8 +110,8 @@ static PyObject *search(Whole *whole, const Rounding *scales, Asks *asks) {
 static int is_sound(const Whole *whole, const Rounding *scales, const Py_buffer *views) {
     const Scan *scan = &whole->scan;
     size_t n = scan->n, d = whole->d;
-    return expect(scan->k > 0 && d > 0 && n < INT32_MAX && scan->quads == (d + 3) / 4 && scales->d == d,
-                  "k, d > 0 and n < 2**31") &&
+    return expect(scan->k <= MOST_PLACES && scan->quads <= MOST_QUADS && n < INT32_MAX, "k, n < 2**31") &&
+           expect(scan->quads == (d + 3) / 4 && scales->d == d, "a scale for each number") &&
            expect(whole->threads > 0 && whole->threads <= MOST_THREADS, "1 to 64 threads") &&
            expect((size_t)views[0].len >= (n + TILE - 1) / TILE * TILE * scan->quads * 4, "rows of whole tiles") &&
            expect((size_t)views[1].len == n * d * 4, "the rows as they are") &&

@@ -40,7 +40,7 @@ static size_t insert_all(Placed *placed, size_t size, size_t k) {
 
 size_t best_first(Placed *placed, size_t size, size_t k) {
     if (k <= SHORT) return insert_all(placed, size, k);
-    qsort(placed, size, sizeof *placed, compare);
+    if (size) qsort(placed, size, sizeof *placed, compare);
     size_t kept = k < size ? k : size;
     while (kept && kept < size && placed[kept].score == placed[kept - 1].score) kept++;
     return kept;

@@ -21,7 +21,7 @@ AVX2 static double round_query(const Rounding *rounding, const float *query, int
     for (size_t i = 0; i < rounding->d; i++) {
         double scaled = (double)query[i] * rounding->scales[i], step = rint(scaled / unit);
         double apart = scaled - step * unit;
-        steps[i] = (int8_t)step;
+        steps[i] = isfinite(step) ? (int8_t)step : 0; /* where it is not, the slack is none either, and all is kept */
         length += scaled * scaled;
         off += apart * apart;
     }

@@ -51,6 +51,17 @@ def test_the_latest_rows_are_at_hand(size: int) -> None:
     assert now.longest == pytest.approx(np.hypot(given - 1, 1))
 
 
+def test_a_long_row_is_forgotten_once_it_is_not_at_hand() -> None:
+    """As long as it is, much may reach a score; afterwards no more than before."""
+    changes = Changes(D, kept=3)
+    changes.written([1], rows(1e6))
+    while changes.now.first == 0:
+        assert changes.now.longest > 1e5
+        changes.written([2], rows(2))
+
+    assert changes.now.longest == pytest.approx(np.hypot(2, 1))
+
+
 def test_more_at_once_than_are_kept() -> None:
     """They are all at hand, and what was before is not."""
     changes = Changes(D, kept=3)

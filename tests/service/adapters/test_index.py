@@ -85,6 +85,23 @@ def test_search_of_no_places_is_empty(make_index: MakeIndex) -> None:
     assert found(make_index(["a"], vectors([1, 0, 0])), QUERY, 0) == []
 
 
+def test_more_places_than_items_are_given_all(make_index: MakeIndex) -> None:
+    """However many are asked for."""
+    index = make_index(["a", "b"], vectors([1, 0, 0], [2, 0, 0]))
+
+    assert found(index, QUERY, 1 << 60) == [("b", 2.0), ("a", 1.0)]
+    assert found(index, QUERY, 1 << 60, allow=["a"]) == [("a", 1.0)]
+
+
+def test_queries_of_another_size_are_refused() -> None:
+    """The engine is not to blame for them."""
+    index = SegmentedIndex(["a"], vectors([1, 0, 0]))
+
+    with pytest.raises(ValueError, match="expected a vector of 3 numbers"):
+        index.search(np.ones(4, np.float32), 1)
+    assert index.healthy
+
+
 def test_upsert_replaces(make_index: MakeIndex) -> None:
     """The last vector of an id holds, also within one call; doing it again changes nothing."""
     index = make_index(["a", "b"], vectors([1, 0, 0], [2, 0, 0]))

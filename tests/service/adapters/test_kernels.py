@@ -198,9 +198,12 @@ SOUND = {
         {"rows": bytes(TILE * 4 - 1)},
         {"n": TILE + 1},
         {"n": -1},
+        {"n": 1 << 62, "quads": 64, "rows": b""},
         {"quads": 0},
+        {"n": 1, "quads": 1 << 62, "rows": b"", "queries": b""},
         {"queries": bytes(8)},
         {"k": 0},
+        {"k": 1 << 60},
         {"shown": bytes(TILE // 8 - 1)},
         {"excluded": np.array([TILE])},
         {"excluded": np.array([-1])},
@@ -226,6 +229,23 @@ def test_scores_of_what_there_is_not_are_refused(row: int, number: int) -> None:
 
     with pytest.raises(ValueError, match="expected"):
         kernels.score(kernels.KINDS[0], matrix, queries, np.array([row]), np.array([number]))
+
+
+def test_half_a_number_is_refused() -> None:
+    """There would be no score for it."""
+    with pytest.raises(ValueError, match="expected"):
+        _kernels.score(kernels.KINDS[0], 2, bytes(8), bytes(8), bytes(12), bytes(12))
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_queries_that_cannot_be_rounded_have_no_slack(number: float) -> None:
+    """So that nothing is left out for them."""
+    queries = np.array([[1, number], [1, 2]], np.float32)
+
+    steps, slack = kernels.rounded(queries, kernels.Rounding(np.ones(2), 1.0, 1.0, 0.0))
+
+    assert np.isfinite(slack).tolist() == [False, True]
+    assert (steps[0, 1], steps[1].tolist()) == (0, [32, 63, 0, 0])
 
 
 def test_nothing_that_is_given_is_kept() -> None:
