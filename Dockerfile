@@ -59,9 +59,10 @@ COPY --from=service-cpu-packages /opt/venv /opt/venv
 COPY --from=code /opt/i3rec /opt/i3rec
 ENV I3REC_MODEL_STORE=/data/store I3REC_JOURNAL_URL=sqlite:////data/journal/journal.db
 EXPOSE 8000
+# A start reads the journal; ten minutes are for large ones, and the first answer ends them.
 # /livez, not /readyz: orchestrators restart what is unhealthy, and no restart helps a service that waits for its first
 # model. Whoever routes traffic asks /readyz.
-HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 \
+HEALTHCHECK --interval=10s --timeout=3s --start-period=600s --retries=3 \
   CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen(f\"http://127.0.0.1:{os.environ.get('I3REC_PORT', '8000')}/livez\", timeout=2)"]
 CMD ["python", "-m", "service"]
 ARG VERSION=0.1.0
@@ -143,7 +144,7 @@ COPY --from=code /opt/i3rec /opt/i3rec
 ENV I3REC_MODEL_STORE=/data/store I3REC_JOURNAL_URL=sqlite:////data/journal/journal.db
 USER 10001:10001
 EXPOSE 8000
-HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --retries=3 \
+HEALTHCHECK --interval=10s --timeout=3s --start-period=600s --retries=3 \
   CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen(f\"http://127.0.0.1:{os.environ.get('I3REC_PORT', '8000')}/livez\", timeout=2)"]
 CMD ["python", "-m", "service"]
 ARG VERSION=0.1.0

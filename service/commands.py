@@ -6,6 +6,7 @@ import contextlib
 import gc
 import logging
 import os
+import socket
 import sys
 from collections.abc import Sequence
 
@@ -57,6 +58,18 @@ def tune_python() -> None:
     sys.setswitchinterval(_TURN_S)
 
 
+class _Server(uvicorn.Server):
+    """Says where it serves once it does: a start may have to read a long journal first."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Starts the application and listens."""
+        await super().startup(sockets)
+        if self.started and sockets:
+            host, port = sockets[0].getsockname()[:2]
+            shown = f"[{host}]" if ":" in host else host
+            print(f"I3Rec serves on http://{shown}:{port}", flush=True)
+
+
 def _serve(settings: Settings) -> int:
     tune_python()
     config = uvicorn.Config(
@@ -70,17 +83,14 @@ def _serve(settings: Settings) -> int:
         timeout_graceful_shutdown=settings.shutdown_timeout_s,
     )
     try:
-        socket = config.bind_socket()
+        listening = config.bind_socket()
     except SystemExit:  # it has logged why
         where = f"{settings.host}:{settings.port}"
         print(f"{PREFIX}HOST, {PREFIX}PORT: the service cannot listen on {where}", file=sys.stderr)
         raise
-    host, port = socket.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    print(f"I3Rec serves on http://{shown}:{port}", flush=True)
-    server = uvicorn.Server(config)
+    server = _Server(config)
     with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError):
-        server.run(sockets=[socket])
+        server.run(sockets=[listening])
     return 0 if server.started else 3
 
 

@@ -3,6 +3,7 @@
 ``make demo`` runs it and leaves the service up; ``DEMO_EXIT=1 make demo`` ends after the tour.
 """
 
+import argparse
 import json
 import os
 import shutil
@@ -54,6 +55,7 @@ class Film:
 
 def main() -> int:
     """Runs the tour; returns the exit status."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     started = time.monotonic()
     say("1  Data: MovieLens-100K, some films held back")
     with suppress(FileNotFoundError):

@@ -4,6 +4,7 @@
 of this machine's; the directory can be entered by its owner only, which keeps others of this machine out.
 """
 
+import argparse
 import secrets
 import sys
 from pathlib import Path
@@ -14,7 +15,9 @@ KEYS = ("i3rec_read_keys", "i3rec_write_keys", "i3rec_admin_keys")
 
 def main() -> int:
     """Makes what is missing and says so."""
-    directory = Path(sys.argv[1]) if len(sys.argv) > 1 else DIRECTORY
+    parser = argparse.ArgumentParser(description="Makes the secrets that deploy/compose.{keys,scale}.yml mount.")
+    parser.add_argument("directory", nargs="?", type=Path, default=DIRECTORY, help="(default: %(default)s)")
+    directory = parser.parse_args().directory
     made = make_secrets(directory)
     print(f"{directory}: {', '.join(made) if made else 'nothing is missing'}")
     return 0

@@ -15,7 +15,10 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # ONNX Runtime, by which exported encoders are checked, would tell its makers that it is used.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-from training.commands import main
+try:
+    from training.commands import main
+except ModuleNotFoundError as exc:
+    sys.exit(f"python -m training: {exc.name} is not installed: pip install '.[cpu,train]'")
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -77,10 +77,16 @@ def _problem(reply: Reply) -> Problem:
     try:
         problem = problem_of(Document.parse(reply.content))
     except Malformed:
-        detail = reply.content.decode("utf-8", "replace").strip()[:_MOST_SHOWN]
-        problem = Problem("about:blank", _phrase(reply.status), reply.status, detail or "no more was said")
+        problem = Problem("about:blank", _phrase(reply.status), reply.status, _said(reply) or "no more was said")
     request_id = problem.request_id or reply.headers.get("x-request-id")
     return replace(problem, status=reply.status, request_id=request_id)
+
+
+def _said(reply: Reply) -> str:
+    """What something that is not the service said, unless that is a page for browsers."""
+    if reply.headers.get("content-type", "").startswith("text/html"):
+        return ""
+    return reply.content.decode("utf-8", "replace").strip()[:_MOST_SHOWN]
 
 
 def _phrase(status: int) -> str:

@@ -72,5 +72,5 @@ class Attempts:
 def _is_unclear(error: ApiError | TransportError) -> bool:
     if isinstance(error, TransportError):
         return error.reached
-    # The deadline passed while it worked, or the disk was lost under what it wrote.
-    return isinstance(error, Unavailable) and error.status in {503, 504}
+    # The deadline passed while it worked, the disk was lost under what it wrote, or a proxy lost it while it answered.
+    return isinstance(error, Unavailable)

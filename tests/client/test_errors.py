@@ -46,6 +46,7 @@ KINDS = {
     422: InvalidRequest,
     429: TooManyRequests,
     500: ApiError,
+    502: Unavailable,
     503: Unavailable,
     504: Unavailable,
 }
@@ -85,6 +86,13 @@ def test_answers_of_others_are_errors_too(scripted: Any, content: bytes) -> None
     assert isinstance(error, ApiError)
     assert (error.status, error.type, error.title, error.request_id) == (502, "about:blank", "Bad Gateway", "r-2")
     assert len(error.detail) <= 200
+
+
+def test_pages_for_browsers_are_not_shown(scripted: Any) -> None:
+    """The status says it all."""
+    page = httpx.Response(502, html="<html><head><title>502 Bad Gateway</title></head></html>")
+
+    assert str(raised(scripted(page))) == "502 Bad Gateway: no more was said"
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,12 @@ UNSAFE: dict[str, tuple[Callable[[Client], object], Any]] = {
     "activate": (lambda c: c.activate("v1"), PROMOTED),
     "rollback": (lambda c: c.rollback(), PROMOTED),
 }
-FAILURES = [httpx.Response(503), httpx.Response(504), LOST, httpx.ReadTimeout("slow"), httpx.ReadError("reset")]
+FAILURES = [
+    *map(httpx.Response, (502, 503, 504)),
+    LOST,
+    httpx.ReadTimeout("slow"),
+    httpx.ReadError("reset"),
+]
 HARMLESS = [httpx.Response(429), UNREACHED, httpx.ConnectTimeout("slow"), httpx.PoolTimeout("busy")]
 
 
@@ -108,7 +113,7 @@ def test_what_is_not_safe_is_tried_again_only_where_nothing_happened(scripted: A
         assert len(service.requests) == 2
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 409, 412, 413, 415, 422, 500, 502, 507, 302])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 409, 412, 413, 415, 422, 500, 501, 507, 302])
 def test_refusals_are_final(scripted: Any, status: int) -> None:
     """What will be refused again is not asked again, even where it is safe."""
     service = scripted(httpx.Response(status, headers={"retry-after": "1", "location": "http://elsewhere/"}))
@@ -183,7 +188,7 @@ def test_waits_are_never_longer_nor_shorter_than_said(chances: list[float], erro
 
 
 @pytest.mark.parametrize(
-    "failure", [httpx.Response(503), httpx.Response(504), LOST], ids=["unavailable", "deadline", "lost"]
+    "failure", [*map(httpx.Response, (502, 503, 504)), LOST], ids=["proxy", "unavailable", "deadline", "lost"]
 )
 def test_item_that_was_deleted_by_an_earlier_attempt_is_deleted(scripted: Any, failure: Any) -> None:
     """Where the answer to a deletion was lost, that the item is gone is success; where none was, it is NotFound."""
