@@ -1,12 +1,13 @@
-"""Commands for operators: copy the journal, put a copy back, make it smaller."""
+"""Commands for operators: copy the journal, put a copy back, rename it, make it smaller."""
 
 import sys
 from argparse import ArgumentParser, Namespace, _SubParsersAction
 from collections.abc import Callable
 from pathlib import Path
 
-from service.adapters.sql_backup import back_up, restore
+from service.adapters.sql_backup import back_up, restore, rewrite
 from service.adapters.sql_dialects import check_is_there
+from service.adapters.sql_identity import renew
 from service.app import open_journal
 from service.errors import StorageUnavailable
 from service.settings import Settings
@@ -20,7 +21,20 @@ def add_commands(parser: ArgumentParser) -> None:
     _add(commands, "backup", _back_up, "Copy the journal to FILE, while the service runs.", file=True)
     into = _add(commands, "restore", _restore, "Make the copy FILE the journal; stop the service before.", file=True)
     into.add_argument("--replace", action="store_true", help="also where there is a journal already")
-    _add(commands, "compact", _compact, "Remove records that later ones have made void, while the service runs.")
+    _add(
+        commands,
+        "renew",
+        _renew,
+        "Give the journal another name, after its server's own tools put a copy of it back; stop all services before.",
+    )
+    smaller = _add(
+        commands, "compact", _compact, "Remove records that later ones have made void, while the service runs."
+    )
+    smaller.add_argument(
+        "--rewrite",
+        action="store_true",
+        help="write the file anew as well, so that nothing is left in it of what was erased; writes wait meanwhile",
+    )
 
 
 def run(command: Command, settings: Settings, arguments: Namespace) -> int:
@@ -53,10 +67,18 @@ def _restore(settings: Settings, arguments: Namespace) -> str:
     return f"the journal is that of {arguments.file}, up to record {seq}"
 
 
-def _compact(settings: Settings, _: Namespace) -> str:
+def _renew(settings: Settings, _: Namespace) -> str:
+    seq = renew(settings.journal_url)
+    return f"the journal has another name, and {seq} was its last record until now"
+
+
+def _compact(settings: Settings, arguments: Namespace) -> str:
     check_is_there(settings.journal_url)
     journal = open_journal(settings)
     try:
-        return f"{journal.compact()} records removed"
+        removed = journal.compact()
     finally:
         journal.close()
+    if arguments.rewrite:
+        rewrite(settings.journal_url)
+    return f"{removed} records removed{', the file is written anew' if arguments.rewrite else ''}"

@@ -4,13 +4,17 @@ import contextlib
 import os
 import shutil
 import sqlite3
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import sqlalchemy as sa
+
 from service.adapters.sql_dialects import check_is_there, file_of
-from service.adapters.sql_tables import ANCESTOR
+from service.adapters.sql_identity import renew
 from service.errors import StorageUnavailable
+
+_LOG = "-wal"
+_COMPANIONS = (_LOG, "-shm", "-journal")  # of a database, beside it
 
 
 def back_up(url: str, target: Path) -> int:
@@ -19,20 +23,21 @@ def back_up(url: str, target: Path) -> int:
     The copy is whole once it stands under its name.
 
     Raises:
-        StorageUnavailable: the journal is no SQLite file or cannot be read, or the copy cannot be written.
+        StorageUnavailable: the journal is no SQLite file or cannot be read, or the copy cannot be written, or would
+            take the place of the journal.
     """
     source = _path_of(url)
     check_is_there(url)
-    part = target.with_name(f"{target.name}.part")
+    _check_apart(source, target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        part.unlink(missing_ok=True)
-        with _opened(source) as journal, _opened(part) as copy:
-            # In one step, which keeps no writer waiting: between two, a write would have it begin again.
-            journal.backup(copy)
-            copy.execute("PRAGMA journal_mode=DELETE")  # one file, whatever becomes of it
-            seq = _check(copy, part)
-        _move_durably(part, target)
+        with _part_of(target) as part:
+            with _opened(source) as journal, _opened(part) as copy:
+                # In one step, which keeps no writer waiting: between two, a write would have it begin again.
+                journal.backup(copy)
+                copy.execute("PRAGMA journal_mode=DELETE")  # one file, whatever becomes of it
+                seq = _check(copy, part)
+            _move_durably(part, target)
     except (OSError, sqlite3.Error) as exc:
         raise StorageUnavailable(f"the journal {source} cannot be copied to {target}: {exc}") from exc
     return seq
@@ -41,31 +46,96 @@ def back_up(url: str, target: Path) -> int:
 def restore(source: Path, url: str, *, replace: bool = False) -> int:
     """Puts a copy back in the journal's place; returns its highest ``seq``. No service may run on it.
 
-    It gets a name of its own: numbers given to records after the copy was made will be given again, and what is cached
-    under the old name would be taken for theirs.
+    A log beside the copy (``-wal``) is part of it: a journal's files may have been copied one by one. The journal gets
+    a name of its own (``renew``).
 
     Raises:
         StorageUnavailable: the copy is damaged, there is a journal already and ``replace`` is not set, or somebody has
             it open: what a service writes into a file that is replaced is lost with it.
     """
     target = _path_of(url)
+    _check_apart(target, source)
     if target.exists() and not replace:
         raise StorageUnavailable(f"there is a journal {target} already")
-    part = target.with_name(f"{target.name}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, part)
-        with _opened(part) as copy:
-            seq = _check(copy, source)
-            _rename(copy, seq)
         if target.exists():
             _close_for_good(target)
-        for suffix in ("-wal", "-shm"):  # of a journal that is no longer there, or can no longer be read
-            target.with_name(target.name + suffix).unlink(missing_ok=True)
-        _move_durably(part, target)
+        with _part_of(target) as part:
+            for suffix in ("", _LOG):
+                if not suffix or _beside(source, suffix).exists():
+                    shutil.copyfile(_beside(source, suffix), _beside(part, suffix))
+            with _opened(part) as copy:
+                seq = _check(copy, source)
+            renew(sa.URL.create("sqlite", database=str(part)))
+            if target.exists():
+                _close_for_good(target)  # it may have been opened meanwhile
+            for suffix in _COMPANIONS:  # of a journal that is no longer there, or can no longer be read
+                _beside(target, suffix).unlink(missing_ok=True)
+            _move_durably(part, target)
     except (OSError, sqlite3.Error) as exc:
         raise StorageUnavailable(f"{source} cannot be restored to {target}: {exc}") from exc
     return seq
+
+
+def rewrite(url: str) -> None:
+    """Writes the journal's file anew: of erased rows old images may be left where pages were moved within it.
+
+    The service may run; its writes wait meanwhile.
+
+    Raises:
+        StorageUnavailable: the journal is no SQLite file or cannot be written, or somebody reads it.
+    """
+    path = _path_of(url)
+    check_is_there(url)
+    try:
+        with _opened(path) as journal:
+            journal.execute("VACUUM")
+            (busy, *_) = journal.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    except sqlite3.Error as exc:
+        raise StorageUnavailable(f"the journal {path} cannot be written anew: {exc}") from exc
+    if busy:
+        raise StorageUnavailable(
+            f"the journal {path} was written anew, but what it was is in its log: somebody reads it"
+        )
+
+
+def _check_apart(journal: Path, copy: Path) -> None:
+    """Checks that a copy of a journal is neither the journal nor beside it under a name that is the database's.
+
+    Raises:
+        StorageUnavailable: it is.
+    """
+    mine = {_beside(place, suffix) for place in _places(journal) for suffix in ("", ".part", *_COMPANIONS)}
+    if mine & {*_places(copy), *map(_part, _places(copy))}:
+        raise StorageUnavailable(f"{copy} is the journal itself, or one of its files: name another file")
+
+
+def _places(path: Path) -> list[Path]:
+    """Where a file is: under its name, and behind it where that is a link."""
+    return [path.parent.resolve() / path.name, path.resolve()]
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
+
+
+def _part(path: Path) -> Path:
+    return _beside(path, ".part")
+
+
+@contextlib.contextmanager
+def _part_of(target: Path) -> Iterator[Path]:
+    """Where a file is made before it stands under its name; nothing is left of it where that fails."""
+    part = _part(target)
+    files = [_beside(part, suffix) for suffix in ("", *_COMPANIONS)]
+    try:
+        for file in files:
+            file.unlink(missing_ok=True)
+        yield part
+    finally:
+        for file in files:
+            file.unlink(missing_ok=True)
 
 
 def _close_for_good(journal: Path) -> None:
@@ -84,14 +154,6 @@ def _close_for_good(journal: Path) -> None:
                 raise StorageUnavailable(f"the journal {journal} is open elsewhere: stop the service first") from exc
         except sqlite3.DatabaseError:  # what is damaged cannot be made whole, only replaced
             return
-
-
-def _rename(connection: sqlite3.Connection, seq: int) -> None:
-    """Gives a journal another identity, and notes up to where it is the one it was copied from."""
-    (identity,) = connection.execute("SELECT value FROM journal_facts WHERE name = 'identity'").fetchone()
-    noted = "INSERT OR REPLACE INTO journal_facts (name, value) VALUES (?, ?)"
-    connection.execute(noted, (ANCESTOR + identity, str(seq)))
-    connection.execute(noted, ("identity", uuid.uuid4().hex))
 
 
 def _check(connection: sqlite3.Connection, path: Path) -> int:

@@ -24,6 +24,8 @@ _values_of = itemgetter(*_COLUMNS)
 _INSERT = f"INSERT INTO journal (seq, {', '.join(_COLUMNS)}) VALUES "  # noqa: S608 - our own names
 _PLACES = f"({', '.join('?' * (1 + len(_COLUMNS)))})"
 _MOST_ROWS = 256  # of a statement
+_LEAST_STATEMENT_MS = 30_000  # that one may take at a server: many rows on a slow disk
+_GRACE_MS = 2_000  # until a server that has not ended one by then counts as lost
 _MOST_BUSY_MS = 50  # that writers wait for readers before the log is emptied
 _LAST_SEQ = """
 SELECT max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'journal'), 0),
@@ -73,13 +75,13 @@ def open_dialect(url: sa.URL, timeout_s: float) -> Dialect:
     raise StorageUnavailable("expected a journal URL sqlite:///PATH or postgresql+psycopg://HOST/DATABASE")
 
 
-def file_of(url: str) -> Path | None:
+def file_of(url: sa.URL | str) -> Path | None:
     """The file a journal lives in; None where it lives on a server."""
     address = sa.make_url(url)
     return Path(address.database) if address.get_backend_name() == "sqlite" and address.database else None
 
 
-def check_is_there(url: str) -> None:
+def check_is_there(url: sa.URL | str) -> None:
     """Checks that a journal that lives in a file is there: to open one that is not would make it.
 
     Raises:
@@ -169,21 +171,39 @@ class Sqlite:
 
 
 class Postgres:
-    """A server, for several processes on several machines."""
+    """A server, for several processes on several machines.
+
+    A server that says nothing, of whatever statement, is given up for lost a little after it should have ended it.
+    """
 
     def __init__(self, url: sa.URL, timeout_s: float) -> None:
         milliseconds = max(1, int(1000 * timeout_s))
-        options = f"-c lock_timeout={milliseconds} -c statement_timeout={max(milliseconds, 30_000)}"
+        statement_ms = max(milliseconds, _LEAST_STATEMENT_MS)
+        silence_ms = statement_ms + _GRACE_MS
+        options = f"-c lock_timeout={milliseconds} -c statement_timeout={statement_ms}"
         try:
+            from service.adapters.sql_silence import Impatient  # noqa: PLC0415 - the driver is an extra
+
             self.engine = sa.create_engine(
                 url,
                 hide_parameters=True,  # they hold features and names of users, and would stand in logs
                 pool_pre_ping=True,  # a server that was restarted costs nobody a request
                 isolation_level="AUTOCOMMIT",
-                connect_args={"connect_timeout": max(2, round(timeout_s)), "options": options},
+                connect_args={
+                    "connect_timeout": max(2, round(timeout_s)),
+                    "options": options,
+                    "tcp_user_timeout": silence_ms,  # what is sent and not even received
+                },
             )
         except ImportError as exc:
             raise StorageUnavailable("the driver is not installed: pip install '.[postgres]'") from exc
+
+        def connect(_: object, __: object, arguments: Sequence[Any], named: Mapping[str, Any]) -> Impatient:
+            connection = Impatient.connect(*arguments, **named)
+            connection.longest_s = silence_ms / 1000
+            return connection
+
+        sa.event.listen(self.engine, "do_connect", connect)
 
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:

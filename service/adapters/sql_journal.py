@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from service.adapters.records import INTERACT, columns_of, encode_payload
 from service.adapters.sql_dialects import open_dialect
+from service.adapters.sql_identity import identify, identity_of
 from service.adapters.sql_insert import Outcome, Write, insert_all
 from service.adapters.sql_tables import (
     ANCESTOR,
@@ -38,7 +39,7 @@ logger = logging.getLogger(__name__)
 _PAGE = 500
 _USERS = 10_000
 _MAX_BATCH = 512
-_IDENTITY = sa.select(facts.c.value).where(facts.c.name == "identity")
+_MOST_CLOSING_S = 30
 
 
 class FlushObserver(Protocol):
@@ -89,7 +90,9 @@ class SqlJournal:
         self._queue: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self._closing = threading.Lock()
         self._closed = False
-        self._to_forget = False  # whether something that was erased may still stand in the database's files
+        # Whether something that was erased may still stand in the database's files. At first it may: whoever erased
+        # it was killed before those were overwritten.
+        self._to_forget = True
         self._thread = threading.Thread(target=self._write_forever, name="journal-writer", daemon=True)
         self._thread.start()
 
@@ -209,26 +212,30 @@ class SqlJournal:
         return int(self._fetch(sa.select(sa.func.coalesce(sa.func.max(journal.c.seq), 0)))[0][0])
 
     def close(self) -> None:
-        """Finishes pending writes and lets go of the database; more calls do nothing."""
+        """Finishes pending writes and lets go of the database; more calls do nothing.
+
+        Where the database does not answer, nobody waits for it for long: what is not acknowledged may be lost.
+        """
         with self._closing:
             if self._closed:
                 return
             self._closed = True
             self._queue.put(None)
-        self._thread.join()
+        self._thread.join(_MOST_CLOSING_S)
+        if self._thread.is_alive():
+            logger.error("journal_not_closed", extra={"reason": f"it does not answer for {_MOST_CLOSING_S} s"})
+            return
         if self._to_forget:
             self._forget_erased()
         self._engine.dispose()
 
     def _prepare(self) -> str:
         with self._engine.connect() as connection:
-            if check_tables(connection) and (known := connection.execute(_IDENTITY).scalar()):
-                return str(known)  # nothing is to be made: a journal that cannot be written now can be read
+            if check_tables(connection) and (known := identity_of(connection)):
+                return known  # nothing is to be made: a journal that cannot be written now can be read
         with self._dialect.writing() as connection:
             make_tables(connection)
-            if connection.execute(_IDENTITY).scalar() is None:
-                connection.execute(facts.insert().values(name="identity", value=uuid.uuid4().hex))
-            return str(connection.execute(_IDENTITY).scalar_one())
+            return identify(connection)
 
     def _pages(self, query: sa.Select[Any], after: int) -> Iterator[Record]:
         # Page by page, so that no transaction stays open (and holds the WAL) while the caller works.

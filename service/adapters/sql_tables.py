@@ -9,6 +9,7 @@ from service.adapters.records import decode_entry
 from service.domain import Record
 from service.errors import StorageUnavailable
 
+NAME_LENGTH = 80  # of a fact; 40 in tables of old, which only PostgreSQL minds
 metadata = sa.MetaData()
 journal = sa.Table(
     "journal",
@@ -42,7 +43,7 @@ is_void = about_items & sa.exists().where(
 facts = sa.Table(
     "journal_facts",
     metadata,
-    sa.Column("name", sa.String(40), primary_key=True),
+    sa.Column("name", sa.String(NAME_LENGTH), primary_key=True),
     sa.Column("value", sa.String(200), nullable=False),
 )
 ANCESTOR = "ancestor:"  # then the identity of the journal this one was copied from; the value is the last common seq

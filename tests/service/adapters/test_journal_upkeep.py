@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.adapters.memory import MemoryJournal
-from service.adapters.sql_backup import back_up, restore
+from service.adapters.sql_backup import back_up, restore, rewrite
+from service.adapters.sql_identity import renew
 from service.adapters.sql_journal import SqlJournal
 from service.domain import DeleteItem, Entry, EraseUser, Interact, Item, PutItem, Record
 from service.errors import ItemMoved, StorageUnavailable
@@ -277,3 +278,110 @@ def test_servers_have_tools_of_their_own(tmp_path: Path) -> None:
         back_up("postgresql+psycopg://host/database", tmp_path / "copy")
     with pytest.raises(StorageUnavailable, match="no journal"):
         back_up(f"sqlite:///{tmp_path}/none", tmp_path / "copy")
+
+
+@pytest.mark.parametrize("way", ["itself", "log", "link", "part", "unfinished"])
+def test_a_copy_does_not_take_the_place_of_the_journal(url: str, tmp_path: Path, way: str) -> None:
+    """Else what is written afterwards is lost; nor is a journal restored from itself."""
+    url = f"{url}.part" if way == "part" else url
+    journal = SqlJournal(url)
+    write(journal, item("a"))
+    path = Path(url.removeprefix("sqlite:///"))
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    log = path.with_name(f"{path.name}-wal")
+    target = {
+        "itself": path,
+        "log": log,
+        "link": link,
+        "part": path.with_suffix(""),
+        "unfinished": path.with_name(f"{path.name}.part"),
+    }[way]
+
+    with pytest.raises(StorageUnavailable, match="is the journal itself, or one of its files"):
+        back_up(url, target)
+    with pytest.raises(StorageUnavailable, match="is the journal itself, or one of its files"):
+        restore(target, url, replace=True)
+
+    assert write(journal, item("b")) == [2]
+    journal.close()
+    again = SqlJournal(url)
+    assert again.last_seq() == 2
+    again.close()
+
+
+def test_a_log_beside_a_copy_is_part_of_it(url: str, tmp_path: Path) -> None:
+    """As where the files of a journal were copied whose process was killed."""
+    journal = SqlJournal(url)
+    write(journal, *(item(f"a{n}") for n in range(50)))
+    path = Path(url.removeprefix("sqlite:///"))
+    for suffix in ("", "-wal"):
+        (tmp_path / f"raw{suffix}").write_bytes(path.with_name(path.name + suffix).read_bytes())
+    before = shown(journal)
+    journal.close()
+
+    assert restore(tmp_path / "raw", url, replace=True) == 50
+
+    again = SqlJournal(url)
+    assert shown(again) == before
+    again.close()
+    assert {each.name for each in tmp_path.glob("raw*")} == {"raw", "raw-wal"}
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+
+def test_nothing_is_left_of_a_restore_that_was_refused(url: str, tmp_path: Path) -> None:
+    """A copy holds users, too."""
+    journal = SqlJournal(url)
+    write(journal, item("a"))
+    back_up(url, tmp_path / "copy")
+    before = sorted(each.name for each in Path(url.removeprefix("sqlite:///")).parent.iterdir())
+
+    with pytest.raises(StorageUnavailable, match="stop the service first"):
+        restore(tmp_path / "copy", url, replace=True)
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(StorageUnavailable, match="cannot be copied"):
+        back_up(url, tmp_path / "taken")
+
+    assert sorted(each.name for each in Path(url.removeprefix("sqlite:///")).parent.iterdir()) == before
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["copy", "deep", "taken"]
+    journal.close()
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_a_journal_that_was_put_back_gets_another_name(request: pytest.FixtureRequest, url: str, kind: str) -> None:
+    """By which it is known up to where it is the one it was copied from."""
+    address = url if kind == "sqlite" else request.getfixturevalue("postgres_url")
+    with pytest.raises(StorageUnavailable, match="no journal"):
+        renew(address)
+    journal = SqlJournal(address)
+    write(journal, item("a"), item("b"))
+    before = journal.identity
+    journal.close()
+
+    assert renew(address) == 2
+
+    again = SqlJournal(address)
+    assert again.identity != before
+    assert (again.common(before), again.common("stranger"), write(again, item("c"))) == (2, 0, [3])
+    again.close()
+    assert renew(address) == 3
+
+
+def test_nothing_of_what_was_erased_is_left_in_a_file_that_was_written_anew(url: str) -> None:
+    """Whatever the database left there."""
+    journal = SqlJournal(url)
+    write(journal, *(Interact(f"erased-{n}", "a") for n in range(200)), item("kept"))
+    path = Path(url.removeprefix("sqlite:///"))
+    with sqlite3.connect(path, isolation_level=None) as careless:
+        careless.execute("PRAGMA secure_delete=OFF")
+        careless.execute("DELETE FROM journal WHERE user_id IS NOT NULL")
+        careless.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    careless.close()
+    assert b"erased-1" in path.read_bytes()
+
+    rewrite(url)
+
+    assert b"erased-1" not in path.read_bytes() + path.with_name(f"{path.name}-wal").read_bytes()
+    assert [seq for seq, _ in shown(journal)] == [201]
+    assert write(journal, item("later")) == [202]
+    journal.close()
