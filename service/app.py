@@ -30,6 +30,7 @@ from service.adapters.sql_journal import FlushObserver, SqlJournal
 from service.api import (
     batch,
     bodies,
+    deadline,
     docs,
     guard,
     head,
@@ -197,7 +198,7 @@ def create_app(settings: Settings, backends: Backends | None = None) -> FastAPI:
             Middleware(problems.ErrorBoundary),
             Middleware(head.HeadAsGet),
             Middleware(guard.SoundPaths),
-            Middleware(guard.Deadline, seconds=settings.deadline_s),
+            Middleware(deadline.Deadline, seconds=settings.deadline_s),
             Middleware(bodies.BodyLimit, max_bytes=settings.max_body_bytes, streams=batch.is_stream),
             Middleware(idempotency.Idempotency),
         ],

@@ -1,4 +1,4 @@
-"""ASGI middleware that turns requests away before anything of them is read: without a key, too many, too long."""
+"""ASGI middleware that turns requests away before anything of them is read: without a key, or too many."""
 
 import hashlib
 import hmac
@@ -10,11 +10,10 @@ from collections.abc import Callable, Mapping
 from enum import IntEnum
 from urllib.parse import unquote_to_bytes
 
-import anyio
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.problems import refuse_http_exception, refuse_request
 
@@ -72,10 +71,10 @@ class KeyGuard:
         granted = self._granted(key)
         if granted is None:
             found = "none" if key is None else "an unknown one"
-            await _refuse(scope, receive, send, 401, f"expected a key, found {found}", {"WWW-Authenticate": "Bearer"})
+            await refuse(scope, receive, send, 401, f"expected a key, found {found}", {"WWW-Authenticate": "Bearer"})
         elif granted < needed:
             expected = f"expected a key for {needed.name.lower()}, found one for {granted.name.lower()}"
-            await _refuse(scope, receive, send, 403, expected)
+            await refuse(scope, receive, send, 403, expected)
         else:
             await self._app(scope, receive, send)
 
@@ -154,7 +153,7 @@ class RateLimit:
         if wait_s:
             headers = {"Retry-After": str(math.ceil(wait_s))}
             expected = f"expected at most {self._per_second:g} requests a second"
-            await _refuse(scope, receive, send, 429, expected, headers)
+            await refuse(scope, receive, send, 429, expected, headers)
             return
         await self._app(scope, receive, send)
 
@@ -168,38 +167,6 @@ class RateLimit:
         if len(self._spent) > _MOST_CALLERS:
             self._spent.popitem(last=False)
         return wait_s
-
-
-class Deadline:
-    """Ends requests that take too long with a 504; an answer that has begun is left to end by itself.
-
-    What a write had begun on disk is finished all the same: it may be repeated safely, as puts and deletes hold however
-    often they are made, and interactions have event ids.
-    """
-
-    def __init__(self, app: ASGIApp, seconds: float) -> None:
-        self._app = app
-        self._seconds = seconds
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes the request on and waits for its answer to begin."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        with anyio.move_on_after(self._seconds) as limit:
-
-            async def send_in_time(message: Message) -> None:
-                limit.deadline = math.inf
-                await send(message)
-
-            await self._app(scope, receive, send_in_time)
-        if limit.cancelled_caught:
-            await refuse_late(scope, receive, send, self._seconds)
-
-
-async def refuse_late(scope: Scope, receive: Receive, send: Send, seconds: float) -> None:
-    """Answers that it took too long."""
-    await _refuse(scope, receive, send, 504, f"expected an answer within {seconds:g} s")
 
 
 def _key_of(headers: Headers) -> str | None:
@@ -220,8 +187,9 @@ def _digest(key: str) -> bytes:
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
 
 
-async def _refuse(
+async def refuse(
     scope: Scope, receive: Receive, send: Send, status: int, detail: str, headers: Mapping[str, str] | None = None
 ) -> None:
+    """Answers with a problem document, before any route is reached."""
     response = await refuse_http_exception(Request(scope), HTTPException(status, detail, dict(headers or {})))
     await response(scope, receive, send)

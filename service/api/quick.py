@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from model_store.ids import MAX_ID_LENGTH
 from service.answers import Given
-from service.api.guard import refuse_late
+from service.api.deadline import refuse_late
 from service.api.problems import refuse_recommender_error
 from service.api.reading import answer_bytes, lasting_parts
 from service.api.state import Services

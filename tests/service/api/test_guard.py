@@ -1,6 +1,7 @@
 """What stands before the routes: keys, the rate limit, the deadline."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,9 +10,10 @@ import httpx
 import pytest
 from pydantic import ValidationError
 from starlette.responses import PlainTextResponse, StreamingResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.guard import Access, Deadline, KeyGuard, RateLimit, access_needed
+from service.api.deadline import Deadline
+from service.api.guard import Access, KeyGuard, RateLimit, access_needed
 from service.settings import Settings
 
 pytestmark = pytest.mark.anyio
@@ -23,6 +25,12 @@ KEYS = {READ: Access.READ, WRITE: Access.WRITE, ADMIN: Access.ADMIN}
 async def answers(scope: Scope, receive: Receive, send: Send) -> None:
     """An app that answers everything."""
     await PlainTextResponse("fine")(scope, receive, send)
+
+
+async def receive_nothing() -> Message:
+    """The caller waits."""
+    await anyio.sleep(60)
+    return {"type": "http.disconnect"}
 
 
 def client_of(app: ASGIApp) -> httpx.AsyncClient:
@@ -159,6 +167,35 @@ async def test_slow_answers_are_given_up() -> None:
     assert answer.status_code == 504
     assert answer.json()["type"] == "urn:i3rec:problem:deadline-exceeded"
     assert finished.is_set()
+
+
+@pytest.mark.parametrize("ends", ["answer", "error"])
+async def test_writes_that_must_be_finished_are_answered_in_time(ends: str) -> None:
+    """With 504, though nothing can break them off; what they would have said then is not said as well."""
+    told: list[Message] = []
+    finishing, answered = asyncio.Event(), asyncio.Event()
+
+    async def stuck(scope: Scope, receive: Receive, send: Send) -> None:
+        with anyio.CancelScope(shield=True):
+            await finishing.wait()
+            if ends == "error":
+                raise RuntimeError("the disk is lost")
+            await answers(scope, receive, send)
+
+    async def send(message: Message) -> None:
+        told.append(message)
+        if message["type"] == "http.response.body":
+            answered.set()
+
+    scope = {"type": "http", "method": "POST", "path": "/items", "headers": []}
+    request = asyncio.ensure_future(Deadline(stuck, seconds=0.02)(scope, receive_nothing, send))
+    await answered.wait()
+    assert not request.done()
+    finishing.set()
+    with contextlib.suppress(RuntimeError):
+        await request
+
+    assert [message.get("status") for message in told] == [504, None]
 
 
 async def test_answers_that_have_begun_may_end() -> None:
