@@ -1,5 +1,6 @@
 {{- /* The pod of the service, the same for one replica on SQLite and for many on PostgreSQL. */}}
 {{- define "i3rec.pod" -}}
+{{- $settings := .Values.settings | default dict }}
 metadata:
   labels:
     {{- include "i3rec.labels" . | nindent 4 }}
@@ -11,7 +12,7 @@ spec:
   automountServiceAccountToken: false
   enableServiceLinks: false # a Service named i3rec would set I3REC_PORT
   securityContext: {{ include "i3rec.podSecurity" . | nindent 4 }}
-  terminationGracePeriodSeconds: {{ .Values.terminationGracePeriodSeconds }}
+  terminationGracePeriodSeconds: {{ int .Values.terminationGracePeriodSeconds }}
   {{- with .Values.imagePullSecrets }}
   imagePullSecrets: {{ toYaml . | nindent 4 }}
   {{- end }}
@@ -37,6 +38,9 @@ spec:
         - { name: I3REC_PORT, value: "8000" }
         {{- if eq .Values.journal.kind "sqlite" }}
         - { name: I3REC_JOURNAL_URL, value: "sqlite:////data/journal/journal.db" }
+        {{- else if not (hasKey $settings "checkpoints") }}
+        # Beside a journal on a server there is no place for them; a model store minds only what is its own.
+        - { name: I3REC_CHECKPOINTS, value: /data/store/checkpoints }
         {{- end }}
         {{- if .Values.redis.enabled }}
         - { name: I3REC_REDIS_URL, value: "redis://{{ include "i3rec.name" . }}-redis:6379/0" }
@@ -44,8 +48,8 @@ spec:
         {{- if .Values.allowWithoutKeys }}
         - { name: I3REC_ALLOW_PUBLIC, value: "true" }
         {{- end }}
-        {{- range $name, $value := .Values.settings }}
-        - { name: I3REC_{{ $name | upper }}, value: {{ $value | toString | quote }} }
+        {{- range $name, $value := $settings }}
+        - { name: I3REC_{{ $name | upper }}, value: {{ include "i3rec.setting" $value | quote }} }
         {{- end }}
       volumeMounts:
         - { name: store, mountPath: /data/store }
@@ -77,11 +81,21 @@ spec:
       resources: {{ toYaml .Values.resources | nindent 8 }}
   volumes:
     - name: store
-      persistentVolumeClaim: { claimName: {{ include "i3rec.storeClaim" . }} }
+      persistentVolumeClaim: { claimName: {{ include "i3rec.storeClaim" . | quote }} }
     - name: scratch
       emptyDir: { sizeLimit: 256Mi }
     {{- if .Values.secretName }}
     - name: secrets
-      secret: { secretName: {{ .Values.secretName }}, defaultMode: 0440 }
+      secret:
+        secretName: {{ .Values.secretName | quote }}
+        defaultMode: 0440
+        {{- if eq .Values.journal.kind "sqlite" }}
+        # A file counts before a variable: i3rec_journal_url, which `make secrets` makes too, would lead to PostgreSQL.
+        optional: true # not all of them are needed
+        items:
+          {{- range list "read_keys" "write_keys" "admin_keys" "redis_url" "trace_endpoint" }}
+          - { key: i3rec_{{ . }}, path: i3rec_{{ . }} }
+          {{- end }}
+        {{- end }}
     {{- end }}
 {{- end }}
