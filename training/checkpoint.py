@@ -5,7 +5,6 @@ needs code to be read. It says which run it is of, and no other run takes it.
 """
 
 import hashlib
-import os
 import pickle  # for the name of an error; nothing is ever unpickled here
 import zipfile
 import zlib
@@ -67,8 +66,6 @@ class Checkpoint:
         try:
             with in_place_of(self.path) as partial, partial.open("wb") as file:
                 torch.save({"identity": self._identity, "state": dict(state)}, file)
-                file.flush()
-                os.fsync(file.fileno())
         except RuntimeError as exc:  # what torch's writer makes of a disk that is full
             raise OSError(f"{self.path}: expected room for a checkpoint, found {str(exc).splitlines()[0]}") from exc
         fsync(self.path.parent)
@@ -94,12 +91,19 @@ def identity_of(model: Model, config: TrainConfig, data: TrainingData, split: Sp
     Versions of libraries and the number of threads are left out: with others a run goes on, though not bit by bit.
     """
     parameters = [f"{name} {tuple(value.shape)}" for name, value in model.network.named_parameters()]
-    contents = [array for f in data.features.values() for array in (f.matrix, f.present)]
     return {
         "format": str(_FORMAT),
         **{name: repr(value) for name, value in asdict(config).items()},
         "device": next(model.network.parameters()).device.type,  # what "auto" has become
         "network": f"of {len(parameters)} parameters ({_digest('; '.join(parameters).encode())})",
+        **identity_of_data(data, split),
+    }
+
+
+def identity_of_data(data: TrainingData, split: Split) -> dict[str, str]:
+    """The part of it that is the data: what is learned from, what selects, and the features."""
+    contents = [array for f in data.features.values() for array in (f.matrix, f.present)]
+    return {
         "users and items": f"{data.n_users} and {data.n_items}",
         "training interactions": f"{len(data.indices)} ({_digest(data.indptr, data.indices)})",
         "validation interactions": f"{split.val.nnz} ({_digest(split.val.indptr, split.val.indices)})",

@@ -10,7 +10,10 @@ from training.errors import ConfigError
 _SCHEDULE = ("epochs", "patience", "evaluate_every", "batch_pairs")
 _COUNTS = (*_SCHEDULE, "batch_items", "d", "hidden", "max_history", "sweeps")
 _REGULARISERS = ("kl_weight", "free_bits", "environment_weight", "invariance_weight")
-_WEIGHTS = (*_REGULARISERS, "mixup", "popularity_exponent", "unobserved", "ridge")
+_WEIGHTS = (*_REGULARISERS, "mixup")
+# Beyond these, systems of equations have no solution in floating point, or say nothing.
+_UNOBSERVED, _RIDGE = (1e-6, 1e6), (1e-9, 1e9)
+_STEEPEST = 4
 # Fields, what is expected of them, and whether a value is that; NaN never is.
 _RULES: tuple[tuple[tuple[str, ...], str, Callable[[Any], bool]], ...] = (
     (("seed",), "an integer from 0 to 2^63 - 1", lambda value: 0 <= value < 2**63),  # what torch's generators take
@@ -22,10 +25,18 @@ _RULES: tuple[tuple[tuple[str, ...], str, Callable[[Any], bool]], ...] = (
     ),
     (("dropout",), "a share from 0 to below 1", lambda value: 0 <= value < 1),  # what is kept is scaled up
     (_WEIGHTS, "a finite number of at least 0", lambda value: 0 <= value < math.inf),
-    (("lr", "content_ridge"), "a finite number above 0", lambda value: 0 < value < math.inf),
+    (("lr",), "a finite number above 0", lambda value: 0 < value < math.inf),
+    (("popularity_exponent",), f"a number from 0 to {_STEEPEST}", lambda value: 0 <= value <= _STEEPEST),
+    (("unobserved",), "0 or a number from 1e-6 to 1e6", lambda value: value == 0 or _within(value, _UNOBSERVED)),
+    (("ridge",), "0 or a number from 1e-9 to 1e9", lambda value: value == 0 or _within(value, _RIDGE)),
+    (("content_ridge",), "a number from 1e-9 to 1e9", lambda value: _within(value, _RIDGE)),
     (("penalty",), "variance or gradient", lambda value: value in {"variance", "gradient"}),
     (("device",), "auto, cpu or cuda", lambda value: value in {"auto", "cpu", "cuda"}),
 )
+
+
+def _within(value: float, bounds: tuple[float, float]) -> bool:
+    return bounds[0] <= value <= bounds[1]
 
 
 @dataclass(frozen=True, slots=True)

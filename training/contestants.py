@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
+from training import baselines, models
 from training.baselines import BASELINES
 from training.config import TrainConfig
 from training.errors import ConfigError, Untrained
@@ -112,7 +113,7 @@ def contestants(names: Sequence[str], overrides: Mapping[str, Any]) -> list[Cont
     """The presets and baselines of these names, each once.
 
     Raises:
-        ConfigError: no name, an unknown one, or an override that cannot be meant.
+        ConfigError: no name, an unknown one, an override that cannot be meant, or one that no model here would heed.
     """
     known = known_names()
     if not names:
@@ -120,6 +121,9 @@ def contestants(names: Sequence[str], overrides: Mapping[str, Any]) -> list[Cont
     for name in names:
         if name not in known:
             raise ConfigError("presets", f"some of {', '.join(known)}", name)
+    if overrides and not any(name in PRESETS for name in names):
+        given = ", ".join(overrides)
+        raise ConfigError("presets", f"at least one that heeds {given}: {', '.join(PRESETS)}", ", ".join(names))
     found = [
         Contestant(
             name,
@@ -133,6 +137,11 @@ def contestants(names: Sequence[str], overrides: Mapping[str, Any]) -> list[Cont
     for contestant in found:
         contestant.config(0)
     return found
+
+
+def revision(name: str) -> int:
+    """Which revision of a preset or baseline this code holds; runs of another one are not its results."""
+    return {**models.REVISIONS, **baselines.REVISIONS}.get(name, 1)
 
 
 def known_names() -> Collection[str]:

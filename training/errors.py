@@ -6,6 +6,7 @@ TrainingError
 ├── JournalUnreadable    a journal cannot be opened, or is not one that the service writes
 ├── NothingToLearn       a sound data set that no model can be trained on
 ├── Diverged             the loss is no longer finite
+├── NotFinite            what was computed is not, or a system of equations has no solution
 ├── Untrained            a run was stopped before there was a model to keep
 ├── UnusableCheckpoint   a checkpoint is damaged, or of another run
 ├── ExportRefused        the exported encoder or a featurizer does not compute what it should
@@ -79,6 +80,20 @@ class Diverged(TrainingError):
         self.epoch = epoch
         self.terms = terms
         super().__init__(f"epoch {epoch}: expected a finite loss, found {dict(terms)}; try a smaller --lr")
+
+
+class NotFinite(TrainingError):
+    """What was computed is not finite, or a system of equations has no solution: a setting is beyond all reason.
+
+    Attributes:
+        what: was computed.
+        advice: what to change.
+    """
+
+    def __init__(self, what: str, advice: str) -> None:
+        self.what = what
+        self.advice = advice
+        super().__init__(f"{what}: expected finite numbers, found others or no solution; try {advice}")
 
 
 class Untrained(TrainingError):

@@ -18,11 +18,14 @@ from training.plots import recall_vs_missing
 from training.protocols import PROTOCOLS, Pattern, base_codes, check_targets, rate_pattern, read_pattern
 from training.results import Results, as_json, collect
 from training.results_page import markdown
-from training.sweep import Run, RunStore, carry_out, fingerprint, plan
+from training.run_store import RunStore
+from training.runs import Run, fingerprint, plan
+from training.sweep import carry_out
 from training.sweep_display import sweep_display
 from training.whole_files import write_text
 
 _INTERRUPTED = 130  # what a shell reports of a program that Ctrl-C ended
+_SEEDS = 2**63  # below which they are, as TrainConfig's
 
 T = TypeVar("T")
 
@@ -132,11 +135,14 @@ def _seeds(text: str) -> range:
     """The seeds of ``N`` or ``A-B``.
 
     Raises:
-        ConfigError: neither of both, or no seed.
+        ConfigError: neither of both, no seed, or one that is too large.
     """
     if not (found := re.fullmatch(r"(?:(\d+)-)?(\d+)", text.strip())):
         raise ConfigError("seeds", "a number of seeds, or the first and the last as 1-2", text)
     first, last = found.groups()
+    longest = max(len(first or ""), len(last))  # looked at first, as Python reads no number of thousands of digits
+    if longest > len(str(_SEEDS)) or int(last) >= _SEEDS:
+        raise ConfigError("seeds", "numbers below 2^63", text)
     seeds = range(int(last)) if first is None else range(int(first), int(last) + 1)
     if not seeds:
         raise ConfigError("seeds", "at least one", text)

@@ -31,15 +31,21 @@ def validated_items(split: Split) -> NDArray[np.int64]:
     return np.flatnonzero(split.train.getnnz(axis=0) + split.val.getnnz(axis=0))
 
 
-def evaluate(embeddings: Embeddings, split: Split) -> dict[str, dict[str, Any] | None]:
+def evaluate(
+    embeddings: Embeddings, split: Split, new: NDArray[np.integer] | None = None
+) -> dict[str, dict[str, Any] | None]:
     """Full-ranking metrics on the test part, overall and apart for warm and new items.
 
+    Args:
+        embeddings: what is judged.
+        split: its test part is to be found, train positives are masked.
+        new: rows of the items that count as new, as a protocol says; None = those without training interactions.
+
     Returns:
-        ``all``: every test interaction; ``warm`` and ``new``: those on items with and without training interactions,
-        ranked among all items; ``new_among_new``: the latter ranked among new items only. None where there are none.
-        Only train positives are masked.
+        ``all``: every test interaction; ``new`` and ``warm``: those on new items and on all others, ranked among all
+        items; ``new_among_new``: the former ranked among new items only. None where there are none.
     """
-    warm = np.diff(split.train.tocsc().indptr) > 0
+    warm = split.train.getnnz(axis=0) > 0 if new is None else ~np.isin(np.arange(split.train.shape[1]), new)
     parts = {
         "all": (np.ones_like(warm), None),
         "warm": (warm, None),

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from training.errors import NotFinite
+
 _BLOCK_CELLS = 1 << 24  # bounds the scores held at once, whatever the catalogue's size
 
 
@@ -36,6 +38,11 @@ class RankingResult:
             KeyError: there is no such metric.
         """
         return self._columns()[name]
+
+    def of(self, users: NDArray[np.integer]) -> "RankingResult":
+        """The part of it that is of these users."""
+        kept = np.isin(self.users, users)
+        return RankingResult(self.ks, self.users[kept], self.recall[kept], self.ndcg[kept], self.hr[kept])
 
     def mean(self) -> dict[str, float]:
         """Means over the evaluated users (0 where there are none), and their number as ``users``."""
@@ -69,12 +76,13 @@ def ranking_metrics(
         block: users scored at once; fewer where the catalogue is large.
 
     Raises:
-        ValueError: an embedding is not finite, or a list length is not positive.
+        NotFinite: an embedding is not finite.
+        ValueError: a list length is not positive.
     """
     if not ks or min(ks) < 1:
         raise ValueError(f"expected positive list lengths, found {tuple(ks)}")
     if not (np.isfinite(user_embeddings).all() and np.isfinite(item_embeddings).all()):
-        raise ValueError("expected finite embeddings")
+        raise NotFinite("embeddings", "settings nearer to the defaults, such as a smaller --lr")
     if candidates is not None:
         rows = np.unique(candidates)
         item_embeddings, held_out, seen = item_embeddings[rows], held_out[:, rows], seen[:, rows]

@@ -16,6 +16,7 @@ a run: seeds vary a model, not what it is asked.
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 
@@ -91,7 +92,7 @@ class Pattern:
     """Which modality of which item is missing.
 
     Attributes:
-        name: the rate, or the name of the mask's file without its ending.
+        name: the rate to its last digit, or the name of the mask's file without its ending.
         missing: (n_items, n_modalities) bool, columns alphabetical.
         rate: of a drawn mask; None for one that was read.
         sha256: of the file of a mask that was read.
@@ -105,7 +106,12 @@ class Pattern:
     def __str__(self) -> str:
         if self.rate is None:
             return f"mask {self.name}"
-        return f"{self.rate:.0%} missing" if self.rate else "complete"
+        return missing_share(self.rate)
+
+
+def missing_share(rate: float) -> str:
+    """What is missing at a rate, in words: with every digit that was given, and none that its binary form adds."""
+    return f"{(100 * Decimal(repr(rate))).normalize():f}% missing" if rate else "complete"
 
 
 def rate_pattern(dataset: Dataset, rate: float) -> Pattern:
@@ -117,7 +123,9 @@ def rate_pattern(dataset: Dataset, rate: float) -> Pattern:
     if not 0 <= rate <= 1:
         raise ConfigError("rates", "numbers from 0 to 1", rate)
     rate = abs(float(rate))  # -0.0 is 0
-    return Pattern(f"{rate:g}", static_mask(dataset.n_items, dataset.features, rate), rate)
+    short = f"{rate:g}"
+    name = short if float(short) == rate else repr(rate)  # another rate, another name
+    return Pattern(name, static_mask(dataset.n_items, dataset.features, rate), rate)
 
 
 def read_pattern(path: Path, dataset: Dataset) -> Pattern:

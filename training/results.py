@@ -9,13 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from training.contestants import revision
 from training.metrics import RankingResult
 from training.models import PRESETS, configure
-from training.protocols import PROTOCOLS, Judged
+from training.protocols import PROTOCOLS, Judged, missing_share
 from training.significance import RESAMPLES, Interval, paired_bootstrap
 
 HEADLINE = "recall@20"
 SHOWN = (HEADLINE, "ndcg@20")
+_FOLDED = "fold-in"
+_SHARED = ("model", "pattern", "rate", "mask_sha256", "seed", "config")  # by a fold-in run and the one it is held to
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ class Row:
         model: its name.
         kind: "preset" or "baseline".
         seeds: of the runs behind it; None for one without chance.
-        parts: part → metric → estimate.
+        parts: part → metric → estimate; without the parts in which nothing was judged.
         d: embedding size.
         encoder_parameters: None for baselines.
         seconds: of training, mean over the runs.
@@ -86,7 +89,7 @@ class ResultTable:
         """What is missing, in words."""
         if self.rate is None:
             return f"mask {self.pattern}"
-        return f"{self.rate:.0%} missing" if self.rate else "complete"
+        return missing_share(self.rate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,8 @@ class Results:
         facts: what the data set holds, by name.
         tables: in the order of the protocols and rates.
         configs: model → where its configuration departs from the defaults; only presets.
-        outdated: kept runs that are not reported: of other data, or of a configuration that was replaced since.
+        outdated: kept runs that are not reported: of other data, of another revision of their model, or of a
+            configuration that was replaced since.
     """
 
     data: str
@@ -129,12 +133,12 @@ def collect(
         facts: what it holds.
         data_sha256: its fingerprint; runs of other data are left out.
     """
+    valid = [r for r in records if r["data_sha256"] == data_sha256 and r["revision"] == revision(r["model"])]
     groups: defaultdict[tuple[str, str, float | None, str | None], defaultdict[str, list[Record]]]
     groups = defaultdict(lambda: defaultdict(list))
-    for record in records:
-        if record["data_sha256"] == data_sha256:
-            place = (record["protocol"], record["pattern"], record["rate"], record["mask_sha256"])
-            groups[place][record["model"]].append(record)
+    for record in valid:
+        place = (record["protocol"], record["pattern"], record["rate"], record["mask_sha256"])
+        groups[place][record["model"]].append({**record, "metrics": _metrics(record, valid, load)})
     current = {place: {name: _latest(runs) for name, runs in models.items()} for place, models in groups.items()}
     used = [record for models in current.values() for runs in models.values() for record in runs]
     places = sorted(current, key=_order)
@@ -161,6 +165,21 @@ def as_json(results: Results) -> dict[str, Any]:
             for table in results.tables
         ],
     }
+
+
+def _metrics(run: Record, runs: Sequence[Record], load: Callable[[str], Judged]) -> dict[str, Any]:
+    """The means of a run by part, where anybody was judged.
+
+    For ``fold-in`` also of the part ``trained``: what the same users get from the model trained with them, which is the
+    static run, whichever of both was run first.
+    """
+    means = {part: values for part, values in run["metrics"].items() if values["users"]}
+    if run["protocol"] == _FOLDED:
+        for other in runs:
+            if other["protocol"] == "static" and all(other[name] == run[name] for name in _SHARED):
+                folded, whole = load(run["key"])["withheld"], load(other["key"])["all"]
+                means["trained"] = whole.of(folded.users).mean()
+    return means
 
 
 def _latest(runs: Sequence[Record]) -> list[Record]:

@@ -40,7 +40,7 @@ def markdown(results: Results) -> str:
         lines += ["", "## Settings that depart from the presets' own", ""]
         lines += [f"- {name}: {' · '.join(map(_settings, configs))}" for name, configs in results.configs.items()]
     if results.outdated:
-        lines += ["", f"{results.outdated} kept runs of other data or replaced settings are not shown."]
+        lines += ["", f"{results.outdated} kept runs of other data, older code or replaced settings are not shown."]
     return "\n".join(lines) + "\n"
 
 
@@ -64,7 +64,7 @@ def _lines(table: ResultTable) -> list[str]:
     parts = PROTOCOLS[table.protocol].parts
     keys = [(part, metric) for part in parts for metric in SHOWN]
     header = [metric if part == parts[0] else f"{part}: {metric}" for part, metric in keys]
-    columns = [_bold([row.parts[part][metric] for row in table.rows]) for part, metric in keys]
+    columns = [_bold([row.parts.get(part, {}).get(metric) for row in table.rows]) for part, metric in keys]
     if table.protocol == _FOLDED:
         header += ["trained with: recall@20", "share of it"]
         columns += [[str(_trained(row)) if _trained(row) else "–" for row in table.rows], list(map(_share, table.rows))]
@@ -81,7 +81,7 @@ def _lines(table: ResultTable) -> list[str]:
 
 
 def _bold(column: Sequence[Estimate | None]) -> list[str]:
-    best = max(value.mean for value in column if value)
+    best = max((value.mean for value in column if value), default=None)
     return ["–" if not value else f"**{value}**" if value.mean == best else str(value) for value in column]
 
 

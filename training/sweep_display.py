@@ -13,7 +13,8 @@ from rich.progress import Progress as Bar
 from training.errors import TrainingError
 from training.loop import Progress
 from training.progress import describe
-from training.sweep import Display, Run
+from training.runs import Run
+from training.sweep import Display
 
 _MINUTE, _HOUR = 60, 3600
 

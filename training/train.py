@@ -28,7 +28,7 @@ from training.models import Embeddings, Model, configure
 from training.prepared import Prepared, prepare_data
 from training.progress import display_for
 from training.selection import selected
-from training.splits import ordered_history
+from training.splits import new_item_rows, ordered_history
 from training.tuned import Tuned, beside
 
 _TABLE_WIDTH = 140
@@ -59,7 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "prescribes a split (a benchmark), else 'all' (a shop)",
     )
     parser.add_argument(
-        "--new-items", action="store_true", help="hold out all training interactions of 20 %% of the items (protocol)"
+        "--new-items",
+        action="store_true",
+        help="hold out all training interactions of 20 %% of the items, and report on these as the new ones (protocol)",
     )
     parser.add_argument(
         "--tune",
@@ -94,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
         config = _tuned(console, prepared, config, args)
     config, model, outcome = _trained(console, prepared, config, args.checkpoint)
     embeddings = model.embeddings()
-    metrics = evaluate(embeddings, prepared.split)
+    metrics = evaluate(embeddings, prepared.split, new_item_rows(dataset.n_items) if args.new_items else None)
     _show_outcome(console, outcome, metrics)
     report = _report(args, config, outcome, metrics)
     if args.store:
@@ -141,7 +143,7 @@ def _tuned(console: Console, prepared: Prepared, config: TrainConfig, args: argp
     """The best of some configurations: found anew, or by the search that the run in the checkpoint began with."""
     if not args.checkpoint:
         return _tune(console, prepared, config, args.tune)
-    kept = Tuned(args.checkpoint, config, args.tune)
+    kept = Tuned(args.checkpoint, config, prepared, args.tune)
     found = kept.load()
     if found:
         console.print(

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from model_store.files import write_durably
+from training.checkpoint import identity_of_data
 from training.config import TrainConfig
 from training.errors import ConfigError
+from training.prepared import Prepared
 
 
 class Tuned:
@@ -17,12 +19,14 @@ class Tuned:
     Args:
         checkpoint: of the run; the result lies beside it.
         given: the configuration that the search began with.
+        prepared: the data that it was made on.
         trials: how many configurations it tried.
     """
 
-    def __init__(self, checkpoint: Path, given: TrainConfig, trials: int) -> None:
+    def __init__(self, checkpoint: Path, given: TrainConfig, prepared: Prepared, trials: int) -> None:
         self._path = beside(checkpoint)
-        self._asked = json.loads(json.dumps({"given": asdict(given), "trials": trials}))
+        data = identity_of_data(prepared.data, prepared.split)
+        self._asked = json.loads(json.dumps({"given": asdict(given), "trials": trials, "data": data}))
 
     def load(self) -> TrainConfig | None:
         """What was found; None where there is no result, or that of another search."""

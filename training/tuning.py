@@ -7,7 +7,7 @@ from typing import Any
 import optuna
 
 from training.config import TrainConfig
-from training.errors import ConfigError, Diverged, Untrained
+from training.errors import ConfigError, Diverged, NotFinite, Untrained
 from training.fitting import device_of
 from training.loop import Progress, train
 from training.models import PRESETS, REHEARSED
@@ -114,7 +114,7 @@ def tune(
 
 
 def _recall(prepared: Prepared, config: TrainConfig, trial: optuna.Trial) -> float | None:
-    """Validation recall@20 of a configuration; None where it lags behind or its loss is no longer finite.
+    """Validation recall@20 of a configuration; None where it lags behind or is no longer finite.
 
     Raises:
         KeyboardInterrupt: Ctrl-C.
@@ -134,7 +134,7 @@ def _recall(prepared: Prepared, config: TrainConfig, trial: optuna.Trial) -> flo
 
     try:
         outcome = train(PRESETS[config.preset](prepared.data, config, device_of(config)), prepared.split, config, judge)
-    except (optuna.TrialPruned, Diverged):
+    except (optuna.TrialPruned, Diverged, NotFinite):
         return None
     if outcome.ended == "interrupted":
         raise KeyboardInterrupt

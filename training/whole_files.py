@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from model_store.files import fsync
+
 
 def write_text(path: Path, text: str) -> None:
     """Writes a text file in place of the one before.
@@ -22,6 +24,7 @@ def in_place_of(path: Path) -> Iterator[Path]:
     partial = path.with_name(f".{path.name}.{os.getpid()}")  # another process may write the same, too
     try:
         yield partial
+        fsync(partial)  # else a crash may leave an empty file in the place
         partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)

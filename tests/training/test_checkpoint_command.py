@@ -149,7 +149,11 @@ def test_search_is_made_once(data: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert not list(tmp_path.glob("run*"))
 
 
-@pytest.mark.parametrize("other", [["--tune", 3], ["--tune", 2, "--seed", 1]], ids=["more trials", "another beginning"])
+@pytest.mark.parametrize(
+    "other",
+    [["--tune", 3], ["--tune", 2, "--seed", 1], ["--tune", 2, "--new-items"]],
+    ids=["more trials", "another beginning", "other data"],
+)
 def test_other_searches_are_made_anew(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], other: list[object]
 ) -> None:

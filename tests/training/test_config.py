@@ -15,10 +15,8 @@ WEIGHTS = (
     "environment_weight",
     "invariance_weight",
     "mixup",
-    "popularity_exponent",
-    "unobserved",
-    "ridge",
 )
+CHOSEN = ("unobserved", "ridge")  # by validation where they are 0
 POSITIVE = ("lr", "content_ridge")
 
 
@@ -40,8 +38,12 @@ def test_defaults_can_be_meant() -> None:
         *((name, 1.1) for name in SHARES),
         *((name, -1.0) for name in WEIGHTS),
         *((name, 0.0) for name in POSITIVE),
-        *((name, math.nan) for name in ("dropout", *SHARES, *WEIGHTS, *POSITIVE)),
-        *((name, math.inf) for name in (*WEIGHTS, *POSITIVE)),
+        *((name, math.nan) for name in ("dropout", "popularity_exponent", *SHARES, *WEIGHTS, *CHOSEN, *POSITIVE)),
+        *((name, math.inf) for name in ("popularity_exponent", *WEIGHTS, *CHOSEN, *POSITIVE)),
+        *((name, 1e-30) for name in (*CHOSEN, "content_ridge")),
+        *((name, 1e30) for name in (*CHOSEN, "content_ridge")),
+        ("popularity_exponent", 300.0),
+        ("popularity_exponent", -0.1),
         ("dropout", 1.0),
         ("seed", 2**63),
         ("penalty", "absolute"),
@@ -60,7 +62,10 @@ def test_value_that_cannot_be_meant_is_refused(name: str, value: object) -> None
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *((name, 0.0) for name in ("dropout", *SHARES, *WEIGHTS)),
+        *((name, 0.0) for name in ("dropout", "popularity_exponent", *SHARES, *WEIGHTS, *CHOSEN)),
+        ("popularity_exponent", 4.0),
+        *((name, value) for name in ("ridge", "content_ridge") for value in (1e-9, 1e9)),
+        *(("unobserved", value) for value in (1e-6, 1e6)),
         *((name, 1.0) for name in SHARES),
         *((name, 1) for name in ("d", "hidden", "sweeps", "batch_items", "batch_pairs", "max_history")),
         ("penalty", "variance"),

@@ -13,14 +13,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from training.baselines import BASELINES
+from training.baselines import BASELINES, REVISIONS
+from training.baselines.popularity import Popularity
 from training.commands import main
 from training.contestants import Contestant, contestants
 from training.dataset import Dataset, read_dataset
 from training.errors import Diverged
 from training.models import PRESETS, Embeddings, TrainingData
 from training.protocols import PROTOCOLS, prepare, rate_pattern
-from training.sweep import RunStore, fingerprint
+from training.run_store import RunStore
+from training.runs import fingerprint
 from training.writing import write_dataset
 
 TINY = ["--epochs", "2", "--evaluate-every", "1", "--d", "8", "--hidden", "8", "--device", "cpu"]
@@ -71,8 +73,11 @@ def report(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Report:
 
 
 def evaluate(data: Path, report: Path, *arguments: object) -> int:
-    """Runs the command in this process."""
-    return main(["evaluate", "--data", str(data), "--report", str(report), *TINY, *map(str, arguments)])
+    """Runs the command in this process, with presets that are small."""
+    given = [str(argument) for argument in arguments]
+    names = given[given.index("--presets") + 1] if "--presets" in given else "i3mrec"
+    tiny = TINY if set(names.split(",")) & set(PRESETS) else []  # baselines alone heed none of it
+    return main(["evaluate", "--data", str(data), "--report", str(report), *tiny, *given])
 
 
 def times(report: Path) -> dict[str, int]:
@@ -159,8 +164,7 @@ def test_fold_in_is_compared_with_the_same_users_trained(report: Report) -> None
         static = store.load(f"i3mrec_static_0_seed-{seed}")["all"]
         rows = np.isin(static.users, judged["withheld"].users)
         assert len(judged["withheld"].users) == 3
-        assert np.array_equal(judged["trained"].recall, static.recall[rows])
-        shares.append(judged["withheld"].mean()["recall@20"] / judged["trained"].mean()["recall@20"])
+        shares.append(judged["withheld"].mean()["recall@20"] / static.per_user("recall@20")[rows].mean())
 
     assert report.table("fold-in", "0")["i3mrec"]["share"]["mean"] == pytest.approx(np.mean(shares))
 
@@ -232,7 +236,7 @@ def test_reports_gather_what_earlier_commands_left(data: Path, tmp_path: Path) -
 
     assert report.table("static", "0")["i3mrec"]["seeds"] == [0]  # seed 1 had other settings
     assert report.results["outdated_runs"] == 1
-    assert "1 kept runs of other data or replaced settings" in (report.directory / "results.md").read_text()
+    assert "1 kept runs of other data, older code or replaced settings" in (report.directory / "results.md").read_text()
 
 
 def test_seeds_may_come_later(data: Path, tmp_path: Path) -> None:
@@ -274,10 +278,12 @@ def test_a_broken_run_file_is_run_again(data: Path, tmp_path: Path) -> None:
     evaluate(data, tmp_path, *arguments)
     first = times(tmp_path)
     (tmp_path / "runs" / "popularity_static_0_any-seed.json").write_text("{")
-    (tmp_path / "runs" / "popularity_static_0.5_any-seed.npz").unlink()
+    (tmp_path / "runs" / "popularity_static_0.5_any-seed.npz").write_bytes(b"")
+    (tmp_path / "runs" / "ease_static_0_any-seed.json").write_text('{"format": 2}')
 
     assert evaluate(data, tmp_path, *arguments) == 0
 
+    (tmp_path / "runs" / "ease_static_0_any-seed.json").unlink()  # nobody asked for it: it was passed over
     assert all(time != first[key] for key, time in times(tmp_path).items())
 
 
@@ -298,6 +304,76 @@ def test_failed_runs_do_not_stop_the_others(
     assert "diverges, static, complete, seed 0: failed: epoch 3: expected a finite loss" in printed
     assert "1 of 2 runs failed" in printed
     assert set(report.table("static", "0")) == {"popularity"}
+
+
+def test_models_that_cannot_be_judged_do_not_stop_the_others(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A recommender that is sound until its users are folded in: what it was judged by before is kept."""
+    monkeypatch.setattr(Popularity, "fold_in", lambda _, indptr, __: np.full((len(indptr) - 1, 1), np.nan))
+    monkeypatch.setattr(Popularity, "embeddings", lambda self, _=None: tables(self.data))
+    report = Report(data, tmp_path)
+
+    def tables(known: TrainingData) -> Embeddings:
+        counts = known.popularity().astype(np.float32)[:, None]
+        return Embeddings(np.ones((known.n_users, 1), np.float32), counts, None)
+
+    assert evaluate(data, tmp_path, "--presets", "popularity,ease", "--protocol", "fold-in") == 1
+
+    printed = capsys.readouterr().out
+    assert "popularity, fold-in, complete: failed: embeddings: expected finite numbers" in printed
+    assert "1 of 4 runs failed" in printed
+    assert set(report.table("static", "0")) == {"popularity", "ease"}
+    assert set(report.table("fold-in", "0")) == {"ease"}
+
+
+def test_static_run_may_come_after_the_fold_in_that_is_held_to_it(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It failed at first; once it is there, the report has what the same users got when they were trained with."""
+    fit, failures = BASELINES["popularity"], iter([Diverged(1, {})])
+
+    def fails_once(*arguments: Any) -> Any:
+        for failure in failures:
+            raise failure
+        return fit(*arguments)
+
+    monkeypatch.setitem(BASELINES, "popularity", fails_once)
+    arguments = ["--presets", "popularity", "--protocol", "fold-in"]
+    report = Report(data, tmp_path)
+    assert evaluate(data, tmp_path, *arguments) == 1
+    assert report.table("fold-in", "0")["popularity"]["share"] is None
+    first = times(tmp_path)
+
+    assert evaluate(data, tmp_path, *arguments) == 0
+
+    assert {key: time for key, time in times(tmp_path).items() if key in first} == first
+    assert report.table("fold-in", "0")["popularity"]["share"]["mean"] > 0
+
+
+def test_runs_of_another_revision_are_run_again(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only that model's; until then they are not shown."""
+    evaluate(data, tmp_path, "--presets", "popularity,ease", "--rates", "0")
+    first = times(tmp_path)
+    monkeypatch.setitem(REVISIONS, "popularity", 2)
+    report = Report(data, tmp_path)
+
+    evaluate(data, tmp_path, "--presets", "ease", "--rates", "0")
+    assert set(report.table("static", "0")) == {"ease"}
+    assert report.results["outdated_runs"] == 1
+
+    evaluate(data, tmp_path, "--presets", "popularity,ease", "--rates", "0")
+    assert set(report.table("static", "0")) == {"popularity", "ease"}
+    assert [key for key, time in times(tmp_path).items() if time != first[key]] == ["popularity_static_0_any-seed"]
+
+
+def test_close_rates_are_runs_of_their_own(data: Path, tmp_path: Path) -> None:
+    """Each with its table and a label that is its own."""
+    evaluate(data, tmp_path, "--presets", "popularity", "--rates", "0.1234567,0.1234568")
+
+    assert set(times(tmp_path)) == {f"popularity_static_0.123456{digit}_any-seed" for digit in (7, 8)}
+    page = (tmp_path / "results.md").read_text(encoding="utf-8")
+    assert "| recall@20 | 12.34567% missing | 12.34568% missing |" in page
 
 
 def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(
@@ -364,6 +440,12 @@ def test_ctrl_c_in_the_middle_of_a_training_keeps_no_half_trained_model(data: Pa
         (["--rates", ""], "rates: expected numbers separated by commas, found ''"),
         (["--seeds", "0"], "seeds: expected at least one, found '0'"),
         (["--seeds", "2-1"], "seeds: expected at least one, found '2-1'"),
+        (["--seeds", "9223372036854775809"], "seeds: expected numbers below 2\\^63"),
+        (
+            ["--presets", "ease", "--seeds", "18446744073709551616-18446744073709551616"],
+            "seeds: expected numbers below",
+        ),
+        (["--seeds", "9" * 5000], "seeds: expected numbers below"),
         (["--seeds", "-1"], "seeds: expected a number of seeds, or the first and the last as 1-2, found '-1'"),
         (["--protocol", "static-dgmrec"], "masks: expected at least one file for the protocol static-dgmrec"),
         (["--masks", "published.tsv"], "protocol: expected one that takes --masks"),
@@ -374,6 +456,12 @@ def test_ctrl_c_in_the_middle_of_a_training_keeps_no_half_trained_model(data: Pa
         ),
         (["--protocol", "static-dgmrec", "--masks", "wrong.tsv"], r"wrong\.tsv:2: expected one of t, v, a"),
         (["--protocol", "static-dgmrec", "--masks", "nowhere.tsv"], r"nowhere\.tsv: expected a readable file"),
+        (
+            ["--presets", "ease,ials", "--setting", "foo=1"],
+            "presets: expected .* heeds settings: .*, found 'ease, ials'",
+        ),
+        (["--presets", "i3mrec,ease", "--ridge", "1e-30"], "ridge: expected 0 or a number from 1e-9 to 1e9"),
+        (["--popularity-exponent", "300"], "popularity_exponent: expected a number from 0 to 4"),
         (["--dropout", "1"], "dropout: expected a share from 0 to below 1"),
         (["--data", "nowhere"], "nowhere: expected a dataset directory"),
     ],

@@ -135,3 +135,15 @@ def test_validation_items_are_not_masked_in_the_test() -> None:
 
     assert values is not None
     assert values["ndcg@10"] == pytest.approx(0.63093, abs=1e-5)
+
+
+def test_protocol_says_which_items_are_new() -> None:
+    """Item 1 was held out and 2 has no training interaction either: only 1 is new, and competes with no other."""
+    split = Split(matrix([[1, 0, 0]]), matrix([[0, 0, 0]]), matrix([[0, 1, 1]]))
+
+    report = evaluate(scored([[3, 1, 2]]), split, np.array([1]))
+
+    gains = {name: values and values["ndcg@10"] for name, values in report.items()}
+    assert gains["warm"] == pytest.approx(1)  # 2 leads the list 2, 1
+    assert gains["new"] == pytest.approx(0.63093, abs=1e-5)
+    assert gains["new_among_new"] == pytest.approx(1)

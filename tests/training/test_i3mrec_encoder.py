@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.confidence import Confidence
+from training.errors import NotFinite
 from training.features import ModalityFeatures
 from training.models import i3mrec_encoder
 from training.models.i3mrec_encoder import ContentEncoder, LinearSolver
@@ -152,3 +153,11 @@ def test_shares_weigh_the_experts(encoder: ContentEncoder) -> None:
         alone = encoder.fuse(experts, present & torch.tensor([True, False]))
         assert torch.equal(first.mean, alone.mean)
         assert not torch.equal(first.mean, alike.mean)
+
+
+def test_solver_without_a_solution_says_what_to_change() -> None:
+    """Two regressors that are one, and nothing that tells them apart."""
+    x = np.ones((N_ITEMS, 3), np.float32) * 1e8
+
+    with pytest.raises(NotFinite, match=r"linear prediction: .*; try a larger --content-ridge"):
+        LinearSolver(x, np.ones(N_ITEMS), 1e-9).solve(np.ones((N_ITEMS, 2), np.float32))

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from training.config import TrainConfig
+from training.errors import NotFinite
 from training.models.contract import TrainingData
 from training.models.i3mrec_factors import Factorisation
 
@@ -157,3 +158,13 @@ def test_content_draws_factors_towards_it() -> None:
         return float(items.std(axis=0).mean() / np.linalg.norm(items, axis=1).mean())
 
     assert spread(1.0, predict) < 0.5 * spread(0.0, predict)
+
+
+@pytest.mark.parametrize("side", ["users", "items"])
+def test_half_steps_without_a_solution_say_what_to_change(side: str) -> None:
+    """Rows whose products are beyond float32."""
+    model = factorisation(random_clicks(0))
+    rows = np.full((N_ITEMS if side == "users" else N_USERS, D), 1e30, np.float32)
+
+    with pytest.raises(NotFinite, match="try a larger --ridge or --unobserved, or a smaller --popularity-exponent"):
+        model.users(rows) if side == "users" else model.items(rows, None)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from training.errors import NotFinite
 from training.metrics import RankingResult, Scorer, ranking_metrics, top_items
 
 
@@ -115,7 +116,7 @@ def test_impossible_list_lengths_are_refused(ks: tuple[int, ...]) -> None:
 
 def test_embeddings_that_are_not_finite_are_refused() -> None:
     """A NaN would otherwise rank somewhere."""
-    with pytest.raises(ValueError, match="expected finite embeddings"):
+    with pytest.raises(NotFinite, match="embeddings: expected finite numbers"):
         ranked([[1, float("nan")]], [[1, 0]], [[0, 0]])
 
 
@@ -189,3 +190,13 @@ def test_block_size_does_not_matter() -> None:
 
     for result in results[1:]:
         np.testing.assert_array_equal(result.ndcg, results[0].ndcg)
+
+
+def test_part_of_some_users_is_theirs() -> None:
+    """In their order; who was not judged is not there."""
+    result = ranked([[1, 2], [2, 1], [1, 2]], [[1, 0], [0, 1], [0, 1]], [[0, 0]] * 3, ks=(1,))
+
+    part = result.of(np.array([2, 0, 7]))
+
+    assert part.users.tolist() == [0, 2]
+    assert part.recall[:, 0].tolist() == part.hr[:, 0].tolist() == part.ndcg[:, 0].tolist() == [0, 1]

@@ -321,3 +321,28 @@ def test_empty_parts_are_refused(dataset: Dataset, name: str, without: int, mess
 
     with pytest.raises(DatasetError, match=f"for the protocol {name} {message}"):
         check_targets(poorer, PROTOCOLS[name], Path("data"))
+
+
+@pytest.mark.parametrize(
+    ("rate", "name", "label"),
+    [
+        (0, "0", "complete"),
+        (-0.0, "0", "complete"),
+        (0.1, "0.1", "10% missing"),
+        (0.07, "0.07", "7% missing"),
+        (0.12, "0.12", "12% missing"),
+        (0.125, "0.125", "12.5% missing"),
+        (0.001, "0.001", "0.1% missing"),
+        (1, "1", "100% missing"),
+        (1e-7, "1e-07", "0.00001% missing"),
+        (0.1234567, "0.1234567", "12.34567% missing"),
+        (0.1234568, "0.1234568", "12.34568% missing"),
+        (1 / 3, "0.3333333333333333", "33.33333333333333% missing"),
+    ],
+)
+def test_rates_are_told_apart(dataset: Dataset, rate: float, name: str, label: str) -> None:
+    """Names as short as they can be, and no shorter; labels with the same digits."""
+    pattern = rate_pattern(dataset, rate)
+
+    assert pattern.name == name
+    assert str(pattern) == label

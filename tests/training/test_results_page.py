@@ -65,7 +65,7 @@ recall@20, difference to the best other | runs | d | encoder | training |
 
 - i3mrec: `d` 128, `epochs` 80 · its own
 
-2 kept runs of other data or replaced settings are not shown.
+2 kept runs of other data, older code or replaced settings are not shown.
 """
 
 

@@ -12,7 +12,7 @@ from training.datasets.synthetic import checkerboard
 from training.errors import Diverged
 from training.loop import Progress
 from training.protocols import rate_pattern
-from training.sweep import Run, plan
+from training.runs import Run, plan
 from training.sweep_display import duration, sweep_display
 
 

@@ -261,7 +261,7 @@ def test_without_store_nothing_is_published(
 
 
 def test_new_items_protocol_holds_items_out(data: Path, tmp_path: Path) -> None:
-    """20 % of the items lose their training and validation interactions; the report says under which protocol."""
+    """20 % of the items lose their training and validation interactions; the report is on these, as the protocol is."""
     dataset = read_dataset(data)
     rows = new_item_rows(24)
     prepared = prepare_data(dataset, 0, new_items=True)
@@ -270,7 +270,10 @@ def test_new_items_protocol_holds_items_out(data: Path, tmp_path: Path) -> None:
 
     report = read(tmp_path / "report.json")
     assert report["protocol"] == "new-items"
-    assert report["metrics"]["new"]["users"] > 0
+    tested = dataset.interactions.take(np.isin(dataset.interactions.items, rows) & (prepared.codes == TEST))
+    assert not set(NEW) <= set(rows.tolist())  # nobody ever had these: other items than those held out
+    assert report["metrics"]["new"]["users"] == len(set(tested.users.tolist()))
+    assert report["metrics"]["new_among_new"]["users"] == len(set(tested.users.tolist()))
     assert not prepared.data.popularity()[rows].any()
     assert set(prepared.codes[np.isin(dataset.interactions.items, rows)].tolist()) == {DROPPED, TEST}
     assert set(prepared.codes[~np.isin(dataset.interactions.items, rows)].tolist()) == {TRAIN, VAL, TEST}

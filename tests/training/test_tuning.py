@@ -10,7 +10,7 @@ import torch
 from training import tuning
 from training.config import TrainConfig
 from training.dataset import Dataset
-from training.errors import ConfigError, Diverged, Untrained
+from training.errors import ConfigError, Diverged, NotFinite, Untrained
 from training.loop import Outcome, Progress
 from training.models import PRESETS, configure
 from training.prepared import Prepared, prepare_data
@@ -75,8 +75,9 @@ def test_known_items_are_judged_without_their_epochs(prepared: Prepared, tried: 
 
 
 def test_trials_that_fail_are_given_up(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A loss that is no longer finite, or one that lags behind, is no result; the best of the others is."""
-    outcomes = iter([Outcome(1, 0.5, "epochs", 0.0), Diverged(1, {}), Outcome(1, 0.4, "epochs", 0.0)])
+    """What is no longer finite is no result; the best of the others is."""
+    failures = [Diverged(1, {}), NotFinite("factors", "a larger ridge")]
+    outcomes = iter([Outcome(1, 0.5, "epochs", 0.0), *failures, Outcome(1, 0.4, "epochs", 0.0)])
 
     def train(*_: Any) -> Outcome:
         outcome = next(outcomes)
@@ -87,9 +88,9 @@ def test_trials_that_fail_are_given_up(prepared: Prepared, monkeypatch: pytest.M
     monkeypatch.setattr(tuning, "train", train)
     said: list[Trial] = []
 
-    found = tune(prepared, configure("mrdib", d=4), 3, said.append)
+    found = tune(prepared, configure("mrdib", d=4), 4, said.append)
 
-    assert [trial.recall for trial in said] == [0.5, None, 0.4]
+    assert [trial.recall for trial in said] == [0.5, None, None, 0.4]
     assert found == configure("mrdib", d=4)
 
 

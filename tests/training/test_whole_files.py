@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from model_store.files import write_durably
+from training import whole_files
 from training.whole_files import in_place_of, write_text
 
 
@@ -44,3 +45,14 @@ def test_a_pointer_that_cannot_be_moved_leaves_no_part(tmp_path: Path) -> None:
         write_durably(tmp_path / "CURRENT", "v1\n")
 
     assert [path.name for path in tmp_path.iterdir()] == ["CURRENT"]
+
+
+def test_what_takes_the_place_is_on_disk_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crash after the rename must not leave an empty file: the content is flushed while the one before is there."""
+    path, seen = tmp_path / "file", []
+    write_text(path, "before")
+    monkeypatch.setattr(whole_files, "fsync", lambda partial: seen.append((partial.read_text(), path.read_text())))
+
+    write_text(path, "after")
+
+    assert seen == [("after", "before")]

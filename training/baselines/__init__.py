@@ -33,4 +33,7 @@ BASELINES: Mapping[str, Fit] = {
     "ials_tower": ials_tower.fit,
 }
 
-__all__ = ["BASELINES", "Fit", "Validate"]
+REVISIONS: Mapping[str, int] = {}
+"""Baseline → its revision, where that is not 1; as of the presets (``training.models.REVISIONS``)."""
+
+__all__ = ["BASELINES", "REVISIONS", "Fit", "Validate"]

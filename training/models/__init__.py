@@ -37,6 +37,10 @@ PRESETS: Mapping[str, Build] = {
     "mrdib": MRdIB,
 }
 
+REVISIONS: Mapping[str, int] = {}
+"""Preset → its revision, where that is not 1: raise it when a model's numbers change, so that runs that were kept
+before are run again, and not shown as its results."""
+
 # Presets that train so fast that how far to push new items can be tried out (``training.rehearsal``).
 REHEARSED = frozenset({"i3mrec"})
 
@@ -74,6 +78,7 @@ __all__ = [
     "DEFAULTS",
     "PRESETS",
     "REHEARSED",
+    "REVISIONS",
     "Build",
     "Embeddings",
     "Model",

@@ -36,8 +36,9 @@ from training.foldin import fold_in
 from training.losses import bottleneck_kl, gradient_penalty, risk_variance
 from training.models.contract import Embeddings, TrainingData
 from training.models.i3mrec_encoder import ContentEncoder, Experts, LinearSolver
-from training.models.i3mrec_factors import Factorisation, Factors
+from training.models.i3mrec_factors import ADVICE, Factorisation, Factors
 from training.models.settings import chosen_settings
+from training.solvable import solved
 
 _BLOCK = 16384
 _RELIABLE = 5.0  # clicks at which half of an item's factor counts as known
@@ -128,7 +129,7 @@ class I3MRec:
         Other features change the prior, hence the items; users stay as the items of training make them.
         """
         known, items = self._items(), self._items()
-        users = fold_in(self._data.indptr, self._data.indices, known, self.history_rule)
+        users = self._users(self._data.indptr, self._data.indices, known)
         rows, present = (self._rows, self._present) if features is None else self._rows_of(features)
         if features is not None:
             items = items + self._moved_by(rows, present)
@@ -139,7 +140,7 @@ class I3MRec:
     def fold_in(self, indptr: NDArray[np.int64], indices: NDArray[np.int32]) -> NDArray[np.float32]:
         """Users by the history rule, exactly as the model was trained."""
         history = np.where(self._warm[:, None], self._items(), self._encode(self._rows, self._present))
-        return fold_in(indptr, indices, history, self.history_rule)
+        return self._users(indptr, indices, history)
 
     def as_new(self) -> NDArray[np.float32]:
         """Every item as the encoder alone places it, (n_items, d)."""
@@ -193,6 +194,9 @@ class I3MRec:
             n = present.shape[1]
             for shares in n * cyclic_mixup(n, self._config.mixup, self._draws)[1:].to(self._device):
                 yield self._content.fuse(experts, present, shares).mean, present
+
+    def _users(self, indptr: NDArray[np.int64], indices: NDArray[np.int32], history: Factors) -> Factors:
+        return solved(lambda: fold_in(indptr, indices, history, self.history_rule), "user factors", ADVICE)
 
     def _moved_by(self, rows: list[Tensor], present: Tensor) -> Factors:
         """What another prior adds to the item factors, (n_items, d): zero where content is as it was in training."""

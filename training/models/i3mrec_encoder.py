@@ -12,12 +12,14 @@ from torch.nn.functional import gelu, normalize
 from training.content import standardisation
 from training.features import ModalityFeatures
 from training.fusion import Posterior, product_of_experts
+from training.solvable import solved
 
 _GAIN = 4.0  # rows of unit norm are scaled up to where the experts' activations are not all linear
 _LOG_PRECISION = (-6.0, 4.0)
 _INTERCEPT_RIDGE = 1e-3
 _LEAST_NORM = 1e-12
 _BLOCK = 8192
+_UNSOLVABLE = ("linear prediction", "a larger --content-ridge")
 
 Drop = Callable[[Tensor], Tensor]
 
@@ -136,6 +138,9 @@ class LinearSolver:
     """Solves the linear part for ever new targets: the features, hence the normal equations, stay.
 
     ``W = (Xᵀ C X + λI)⁻¹ Xᵀ C Y`` with rows of weight c_i; the intercept is hardly regularised.
+
+    Raises:
+        NotFinite: λ is too small for a solution.
     """
 
     def __init__(self, regressors: NDArray[np.float32], weights: NDArray[np.floating], ridge: float) -> None:
@@ -145,14 +150,14 @@ class LinearSolver:
         for block in self._blocks():
             x = regressors[block].astype(np.float64)
             gram += (x * self._weights[block]).T @ x
-        self._inverse = np.linalg.inv(gram)
+        self._inverse = solved(lambda: np.linalg.inv(gram), *_UNSOLVABLE)
 
     def solve(self, targets: NDArray[np.float32]) -> NDArray[np.float32]:
         """W (p, d) for targets Y (n, d)."""
         moments = np.zeros((self._regressors.shape[1], targets.shape[1]))
         for block in self._blocks():
             moments += self._regressors[block].T @ (self._weights[block] * targets[block])
-        return np.asarray(self._inverse @ moments, dtype=np.float32)
+        return solved(lambda: np.asarray(self._inverse @ moments, dtype=np.float32), *_UNSOLVABLE)
 
     def _blocks(self) -> list[slice]:
         return [slice(start, start + _BLOCK) for start in range(0, len(self._regressors), _BLOCK)]

@@ -11,11 +11,14 @@ from training.config import TrainConfig
 from training.graph import interaction_matrix
 from training.least_squares import half_step, shared_spectrum
 from training.models.contract import TrainingData
+from training.solvable import solved
 
 _INITIAL = 0.1
 # How much what users did not touch weighs is what data sets differ in most; its product with the ridge hardly at all.
 _UNOBSERVED = (70.0, 35.0, 140.0, 280.0)
 _PRODUCT = 2.45
+ADVICE = "a larger --ridge or --unobserved, or a smaller --popularity-exponent"
+"""Where factors cannot be solved for."""
 
 Factors = NDArray[np.float32]
 
@@ -44,13 +47,25 @@ class Factorisation:
         self._item_ridges = self._ridges_of_items(data.n_users)
 
     def users(self, items: Factors) -> Factors:
-        """The users' half-step, (n_users, d)."""
-        return half_step(self._by_user, items, self._unobserved, self._user_ridges)
+        """The users' half-step, (n_users, d).
+
+        Raises:
+            NotFinite: the configuration leaves it without a solution.
+        """
+        return solved(
+            lambda: half_step(self._by_user, items, self._unobserved, self._user_ridges), "user factors", ADVICE
+        )
 
     def items(self, users: Factors, content: Factors | None) -> Factors:
-        """The items' half-step, (n_items, d), with a share of ``content`` (n_items, d) as the prior mean."""
+        """The items' half-step, (n_items, d), with a share of ``content`` (n_items, d) as the prior mean.
+
+        Raises:
+            NotFinite: the configuration leaves it without a solution.
+        """
         prior = None if content is None else self._config.content_weight * content
-        return half_step(self._by_item, users, self._unobserved, self._item_ridges, prior)
+        return solved(
+            lambda: half_step(self._by_item, users, self._unobserved, self._item_ridges, prior), "item factors", ADVICE
+        )
 
     def solve(self, predict: Callable[[Factors], Factors], rng: np.random.Generator) -> Factors:
         """Item factors (n_items, d) from noise: half of the sweeps without content, the others with what it predicts.
