@@ -1,6 +1,7 @@
 """Small file operations: lines as our formats mean them, checksums, durable writes."""
 
 import codecs
+import errno
 import hashlib
 import mmap
 import os
@@ -14,6 +15,7 @@ from model_store.texts import NEWLINE, Buffer
 NO_ARRAY = (OSError, ValueError, EOFError, OverflowError, SyntaxError, TypeError, tokenize.TokenError)
 """What numpy raises where a file is no array that it can read."""
 
+_UNKNOWN = frozenset({errno.EINVAL, errno.ENOTSUP})  # what such file systems answer
 _CHUNK = 1 << 20
 
 
@@ -89,10 +91,13 @@ def sha256_of(path: Path) -> str:
 
 
 def fsync(path: Path) -> None:
-    """Flushes a file or a directory to disk."""
+    """Flushes a file or a directory to disk; a directory not where its file system knows no such thing."""
     fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)
+    except OSError as exc:
+        if exc.errno not in _UNKNOWN or not path.is_dir():
+            raise
     finally:
         os.close(fd)
 

@@ -51,6 +51,9 @@ class Checkpoints:
         except StorageUnavailable as exc:
             logger.warning("checkpoint_ignored", extra={"version": servable.version, "reason": str(exc)})
             return 0
+        except Exception as exc:  # whatever it is: a checkpoint saves time, and must not cost anything else
+            logger.exception("checkpoint_ignored", extra={"version": servable.version, "reason": repr(exc)})
+            return 0
         if checkpoint is None:
             logger.info("checkpoint_ignored", extra={"version": servable.version, "reason": "there is none"})
             return 0

@@ -67,7 +67,8 @@ class _Server(uvicorn.Server):
         if self.started and sockets:
             host, port = sockets[0].getsockname()[:2]
             shown = f"[{host}]" if ":" in host else host
-            print(f"I3Rec serves on http://{shown}:{port}", flush=True)
+            with contextlib.suppress(OSError):  # nobody reads what it says
+                print(f"I3Rec serves on http://{shown}:{port}", flush=True)
 
 
 def _serve(settings: Settings) -> int:

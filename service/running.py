@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import anyio
 from anyio import CapacityLimiter
-from anyio.abc import TaskGroup
 
 from model_store import ModelStore
 from service.api.state import Services
@@ -36,6 +35,7 @@ from service.replay import Replay
 from service.searching import Searches
 from service.settings import Settings
 from service.shadow import Shadow
+from service.steady import Steady
 from service.sync import ModelFollower
 from service.trials import TrialFollower
 from service.warming import Labelling, Warming
@@ -76,12 +76,11 @@ async def serving(
     lists = _lists(handle, making, searches)
     services = _wire(settings, handle, used, models, others, making, lists)
     async with anyio.create_task_group() as tasks:
+        beside = Steady(tasks)
         await models.serving.refresh()
-        models.start(tasks, settings.model_poll_s)
-        _look_ahead(tasks, settings, handle, lists, making.labels)
-        _keep_up(tasks, settings, used, others, metrics)
-        if writer:
-            tasks.start_soon(writer.run, settings.checkpoint_every_s)
+        models.start(beside, settings.model_poll_s)
+        _look_ahead(beside, settings, handle, lists, making.labels)
+        _keep_up(beside, settings, used, others, writer, metrics)
         try:
             yield services
         finally:
@@ -97,10 +96,10 @@ class _Models(NamedTuple):
     serving: ModelFollower
     trials: TrialFollower
 
-    def start(self, tasks: TaskGroup, poll_s: float) -> None:
+    def start(self, beside: Steady, poll_s: float) -> None:
         """Makes both follow."""
-        tasks.start_soon(self.serving.run, poll_s)
-        tasks.start_soon(self.trials.run, poll_s)
+        beside.start_soon(self.serving.run, poll_s)
+        beside.start_soon(self.trials.run, poll_s)
 
 
 def _operators(settings: Settings, models: _Models) -> Models:
@@ -148,24 +147,33 @@ def _reading(settings: Settings) -> Reading:
     )
 
 
-def _look_ahead(tasks: TaskGroup, settings: Settings, handle: ServableHandle, lists: _Lists, labels: Labels) -> None:
+def _look_ahead(beside: Steady, settings: Settings, handle: ServableHandle, lists: _Lists, labels: Labels) -> None:
     """Starts what makes lists that nobody has asked for, those of the version on trial and those expected next."""
-    tasks.start_soon(lists.shadow.run)
-    tasks.start_soon(Labelling(handle, labels).run, settings.model_poll_s)
+    beside.start_soon(lists.shadow.run)
+    beside.start_soon(Labelling(handle, labels).run, settings.model_poll_s)
     if settings.warm_lists and settings.remembered_lists:
         warming = Warming(handle, lists.fast_path, settings.default_k, settings.remembered_lists)
-        tasks.start_soon(warming.run, settings.model_poll_s)
+        beside.start_soon(warming.run, settings.model_poll_s)
 
 
-def _keep_up(tasks: TaskGroup, settings: Settings, used: Backends, others: JournalFollower, metrics: Metrics) -> None:
-    """Starts what looks after the journal: following it, telling others of it, keeping it small."""
+def _keep_up(
+    beside: Steady,
+    settings: Settings,
+    used: Backends,
+    others: JournalFollower,
+    writer: CheckpointWriter | None,
+    metrics: Metrics,
+) -> None:
+    """Starts what looks after the journal: following it, telling others of it, keeping it small and starts short."""
     journal = used.journal
-    tasks.start_soon(others.run, settings.follow_poll_s)
+    beside.start_soon(others.run, settings.follow_poll_s)
+    if writer:
+        beside.start_soon(writer.run, settings.checkpoint_every_s)
     if settings.compact_every_s:
-        tasks.start_soon(keep_compact, journal, settings.compact_every_s, metrics)
+        beside.start_soon(keep_compact, journal, settings.compact_every_s, metrics)
     if used.wakeups:
-        tasks.start_soon(used.wakeups.tell, journal.identity)
-        tasks.start_soon(used.wakeups.listen, journal.identity, others.wake)
+        beside.start_soon(used.wakeups.tell, journal.identity)
+        beside.start_soon(used.wakeups.listen, journal.identity, others.wake)
 
 
 def _wire(

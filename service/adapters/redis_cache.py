@@ -159,6 +159,10 @@ class RedisCache:
                 logger.warning("cache_failed", extra={"error": repr(exc)})
             self._breaker.failed()
             return default
+        except Exception as exc:  # whatever a server answers that the client stumbles over is a miss
+            logger.exception("cache_failed", extra={"error": repr(exc)})
+            self._breaker.failed()
+            return default
         else:
             self._breaker.succeeded()
             return result

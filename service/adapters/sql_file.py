@@ -28,11 +28,16 @@ class DatabaseFile:
             self._opened = _identity(self._path)
 
     def check_path(self) -> None:
-        """Checks that whoever opens the path now, opens the same file again.
+        """Checks that whoever opens the path now, opens the same file again, or one whose log is its own.
 
         Raises:
-            StorageUnavailable: it was opened, and is not there any more, or is another one.
+            StorageUnavailable: it was opened, and is not there any more, or is another one; or it is missing or empty,
+                where the log beside it is not: SQLite would make another, and throw the log away.
         """
+        if self._opened is None and not _size(self._path) and _size(self._log):
+            raise StorageUnavailable(
+                f"{self._path} is missing or empty, but {self._log} is not: put the file back, or both from a copy"
+            )
         if self._opened and _identity(self._path) != self._opened:
             raise StorageUnavailable(f"{self._path} was moved, removed or replaced while it was open")
 
@@ -45,6 +50,10 @@ class DatabaseFile:
         self.check_path()
         if not self._log.exists():
             raise StorageUnavailable(f"{self._log} was removed while it was open")
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def _identity(path: Path) -> _Identity | None:

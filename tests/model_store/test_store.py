@@ -1,8 +1,11 @@
 """The store: versions appear whole or not at all, and the pointer always names one that was sound."""
 
+import contextlib
+import errno
 import itertools
 import multiprocessing
 import os
+import stat
 import subprocess
 import sys
 import time
@@ -452,3 +455,24 @@ def test_concurrent_publishes_of_one_version_have_one_winner(store: ModelStore, 
     assert sum("exists already" in error for error in errors) == 2
     assert names(store) == ["seed", "v1"]
     assert store.load("v1").version == "v1"
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOTSUP, errno.EIO])
+def test_file_systems_that_cannot_flush_directories_are_no_failure(
+    store: ModelStore, publish: Publish, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """Where they know no such thing; a disk that fails is one."""
+    fsync = os.fsync
+
+    def refuse(fd: int) -> None:
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            raise OSError(code, os.strerror(code))
+        fsync(fd)
+
+    publish("v1")
+    monkeypatch.setattr(os, "fsync", refuse)
+
+    with pytest.raises(OSError, match="Input/output") if code == errno.EIO else contextlib.nullcontext():
+        store.promote("v1")
+
+    assert store.current() == "v1"

@@ -182,6 +182,28 @@ async def test_service_goes_on_without_its_cache(
         assert await redis.keys("*:after*")
 
 
+@pytest.mark.usefixtures("_impatient")
+@pytest.mark.parametrize(
+    "reply",
+    [b":1\r\n", b"*2\r\n+message\r\n+x\r\n", b"%1\r\n+a\r\n+b\r\n", b"*0\r\n"],
+    ids=["number", "half a message", "map", "nothing"],
+)
+async def test_nothing_that_a_server_says_ends_the_service(
+    reply: bytes, settings: Settings, wire: Wire, published_store: ModelStore, make_version: Any
+) -> None:
+    """Nor what runs beside the requests, which listens there as well: models are exchanged on."""
+    async with serve(settings) as client:
+        await wire.suffer(reply)
+        for n in range(3):
+            await write_and_read(client, f"meanwhile{n}-")
+            await anyio.sleep(0.1)
+        make_version(published_store, "v2", seed=1)
+        await until(client, model_version="v2")
+
+        await wire.suffer(None)
+        await write_and_read_soundly(client, "after")
+
+
 @pytest.mark.parametrize(
     "reply",
     [b":1\r\n", b"+OK\r\n", b"$-1\r\n", b"*0\r\n", b"*2\r\n$1\r\na\r\n$1\r\nb\r\n"],

@@ -369,6 +369,23 @@ async def test_trouble_with_checkpoints_is_logged_and_stops_nothing(
     assert servable.checkpointed == 0
 
 
+async def test_whatever_a_checkpoint_holds_a_version_starts_without_it(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also where reading it fails in a way nobody thought of."""
+
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(CheckpointFiles, "load", fail)
+    shop.journal.append(PutItem(Item("a"))).result(5)
+
+    servable = await shop.start()
+
+    assert "a" in servable
+    assert ignored(caplog) == ["MemoryError()"]
+
+
 async def test_a_last_checkpoint_is_written_though_others_cannot_be_followed(shop: Shop) -> None:
     """What is known is kept all the same."""
     servable, handle = await shop.start(), ServableHandle()

@@ -83,3 +83,17 @@ def test_a_log_that_was_removed_is_noticed(sql: SqlJournal, path: Path) -> None:
 
     sql.close()
     assert written(path) == ["first"]
+
+
+@pytest.mark.parametrize("left", [None, b""])
+def test_a_log_without_its_file_is_not_thrown_away(path: Path, left: bytes | None) -> None:
+    """It may hold most of what was acknowledged."""
+    log = path.with_name(f"{path.name}-wal")
+    log.write_bytes(b"acknowledged")
+    if left is not None:
+        path.write_bytes(left)
+
+    with pytest.raises(StorageUnavailable, match="is missing or empty, but .*-wal is not"):
+        SqlJournal(f"sqlite:///{path}")
+
+    assert log.read_bytes() == b"acknowledged"
