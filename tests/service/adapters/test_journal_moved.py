@@ -93,7 +93,7 @@ def test_a_log_without_its_file_is_not_thrown_away(path: Path, left: bytes | Non
     if left is not None:
         path.write_bytes(left)
 
-    with pytest.raises(StorageUnavailable, match="is missing or empty, but .*-wal is not"):
+    with pytest.raises(StorageUnavailable, match=r"is missing or empty, but .*-wal is not"):
         SqlJournal(f"sqlite:///{path}")
 
     assert log.read_bytes() == b"acknowledged"
