@@ -1,19 +1,51 @@
-"""How answers reach the wire: their head and their body in one call of the operating system."""
+"""What comes and goes on the wire: heads of requests up to a length, heads and bodies of answers in one call."""
 
 import asyncio
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+_MOST_HEAD = 1 << 18  # bytes before a request's body
+_MOST_FIELDS = 256  # of a head, and of what may follow a body
 _LARGE = 1 << 16  # to copy such a body costs more than a second call
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """uvicorn's protocol. By itself it writes heads and bodies apart, and for a short list the calls cost the most."""
+    """uvicorn's protocol.
+
+    By itself it writes heads and bodies apart, and for a short list the calls cost the most. And it takes heads of any
+    length, which are read before anybody asks for a key.
+    """
+
+    _head = 0  # bytes of a head that has not ended; below 0: it has
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begins with a connection."""
         super().connection_made(PairedWrites(transport, self.loop))  # type: ignore[arg-type]
+
+    def data_received(self, data: bytes) -> None:
+        """Takes what has come."""
+        if self._head >= 0:
+            self._head += len(data)
+        super().data_received(data)
+        if self._head > _MOST_HEAD and not self.transport.is_closing():
+            self.send_400_response("The head of the request is too long.")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Takes a field of a head, or one that follows a body."""
+        if len(self.headers) >= _MOST_FIELDS:
+            raise ValueError("too many fields")  # answered with 400
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Ends a head."""
+        self._head = -1
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Ends a request."""
+        self._head = 0
+        super().on_message_complete()
 
 
 class PairedWrites:

@@ -151,7 +151,10 @@ async def read_lines(stream: AsyncIterable[bytes], max_bytes: int) -> AsyncItera
         async for data in stream:
             first, *others = data.split(b"\n")
             too_long = too_long or len(kept) + len(first) > max_bytes
-            kept = bytearray() if too_long else kept + first
+            if too_long:
+                kept = bytearray()
+            else:
+                kept += first  # in place: a line may come byte by byte
             if others:
                 *others, tail = others
                 yield [

@@ -42,6 +42,7 @@ logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = "2"
+_MOST_ERRORS = 100  # that are told one by one: a request of a few megabytes may have millions
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +179,14 @@ def _facts_of_request(exc: RequestValidationError) -> _Facts:
         if problem["type"] == "json_invalid":
             reason = problem.get("ctx", {}).get("error", "malformed")
             return _BY_STATUS[400], f"JSON: {reason} (character {problem['loc'][-1]})", ()
-    errors = [(_pointer(problem, exc.body), str(problem["msg"]).removeprefix("Value error, ")) for problem in problems]
-    return _BY_STATUS[422], "; ".join(f"{pointer or 'body'}: {text}" for pointer, text in errors), errors
+    errors = [
+        (_pointer(problem, exc.body), str(problem["msg"]).removeprefix("Value error, "))
+        for problem in problems[:_MOST_ERRORS]
+    ]
+    told = [f"{pointer or 'body'}: {text}" for pointer, text in errors]
+    if left := len(problems) - len(errors):
+        told.append(f"and {left} more")
+    return _BY_STATUS[422], "; ".join(told), errors
 
 
 def problem_of(exc: Exception) -> dict[str, Any]:

@@ -107,6 +107,33 @@ async def answers_of(app: Starlette, protocol: Any, path: Path) -> list[tuple[An
     return [(answer.status_code, answer.content, {**answer.headers, "date": ""}) for answer in answers]
 
 
+@pytest.mark.parametrize(
+    "head",
+    [b"GET / HTTP/1.1\r\n" + b"a:\r\n" * 300, b"GET / HTTP/1.1\r\na: " + b"x" * 400_000, b"GET /" + b"x" * 400_000],
+    ids=["fields", "value", "path"],
+)
+async def test_heads_without_end_are_refused(head: bytes, tmp_path: Path) -> None:
+    """What comes before a key is asked for takes little memory; heads of some length are none of these."""
+    app = Starlette(routes=[Route("/{path:path}", lambda _: PlainTextResponse("fine"))])
+    path = tmp_path / "socket"
+    server = uvicorn.Server(uvicorn.Config(app, uds=str(path), http=HttpProtocol, log_config=None, lifespan="off"))
+    serving = asyncio.create_task(server.serve())
+    with anyio.fail_after(WAIT_S):
+        while not server.started:  # noqa: ASYNC110 - uvicorn has no event for that
+            await asyncio.sleep(0.005)
+        answers = []
+        for request in (head, b"GET /%b HTTP/1.1\r\nConnection: close\r\n\r\n" % (b"x" * 60_000)):
+            reader, writer = await asyncio.open_unix_connection(str(path))
+            writer.write(request)
+            answers.append(await reader.read())
+            writer.close()
+        server.should_exit = True
+        await serving
+
+    assert answers[0].startswith(b"HTTP/1.1 400 Bad Request")
+    assert answers[1].startswith(b"HTTP/1.1 200 OK")
+
+
 async def test_answers_are_those_of_uvicorn(tmp_path: Path) -> None:
     """Short, empty, large and streamed ones, one after the other over the same connection, and the last one."""
 

@@ -42,6 +42,16 @@ async def check_refused(client: httpx.AsyncClient, answer: httpx.Response, *stat
     assert (ready.status_code, ready.json()["index_seq"]) == (200, 0)
 
 
+async def test_of_many_errors_some_are_told(client: httpx.AsyncClient) -> None:
+    """The answer stays small, and says how many more there are."""
+    answer = await client.post("/recommend", json={"history": [1] * 5000})
+
+    await check_refused(client, answer, 422)
+    assert len(answer.json()["errors"]) == 100
+    assert answer.json()["detail"].endswith("; and 4900 more")
+    assert len(answer.content) < 30_000
+
+
 NO_JSON = {
     "half of it": b'{"item_id": "x"',
     "something after it": b'{"item_id": "x"} {}',
