@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from model_store.files import fsync
 from service.adapters.checkpoint_format import read_checkpoint, write_checkpoint
 from service.domain import Basis, Checkpoint
 from service.errors import StorageUnavailable
@@ -78,11 +79,7 @@ class CheckpointFiles:
             with contextlib.suppress(OSError):
                 part.unlink(missing_ok=True)
             raise
-        directory = os.open(self._directory, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        fsync(self._directory)
 
     def _doomed(self, journal: str, versions: Collection[str]) -> Iterator[Path]:
         mine: list[tuple[float, Path]] = []

@@ -1,7 +1,6 @@
 """Copies of a journal that lives in a SQLite file: made while the service runs, put back while it does not."""
 
 import contextlib
-import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from model_store.files import fsync
 from service.adapters.sql_dialects import check_is_there, file_of
 from service.adapters.sql_identity import renew
 from service.errors import StorageUnavailable
@@ -179,14 +179,9 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def _move_durably(part: Path, target: Path) -> None:
-    for path, move in ((part, True), (target.parent, False)):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        if move:
-            part.replace(target)
+    fsync(part)
+    part.replace(target)
+    fsync(target.parent)
 
 
 def _path_of(url: str) -> Path:
