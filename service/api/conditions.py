@@ -6,7 +6,8 @@ from typing import Annotated
 from fastapi.exceptions import RequestValidationError
 from pydantic import Discriminator, Field, PlainValidator, Tag, WithJsonSchema, model_validator
 
-from service.api.schemas import AttributeValue, RequestPart, number
+from service.api.bounds import MAX_ENTRIES, RequestPart
+from service.api.schemas import AttributeValue, number
 from service.facets import AttributeIs, key_of
 
 
@@ -43,7 +44,7 @@ def _form(value: object) -> str | None:
 
 Condition = Annotated[
     Annotated[Range, Tag("bounds")]
-    | Annotated[list[AttributeValue], Tag("values")]
+    | Annotated[list[AttributeValue], Field(max_length=MAX_ENTRIES, fail_fast=True), Tag("values")]
     | Annotated[AttributeValue, Tag("one value")],
     Discriminator(
         _form,

@@ -7,10 +7,11 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import Field
 from starlette.responses import Response
 
+from service.api.bounds import RequestPart
 from service.api.items import item_content
 from service.api.problems import declare
 from service.api.reading import VERSION_HEADER, once_each, reached, too_much
-from service.api.schemas import ItemPage, RequestPart, packed
+from service.api.schemas import ItemPage, packed
 from service.api.state import WithServices, json_response
 from service.errors import InvalidCursor
 

@@ -1,20 +1,19 @@
 """Bodies and answers of the routes that change items in part, or many at once."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, Field, StrictBool
 
+from service.api.bounds import FEW_NAMES, MAX_NAMES, RequestPart
 from service.api.problems import ProblemError
 from service.api.schemas import (
-    MAX_ATTRIBUTES,
     AttributeName,
     AttributeValue,
     Categories,
     Encoding,
     Modality,
     ModalityName,
-    RequestPart,
     Time,
     Title,
     part_of,
@@ -37,13 +36,13 @@ _LEFT_OUT: Mapping[str, Any] = {  # what a field is where a POST leaves it out
 class ItemPatch(RequestPart):
     """A JSON merge patch (RFC 7396) of an item: what is left out stays, null puts back what a POST without it gives."""
 
-    modalities: dict[ModalityName, Modality | None] | None = Field(
-        default=None, description="Merged by name; null removes a modality."
+    modalities: Annotated[dict[ModalityName, Modality | None] | None, FEW_NAMES] = Field(
+        default=None, description="Merged by name; null removes a modality.", max_length=MAX_NAMES
     )
     title: Title | None = None
     categories: Categories | None = Field(default=None, description="Replaced as a whole.")
-    attributes: dict[AttributeName, AttributeValue | None] | None = Field(
-        default=None, description="Merged by name; null removes an attribute.", max_length=MAX_ATTRIBUTES
+    attributes: Annotated[dict[AttributeName, AttributeValue | None] | None, FEW_NAMES] = Field(
+        default=None, description="Merged by name; null removes an attribute.", max_length=MAX_NAMES
     )
     available: StrictBool | None = None
     hidden: StrictBool | None = None
@@ -70,9 +69,9 @@ class ItemPatch(RequestPart):
             )
             if "modalities" in given:
                 changed = _with_parts(changed, given["modalities"])
-            if len(changed.attributes) > MAX_ATTRIBUTES:
+            if len(changed.attributes) > MAX_NAMES:
                 found = len(changed.attributes)
-                raise InvalidItem("/attributes", f"expected at most {MAX_ATTRIBUTES} together, found {found}")
+                raise InvalidItem("/attributes", f"expected at most {MAX_NAMES} together, found {found}")
             return changed
 
         return change

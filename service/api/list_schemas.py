@@ -4,8 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, StrictBool, StrictFloat, StrictInt
 
+from service.api.bounds import FEW_NAMES, MAX_ENTRIES, MAX_NAMES, RequestPart
 from service.api.conditions import Condition, from_body, from_query
-from service.api.schemas import MAX_ATTRIBUTES, AttributeName, Category, ExternalId, RequestPart
+from service.api.schemas import AttributeName, Category, ExternalId
 from service.facets import AttributeIs
 
 
@@ -15,9 +16,13 @@ class ListOptions(RequestPart):
     k: int | None = Field(
         default=None, ge=1, description="List length; see the settings for its default and its maximum."
     )
-    exclude: list[ExternalId] = Field(default_factory=list, description="An item not to return; repeatable.")
+    exclude: list[ExternalId] = Field(
+        default_factory=list, max_length=MAX_ENTRIES, description="An item not to return; repeatable."
+    )
     category: list[Category] = Field(
-        default_factory=list, description="Only items of one of these categories; repeatable."
+        default_factory=list,
+        max_length=MAX_ENTRIES,
+        description="Only items of one of these categories; repeatable.",
     )
     seen: Literal["exclude", "include"] = Field(default="exclude", description="What to do with items the user knows.")
     min_score: Annotated[float, Field(allow_inf_nan=False)] | None = Field(
@@ -85,9 +90,9 @@ class _InBody(ListOptions):
         default=None, description="Most items of one category in a list."
     )
     explain: StrictBool = Field(default=False, description="Say of each item why it is there.")
-    attributes: dict[AttributeName, Condition] = Field(
+    attributes: Annotated[dict[AttributeName, Condition], FEW_NAMES] = Field(
         default_factory=dict,
-        max_length=MAX_ATTRIBUTES,
+        max_length=MAX_NAMES,
         description="Only items whose attributes are so: by name a value, a list of values of which it is one, or "
         "bounds (gte, gt, lte, lt) on a number. All must hold.",
     )
@@ -100,13 +105,15 @@ class _InBody(ListOptions):
 class SessionBody(_InBody):
     """A session."""
 
-    history: list[ExternalId] = Field(description="What was done in it, oldest first; an item may come repeatedly.")
+    history: list[ExternalId] = Field(
+        max_length=MAX_ENTRIES, description="What was done in it, oldest first; an item may come repeatedly."
+    )
 
 
 class BatchBody(_InBody):
     """Several users at once."""
 
-    users: list[ExternalId] = Field(min_length=1, description="Whom to recommend to.")
+    users: list[ExternalId] = Field(min_length=1, max_length=MAX_ENTRIES, description="Whom to recommend to.")
     strict: StrictBool = Field(default=False, description="404 where nobody knows one of the users.")
 
 

@@ -13,7 +13,6 @@ from pydantic import (
     AwareDatetime,
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     PlainValidator,
@@ -26,18 +25,13 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from model_store import check_id
+from service.api.bounds import FEW_NAMES, MAX_NAMES, RequestPart
 from service.domain import Image, Item, Raw, Text, Vector
 from service.errors import InvalidItem, NotFinite, json_pointer
 
 _LITTLE_ENDIAN = np.dtype("<f4")
 
 ExternalId = Annotated[StrictStr, Field(min_length=1, max_length=256), AfterValidator(check_id)]
-
-
-class RequestPart(BaseModel):
-    """A part of a request; fields nobody knows are refused."""
-
-    model_config = ConfigDict(extra="forbid")
 
 
 class PackedVector(RequestPart):
@@ -69,7 +63,7 @@ def _form(value: object) -> str | None:
 
 
 Modality = Annotated[
-    Annotated[list[StrictFloat], Tag("numbers")]
+    Annotated[list[StrictFloat], Field(fail_fast=True), Tag("numbers")]
     | Annotated[PackedVector, Tag("packed")]
     | Annotated[RawText, Tag("raw text")]
     | Annotated[RawImage, Tag("raw image")],
@@ -141,7 +135,6 @@ AttributeValue = Annotated[
     PlainValidator(_scalar),
     WithJsonSchema({"anyOf": [{"type": "string", "maxLength": _MOST_CHARACTERS}, {"type": "boolean"}, *_NUMBERS]}),
 ]
-MAX_ATTRIBUTES = 100
 Time = Annotated[AwareDatetime, BeforeValidator(rfc3339)]
 
 
@@ -149,12 +142,16 @@ class ItemBody(RequestPart):
     """An item with whatever modalities it has."""
 
     item_id: ExternalId = Field(description="External id, 1-256 characters, no control characters.")
-    modalities: dict[ModalityName, Modality] = Field(
-        default_factory=dict, description="Features by modality, or what they are made of; leave out what is lacking."
+    modalities: Annotated[dict[ModalityName, Modality], FEW_NAMES] = Field(
+        default_factory=dict,
+        max_length=MAX_NAMES,
+        description="Features by modality, or what they are made of; leave out what is lacking.",
     )
     title: Title | None = None
     categories: Categories = Field(default_factory=list)
-    attributes: dict[AttributeName, AttributeValue] = Field(default_factory=dict, max_length=MAX_ATTRIBUTES)
+    attributes: Annotated[dict[AttributeName, AttributeValue], FEW_NAMES] = Field(
+        default_factory=dict, max_length=MAX_NAMES
+    )
     available: StrictBool = Field(default=True, description="False: kept, but not recommended for now.")
     hidden: StrictBool = Field(default=False, description="True: kept, but not recommended.")
     expires_at: Time | None = Field(

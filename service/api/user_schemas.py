@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, Discriminator, Field, StrictStr, Tag
 
-from service.api.schemas import ExternalId, RequestPart, rfc3339
+from service.api.bounds import MAX_ENTRIES, RequestPart
+from service.api.schemas import ExternalId, rfc3339
 from service.domain import Interact
 
 
@@ -35,7 +36,8 @@ def _form(value: object) -> str | None:
 
 
 Interactions = Annotated[
-    Annotated[InteractionBody, Tag("InteractionBody")] | Annotated[list[InteractionBody], Tag("list[InteractionBody]")],
+    Annotated[InteractionBody, Tag("InteractionBody")]
+    | Annotated[list[InteractionBody], Field(max_length=MAX_ENTRIES, fail_fast=True), Tag("list[InteractionBody]")],
     Discriminator(
         _form, custom_error_type="interactions", custom_error_message="expected an interaction or a list of them"
     ),

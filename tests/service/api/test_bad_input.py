@@ -52,6 +52,56 @@ async def test_of_many_errors_some_are_told(client: httpx.AsyncClient) -> None:
     assert len(answer.content) < 30_000
 
 
+MANY = 20_000
+NAMES = {f"n{n}": [] for n in range(MANY)}
+CROWDED: dict[str, tuple[str, str, Any, str]] = {
+    "history": ("POST", "/recommend", {"history": [1] * MANY}, "/history"),
+    "exclude": ("POST", "/recommend", {"history": [], "exclude": [1] * MANY}, "/exclude"),
+    "category": ("POST", "/recommend", {"history": [], "category": [""] * MANY}, "/category"),
+    "conditions": ("POST", "/recommend", {"history": [], "attributes": NAMES}, "/attributes"),
+    "values": ("POST", "/recommend", {"history": [], "attributes": {"a": [[]] * MANY}}, "/attributes/a/0"),
+    "bounds": ("POST", "/recommend", {"history": [], "attributes": {"a": NAMES}}, "/attributes/a"),
+    "users": ("POST", "/recommend/batch", {"users": [1] * MANY}, "/users"),
+    "interactions": ("POST", "/interactions", [1] * MANY, "/0"),
+    "an interaction": ("POST", "/interactions", NAMES, ""),
+    "an item": ("POST", "/items", {"item_id": "x", **NAMES}, ""),
+    "numbers": ("POST", "/items", {"item_id": "x", "modalities": {"text": [""] * MANY}}, "/modalities/text/0"),
+    "modalities": ("POST", "/items", {"item_id": "x", "modalities": NAMES}, "/modalities"),
+    "a modality": (
+        "POST",
+        "/items",
+        {"item_id": "x", "modalities": {"text": {"text": "t", **NAMES}}},
+        "/modalities/text",
+    ),
+    "attributes": ("POST", "/items", {"item_id": "x", "attributes": NAMES}, "/attributes"),
+    "categories": ("POST", "/items", {"item_id": "x", "categories": [1] * MANY}, "/categories"),
+    "a patch": ("PATCH", "/items/i00", NAMES, ""),
+    "modalities of a patch": ("PATCH", "/items/i00", {"modalities": NAMES}, "/modalities"),
+    "attributes of a patch": ("PATCH", "/items/i00", {"attributes": NAMES}, "/attributes"),
+}
+
+
+@pytest.mark.parametrize(("method", "path", "body", "pointer"), CROWDED.values(), ids=CROWDED)
+async def test_what_is_crowded_is_refused_as_a_whole(
+    client: httpx.AsyncClient, method: str, path: str, body: Any, pointer: str
+) -> None:
+    """No error is made for each of the entries: the event loop would stand still for those of a few megabytes."""
+    answer = await client.request(method, path, json=body)
+
+    await check_refused(client, answer, 422)
+    assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
+    assert len(answer.content) < 2000
+
+
+async def test_crowded_item_of_a_batch_is_refused_as_a_whole(client: httpx.AsyncClient) -> None:
+    """The same for one item among others, which are written."""
+    answer = await client.post("/items/batch", json=[{"item_id": "x", **NAMES}, {"item_id": "y"}])
+
+    first, second = answer.json()["results"]
+    assert (first["status"], second["status"]) == (422, 201)
+    assert [error["pointer"] for error in first["error"]["errors"]] == [""]
+
+
 NO_JSON = {
     "half of it": b'{"item_id": "x"',
     "something after it": b'{"item_id": "x"} {}',
