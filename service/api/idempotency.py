@@ -52,7 +52,7 @@ class Idempotency:
     def __init__(self, app: ASGIApp, clock: Callable[[], float] = time.monotonic) -> None:
         self._app = app
         self._clock = clock
-        self._kept: OrderedDict[tuple[str, str, str], _Kept] = OrderedDict()
+        self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
         self._bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -65,11 +65,11 @@ class Idempotency:
         if problem := _unusable(name, scope):
             response = refuse_request([(f"/header/{HEADER}", problem)])
         else:
-            response = await self._answer((caller_of(scope), scope["path"], name), scope, receive, send)
+            response = await self._answer(_place(caller_of(scope), scope["path"], name), scope, receive, send)
         if response is not None:
             await response(scope, receive, send)
 
-    async def _answer(self, key: tuple[str, str, str], scope: Scope, receive: Receive, send: Send) -> Response | None:
+    async def _answer(self, key: bytes, scope: Scope, receive: Receive, send: Send) -> Response | None:
         """What to answer; None where the app has answered, or nobody is there any more."""
         try:
             body = await _read(receive)
@@ -88,14 +88,14 @@ class Idempotency:
             return await refuse_http_exception(Request(scope), refusal)
         return known.answer
 
-    def _known(self, key: tuple[str, str, str]) -> _Kept | None:
+    def _known(self, key: bytes) -> _Kept | None:
         known = self._kept.get(key)
         if known and known.answer and self._clock() - known.since > _LIFE_S:
             self._forget(key)
             return None
         return known
 
-    async def _first(self, key: tuple[str, str, str], digest: bytes, exchange: "_Exchange", scope: Scope) -> None:
+    async def _first(self, key: bytes, digest: bytes, exchange: "_Exchange", scope: Scope) -> None:
         self._kept[key] = _Kept(digest, self._clock())
         try:
             await self._app(scope, exchange.receive, exchange.send)
@@ -104,7 +104,7 @@ class Idempotency:
             if (answer := exchange.answer()) is not None:
                 self._keep(key, _Kept(digest, self._clock(), answer))
 
-    def _keep(self, key: tuple[str, str, str], kept: _Kept) -> None:
+    def _keep(self, key: bytes, kept: _Kept) -> None:
         self._kept[key] = kept
         self._bytes += kept.size
         while len(self._kept) > _MOST_ANSWERS or self._bytes > _MOST_BYTES:
@@ -113,8 +113,14 @@ class Idempotency:
                 return
             self._forget(done)
 
-    def _forget(self, key: tuple[str, str, str]) -> None:
+    def _forget(self, key: bytes) -> None:
         self._bytes -= self._kept.pop(key).size
+
+
+def _place(*names: str) -> bytes:
+    """Where an answer is kept: names may be as long as a head of a request is let, and ten thousand are kept."""
+    parts = (name.encode(errors="surrogatepass") for name in names)
+    return hashlib.sha256(b"".join(b"%d:%b" % (len(part), part) for part in parts)).digest()
 
 
 def _digest(scope: Scope, body: bytes) -> bytes:

@@ -1,5 +1,6 @@
 """``Idempotency-Key``: once done, twice answered."""
 
+import tracemalloc
 from collections.abc import Callable
 
 import anyio
@@ -168,6 +169,30 @@ async def test_oldest_answers_give_way(monkeypatch: pytest.MonkeyPatch) -> None:
         await post("large", 98)
         assert not await post("d")
         assert not await post("a")
+
+
+async def test_long_paths_are_not_kept() -> None:
+    """An answer is kept under a digest of its place, whatever that is as text."""
+    app = Counting()
+    kept = Idempotency(app)
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b""}
+
+    async def send(_: Message) -> None:
+        pass
+
+    tracemalloc.start()
+    try:
+        for number in range(50):
+            head = {"path": f"/{number}/{'a' * 50_000}", "headers": [(b"idempotency-key", b"k1")]}
+            await kept({"type": "http", "method": "POST", **head}, receive, send)
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+
+    assert app.calls == 50
+    assert held < 1 << 20
 
 
 @pytest.mark.parametrize(
