@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 from service.domain import Vector
 from service.queries import Hit
 
-_Categories = Callable[[str], Sequence[str]]
-
 
 def diversified(hits: Sequence[Hit], vectors: Sequence[Vector], k: int, diversity: float) -> list[Hit]:
     """Chooses k hits by maximal marginal relevance (Carbonell & Goldstein 1998); best score first, ties by id.
@@ -40,20 +38,39 @@ def diversified(hits: Sequence[Hit], vectors: Sequence[Vector], k: int, diversit
     return [hits[place] for place in sorted(taken)]
 
 
-def capped(hits: Sequence[Hit], categories_of: _Categories, most: int, counts: Counter[str]) -> list[Hit]:
-    """The hits in their order, but for those whose category stands ``most`` times before them already.
+class Cap:
+    """How many items of one category a page may have; counts those that were taken.
 
-    ``counts`` are those of the hits before, by category; these hits are added.
+    Args:
+        categories_of: an item.
+        most: of each category; None = any number.
     """
-    return [hit for hit in hits if fits(counts, categories_of(hit.item_id), most)]
 
+    def __init__(self, categories_of: Callable[[str], Sequence[str]], most: int | None) -> None:
+        self._categories_of = categories_of
+        self._most = most
+        self._counts: Counter[str] = Counter()
+        self._full: set[str] = set()
 
-def fits(counts: Counter[str], categories: Sequence[str], most: int) -> bool:
-    """Whether an item of these categories may follow those that were counted; counts it, if so."""
-    if any(counts[category] >= most for category in categories):
-        return False
-    counts.update(set(categories))
-    return True
+    @property
+    def full(self) -> frozenset[str]:
+        """The categories that have as many as they may."""
+        return frozenset(self._full)
+
+    def refuses(self, item_id: str) -> bool:
+        """Whether a category of the item is full."""
+        return bool(self._full) and not self._full.isdisjoint(self._categories_of(item_id))
+
+    def takes(self, item_id: str) -> bool:
+        """Counts the item, if none of its categories is full; returns whether it did."""
+        if self._most is None:
+            return True
+        names = set(self._categories_of(item_id))
+        if not self._full.isdisjoint(names):
+            return False
+        self._counts.update(names)
+        self._full.update(name for name in names if self._counts[name] >= self._most)
+        return True
 
 
 def _relevance(hits: Sequence[Hit]) -> NDArray[np.float64]:

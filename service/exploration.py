@@ -27,7 +27,7 @@ class Exploration:
         return int(self.share * k + _ROUNDING)
 
 
-def reserve(places: int, hits: Sequence[Hit], tried: Sequence[Hit], k: int, fits: Callable[[Hit], bool]) -> list[Hit]:
+def reserve(places: int, hits: Sequence[Hit], tried: Sequence[Hit], k: int, fits: Callable[[str], bool]) -> list[Hit]:
     """The k best hits among which so many are new, as far as there are so many; best first, ties by id.
 
     Args:
@@ -35,7 +35,7 @@ def reserve(places: int, hits: Sequence[Hit], tried: Sequence[Hit], k: int, fits
         hits: the candidates, best first.
         tried: the new ones to be tried, best first; they may be among the hits.
         k: list length.
-        fits: is asked about each that is taken, in turn; it may refuse.
+        fits: is asked about the id of each that is taken, in turn; it may refuse.
     """
     chosen: dict[str, Hit] = {}
 
@@ -43,7 +43,7 @@ def reserve(places: int, hits: Sequence[Hit], tried: Sequence[Hit], k: int, fits
         for hit in candidates:
             if len(chosen) >= most:
                 return
-            if hit.item_id not in chosen and fits(hit):
+            if hit.item_id not in chosen and fits(hit.item_id):
                 chosen[hit.item_id] = hit
 
     take(tried, min(places, k))

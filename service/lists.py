@@ -2,22 +2,20 @@
 
 Who has a history is served personally: the items of highest inner product with their vector, ties by id.
 
-Everyone else is served the popular list: items of the model by their popularity in
-the training data, ties by id, where every so many-th place goes to an item the model was not trained on, the least
-shown first, as long as there is one that is still to be tried. Such an item has no popularity yet: its score is that of
-the trained item before it (where it leads the list, of the one after it; 0 where there is none), so scores never rise
-along the list. When the trained items are used up, the remaining new ones follow. As long as nothing was shown or
-written between, a list is the beginning of the longer list.
+Everyone else is served the popular list: items of the model by their popularity in the training data, ties by id, where
+every so many-th place goes to an item the model was not trained on, the least shown first, as long as there is one that
+is still to be tried. Such an item has no popularity yet: its score is that of the trained item before it (where it leads
+the list, of the one after it; 0 where there is none), so scores never rise along the list. Where categories are capped,
+an item that no longer fits has no place. When the trained items are used up, the remaining new ones follow. As long as
+nothing was shown or written between, a list is the beginning of the longer list.
 """
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import takewhile
 from typing import NamedTuple
 
 from service.chosen import Chosen
-from service.diversity import capped, diversified, fits
+from service.diversity import Cap, diversified
 from service.domain import Vector
 from service.exploration import Exploration, reserve
 from service.facets import AttributeIs
@@ -85,8 +83,11 @@ def make_page(allowed: Filter, taste: Vector | None, wish: Wish, exploration: Ex
     """
     picky = wish.diversity or wish.max_per_category
     wanted = len(wish.shown) + (_POOL * wish.k if picky else wish.k) + 1
-    ranked = Popular(allowed, exploration, wanted) if taste is None else Personal(allowed, taste, wanted)
-    fitting, left = _gather(allowed, ranked, wish)
+    cap = _cap(allowed, wish)
+    ranked: Ranked = (
+        Popular(allowed, exploration, wanted, cap.refuses) if taste is None else Personal(allowed, taste, wanted)
+    )
+    fitting, left = _gather(ranked, wish, cap)
     vectors = [allowed.servable.vector(hit.item_id) for hit in fitting] if wish.diversity else []
     known = [vector for vector in vectors if vector is not None]
     # Where a writer took an item away just now, it has no vector; the list is then as good without diversity.
@@ -97,46 +98,33 @@ def make_page(allowed: Filter, taste: Vector | None, wish: Wish, exploration: Ex
     return Page(hits, more=not left <= {hit.item_id for hit in hits})
 
 
-def _gather(allowed: Filter, ranked: Ranked, wish: Wish) -> tuple[list[Hit], set[str]]:
+def _gather(ranked: Ranked, wish: Wish, cap: Cap) -> tuple[list[Hit], set[str]]:
     """Hits that may stand on one page, more than it holds as far as there are; and the ids of all that may be shown.
 
     Of the latter as many as show whether something is left for a next page.
     """
     fitting: list[Hit] = []
     left: set[str] = set()
-    counts: Counter[str] = Counter()
-    full: frozenset[str] = frozenset()
+    low = False
     while True:
         give_up_if_late()
-        hits, low = _left(ranked.more(full), wish)
-        new = [hit for hit in hits if hit.item_id not in left]
-        left.update(hit.item_id for hit in new)
-        fitting += _capped(allowed, new, wish, counts)
+        for hit in ranked.more(cap.full):
+            low = wish.min_score is not None and hit.score < wish.min_score
+            if low:
+                break
+            if hit.item_id in wish.shown or hit.item_id in left:
+                continue
+            left.add(hit.item_id)
+            if cap.takes(hit.item_id):
+                fitting.append(hit)
         if low or ranked.ended or _suffices(fitting, left, wish):
             return fitting, left
-        full = frozenset(name for name, count in counts.items() if count >= (wish.max_per_category or 0))
 
 
 def _suffices(fitting: Sequence[Hit], left: set[str], wish: Wish) -> bool:
     if len(fitting) == wish.k and not wish.diversity:  # there is nothing to choose
         return len(left) > wish.k
     return len(fitting) > wish.k
-
-
-def _left(ranked: Sequence[Hit], wish: Wish) -> tuple[list[Hit], bool]:
-    """The hits that no page has shown yet, and whether the others of the catalogue score too little."""
-    hits, ended = [hit for hit in ranked if hit.item_id not in wish.shown], False
-    if (least := wish.min_score) is not None:
-        enough = list(takewhile(lambda hit: hit.score >= least, hits))
-        hits, ended = enough, len(enough) < len(hits)
-    return hits, ended
-
-
-def _capped(allowed: Filter, hits: list[Hit], wish: Wish, counts: Counter[str]) -> list[Hit]:
-    """Those that may stand on one page together, and with those that were counted."""
-    if wish.max_per_category is None:
-        return hits
-    return capped(hits, allowed.servable.categories, wish.max_per_category, counts)
 
 
 def _with_new(
@@ -151,18 +139,20 @@ def _with_new(
     """The page with so many new items on it, as far as filters and caps leave so many; never shorter for that."""
     to_try, _ = allowed.servable.newcomers.split(until)
     among = Chosen(frozenset(new for new in to_try if allowed.only is None or new in allowed.only))
-    wanted = len(wish.shown) + _POOL * places
-    found, _ = _left(best(replace(allowed, only=among), taste, wanted), wish)
-    tried = _capped(allowed, found, wish, Counter())
+    found = best(replace(allowed, only=among), taste, len(wish.shown) + _POOL * places)
+    cap = _cap(allowed, wish)
+    tried = [hit for hit in found if _open(hit, wish) and cap.takes(hit.item_id)]
     for most in range(places, 0, -1):
-        page = reserve(most, [*hits, *fitting], tried, wish.k, _cap(allowed, wish.max_per_category))
+        page = reserve(most, [*hits, *fitting], tried, wish.k, _cap(allowed, wish).takes)
         if len(page) >= len(hits):
             return page
     return hits
 
 
-def _cap(allowed: Filter, most: int | None) -> Callable[[Hit], bool]:
-    if most is None:
-        return lambda _: True
-    counts: Counter[str] = Counter()
-    return lambda hit: fits(counts, allowed.servable.categories(hit.item_id), most)
+def _open(hit: Hit, wish: Wish) -> bool:
+    """Whether an item scores enough, and no earlier page has shown it."""
+    return (wish.min_score is None or hit.score >= wish.min_score) and hit.item_id not in wish.shown
+
+
+def _cap(allowed: Filter, wish: Wish) -> Cap:
+    return Cap(allowed.servable.categories, wish.max_per_category)

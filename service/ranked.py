@@ -4,8 +4,8 @@ A page with a cap on its categories may need what stands far down. Items of cate
 for any more: all before the place that was reached were looked at, and none of those that were refused can fit later.
 """
 
-from collections.abc import Collection, Iterator, Sequence
-from itertools import chain, islice
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from itertools import chain, dropwhile
 from typing import Protocol
 
 from service.domain import Vector
@@ -23,8 +23,11 @@ class Ranked(Protocol):
 
     ended: bool
 
-    def more(self, full: Collection[str]) -> Sequence[Hit]:
-        """The next ones, perhaps some of those before again; those of the categories ``full`` may be left out."""
+    def more(self, full: Collection[str]) -> Iterable[Hit]:
+        """The next ones, perhaps some of those before again; those of the categories ``full`` may be left out.
+
+        Take or refuse each before you ask for the one after it.
+        """
         ...
 
 
@@ -59,21 +62,53 @@ class Popular:
         allowed: what may be shown.
         exploration: how new items get their chance.
         wanted: how many are given at a time.
+        refused: whether an item cannot stand on the page beside those that were taken: it has no place then.
     """
 
-    def __init__(self, allowed: Filter, exploration: Exploration, wanted: int) -> None:
+    def __init__(
+        self, allowed: Filter, exploration: Exploration, wanted: int, refused: Callable[[str], bool] = lambda _: False
+    ) -> None:
         self.ended = False
-        self._wanted = wanted
+        self._allowed, self._every, self._wanted, self._refused = allowed, exploration.every, wanted, refused
         to_try, tried = allowed.servable.newcomers.split(exploration.until)
-        trained = (pair for pair in allowed.servable.popular(allowed.mask()) if allowed.allows(pair[0]))
-        new, last = filter(allowed.allows, to_try), filter(allowed.allows, tried)
-        self._hits = _interleave(trained, new, last, exploration.every)
+        self._new, self._last = filter(allowed.allows, to_try), filter(allowed.allows, tried)
+        self._full: Collection[str] = frozenset()
+        self._reached: tuple[float, str] | None = None
+        self._trained = self._popular(allowed)
+        self._hits = self._interleaved()
 
-    def more(self, full: Collection[str]) -> Sequence[Hit]:  # noqa: ARG002 - places count, whoever has them
+    def more(self, full: Collection[str]) -> Iterator[Hit]:
         """See ``Ranked``."""
-        hits = list(islice(self._hits, self._wanted))
-        self.ended = len(hits) < self._wanted
-        return hits
+        if full != self._full:
+            self._full = full
+            self._trained = self._popular(self._allowed.without(full))
+        for _ in range(self._wanted):
+            hit = next(self._hits, None)
+            if hit is None:
+                self.ended = True
+                return
+            yield hit
+
+    def _popular(self, among: Filter) -> Iterator[tuple[str, float]]:
+        """Trained items with their popularity, from behind the place that was reached."""
+        pairs = self._allowed.servable.popular(among.mask())
+        if (reached := self._reached) is not None:
+            pairs = dropwhile(lambda pair: (-pair[1], pair[0]) <= reached, pairs)
+        # Not ``among.allows``, which would spell out the ids of all its rows.
+        return (pair for pair in pairs if self._allowed.allows(pair[0]))
+
+    def _interleaved(self) -> Iterator[Hit]:
+        score: float | None = None
+        place = 1
+        while (pair := next(self._trained, None)) is not None:
+            item_id, popularity = pair
+            while self._every and place % self._every == 0 and (explored := next(self._new, None)) is not None:
+                place += not self._refused(explored)
+                yield Hit(explored, popularity if score is None else score)
+            score, self._reached = popularity, (-popularity, item_id)
+            place += not self._refused(item_id)
+            yield Hit(item_id, popularity)
+        yield from (Hit(item_id, score or 0.0) for item_id in chain(self._new, self._last))
 
 
 def best(allowed: Filter, taste: Vector, k: int) -> Sequence[Hit]:
@@ -86,18 +121,3 @@ def best(allowed: Filter, taste: Vector, k: int) -> Sequence[Hit]:
         if not gone:
             return hits
         query = query._replace(exclude={*query.exclude, *gone})
-
-
-def _interleave(
-    trained: Iterator[tuple[str, float]], new: Iterator[str], last: Iterator[str], every: int
-) -> Iterator[Hit]:
-    score: float | None = None
-    place = 1
-    for item_id, popularity in trained:
-        while every and place % every == 0 and (explored := next(new, None)) is not None:
-            yield Hit(explored, popularity if score is None else score)
-            place += 1
-        score = popularity
-        yield Hit(item_id, score)
-        place += 1
-    yield from (Hit(item_id, score or 0.0) for item_id in chain(new, last))

@@ -1,13 +1,11 @@
 """Maximal marginal relevance and caps, against hand-worked lists and a plain reading of the formula."""
 
-from collections import Counter
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.diversity import capped, diversified
+from service.diversity import Cap, diversified
 from service.queries import Hit
 
 EAST, NORTH = np.array([1.0, 0.0], np.float32), np.array([0.0, 1.0], np.float32)
@@ -62,18 +60,25 @@ def test_choice_is_that_of_the_formula(seed: int, n: int, k: int, diversity: flo
     assert [hit.score for hit in chosen] == sorted((hit.score for hit in chosen), reverse=True)
 
 
-@pytest.mark.parametrize(("most", "left"), [(1, "ade"), (2, "abde"), (9, "abcde")])
-def test_caps_count_every_category_of_an_item(most: int, left: str) -> None:
+@pytest.mark.parametrize(
+    ("most", "left", "full"), [(1, "ade", "xy"), (2, "abde", "xy"), (3, "abcde", "x"), (None, "abcde", "")]
+)
+def test_caps_count_every_category_of_an_item(most: int | None, left: str, full: str) -> None:
     """A is x, b is x and y, c is x, d has none, e is y."""
     categories = {"a": ("x",), "b": ("x", "y"), "c": ("x",), "d": (), "e": ("y",)}
+    cap = Cap(categories.__getitem__, most)
 
-    kept = capped(hits(5.0, 4.0, 3.0, 2.0, 1.0), categories.__getitem__, most, Counter())
+    refused = {item_id: cap.refuses(item_id) for item_id in "abcde" if not cap.takes(item_id)}
 
-    assert "".join(hit.item_id for hit in kept) == left
+    assert [item_id for item_id in "abcde" if item_id not in refused] == list(left)
+    assert all(refused.values())
+    assert cap.full == set(full)
+    assert cap.refuses("a") == bool(full)
+    assert not cap.refuses("d")
 
 
 def test_a_category_that_stands_twice_in_an_item_counts_once() -> None:
     """Two of them may stand where two are allowed."""
-    kept = capped(hits(3.0, 2.0, 1.0), lambda _: ("z", "z"), 2, Counter())
+    cap = Cap(lambda _: ("z", "z"), 2)
 
-    assert len(kept) == 2
+    assert [cap.takes(item_id) for item_id in "abc"] == [True, True, False]

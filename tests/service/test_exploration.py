@@ -68,9 +68,9 @@ def test_who_does_not_fit_is_passed_over() -> None:
     """Each is asked about in turn, once it would be taken, new ones first."""
     asked: list[str] = []
 
-    def fits(hit: Hit) -> bool:
-        asked.append(hit.item_id)
-        return hit.item_id not in {"x", "a"}
+    def fits(item_id: str) -> bool:
+        asked.append(item_id)
+        return item_id not in {"x", "a"}
 
     assert reserve(1, hits("a9 b8 c7"), hits("x3 y2 z1"), 2, fits) == hits("b8 y2")
     assert asked == ["x", "y", "a", "b"]

@@ -46,9 +46,13 @@ class Shop:
     """As much of a Servable as lists look at: items with scores, the highest first, and with categories."""
 
     of_item: list[tuple[str, ...]]
+    of_new: dict[str, tuple[str, ...]] = field(default_factory=dict)
     newcomers: Newcomers = field(default_factory=Newcomers)
+    looked_at: int = 0
 
     def __post_init__(self) -> None:
+        for seq, item_id in enumerate(reversed(self.of_new)):
+            self.newcomers.put(item_id, seq)
         self.ids = [f"i{n:05}" for n in range(len(self.of_item))]
         self.bundle = Bundle(IdMap(self.ids))
         rows = np.arange(len(self.ids), 0, -1, dtype=np.float32)[:, None]
@@ -57,10 +61,11 @@ class Shop:
 
     def categories(self, item_id: str) -> tuple[str, ...]:
         """Of an item."""
-        return self.of_item[int(item_id[1:])]
+        return self.of_new[item_id] if item_id in self.of_new else self.of_item[int(item_id[1:])]
 
     def visible(self, item_id: str, now: datetime) -> bool:  # noqa: ARG002
         """Always."""
+        self.looked_at += 1
         return True
 
     def vector(self, item_id: str) -> Any:
@@ -84,12 +89,33 @@ class Shop:
 def by_the_rule(shop: Shop, k: int, most: int) -> list[str]:
     """One after the other, best first, whoever fits."""
     counts: Counter[str] = Counter()
-    page = []
+    page: list[str] = []
     for item_id in shop.ids:
         own = set(shop.categories(item_id))
         if len(page) < k and all(counts[name] < most for name in own):
             counts.update(own)
             page.append(item_id)
+    return page
+
+
+def popular_by_the_rule(shop: Shop, most: int, every: int) -> list[str]:
+    """Whoever fits, most popular first, and at every so many-th place the next new item that fits."""
+    counts: Counter[str] = Counter()
+    page: list[str] = []
+
+    def try_next(item_id: str) -> None:
+        own = set(shop.categories(item_id))
+        if all(counts[name] < most for name in own):
+            counts.update(own)
+            page.append(item_id)
+
+    new = list(shop.of_new)
+    for item_id in shop.ids:
+        while new and (len(page) + 1) % every == 0:
+            try_next(new.pop(0))
+        try_next(item_id)
+    while new:
+        try_next(new.pop(0))
     return page
 
 
@@ -106,6 +132,34 @@ def test_a_capped_page_is_whoever_fits_in_turn(of_item: Any, k: int, most: int, 
 
     assert [hit.item_id for hit in page.hits] == by_the_rule(shop, k, most)
     assert page.more == (len(page.hits) < len(of_item))
+
+
+new_items = st.lists(st.lists(st.sampled_from("abcdefg"), max_size=2).map(tuple), max_size=9)
+
+
+@settings(max_examples=300, deadline=None)
+@given(of_item=catalogues, new=new_items, k=st.integers(1, 8), most=st.integers(1, 3), every=st.integers(2, 5))
+def test_new_items_have_their_places_among_those_that_fit(
+    of_item: Any, new: Any, k: int, most: int, every: int
+) -> None:
+    """Popular lists, whatever their length; what no longer fits takes no place."""
+    shop = Shop(of_item, {f"n{n}": own for n, own in enumerate(new)})
+
+    page = make_page(shop.filter(), None, Wish(k, max_per_category=most), Exploration(every=every))
+
+    assert [hit.item_id for hit in page.hits] == popular_by_the_rule(shop, most, every)[:k]
+    assert page.more == (len(page.hits) < len(of_item) + len(new))
+
+
+@pytest.mark.parametrize(("k", "length"), [(17, 17), (18, 18), (20, 19), (50, 19)])
+def test_a_popular_page_that_cannot_be_filled_does_not_look_at_everything(k: int, length: int) -> None:
+    """Each of 18 categories has one item on it, and so has the last item of all, which is of none."""
+    shop = Shop([*((f"c{n % 18}",) for n in range(EVERYTHING)), ()])
+
+    page = make_page(shop.filter(), None, Wish(k, max_per_category=1), Exploration())
+
+    assert (len(page.hits), page.more) == (length, True)
+    assert shop.looked_at <= 2 * (5 * k + 1)
 
 
 @pytest.mark.parametrize(("k", "length"), [(17, 17), (18, 18), (20, 18), (50, 18)])
