@@ -248,12 +248,12 @@ def test_popular_lists_are_beginnings_of_longer_ones(
     blocked = data.draw(st.frozensets(st.sampled_from(["a", "i01", "i02"])))
     allowed = make_filter(scene.servable, seen=(), exclude=blocked, now=NOW)
 
-    everything = Popular(allowed, Exploration(every), 100).more(())
+    everything = list(Popular(allowed, Exploration(every), 100).more(()))
     ids, scores = [hit.item_id for hit in everything], [hit.score for hit in everything]
 
     assert len(ids) == len(set(ids)) == len([i for i in scene.servable.index._vectors if i not in blocked])
     assert scores == sorted(scores, reverse=True)
-    assert Popular(allowed, Exploration(every), k).more(()) == everything[:k]
+    assert list(Popular(allowed, Exploration(every), k).more(())) == everything[:k]
 
 
 async def test_nothing_served_is_an_error() -> None:
