@@ -137,7 +137,8 @@ class JournalFollower:
         others = takewhile(lambda record: record.seq <= last, self._journal.read_others(servable.followed))
         found = await self._replay.apply(servable, others, servable.followed)
         self._metrics.followed.inc(found > servable.followed)
-        servable.followed = last
+        if servable in self._handle.live:  # a trial that ended meanwhile left behind how much is surely known
+            servable.followed = last
 
     async def spread(self, records: Sequence[Record]) -> None:
         """Applies what was just written here to the version on trial. A version that fails at that is on trial no more.

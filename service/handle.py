@@ -33,6 +33,7 @@ class ServableHandle:
     def __init__(self) -> None:
         self._servable: Servable | None = None
         self._contender: Contender | None = None
+        self._complete = 0  # what was followed as the trial began
         self._reason = "no model version has been loaded yet"
         self._changed = anyio.Condition()
         self._writers = 0
@@ -93,7 +94,16 @@ class ServableHandle:
         self._reason = reason
 
     def challenge(self, contender: Contender | None) -> None:
-        """Puts a version on trial; call it inside ``exchanging()``. None ends the trial, at any time."""
+        """Puts a version on trial; call it inside ``exchanging()``. None ends the trial, at any time.
+
+        What is being written then, the version may lack for good: nobody tells it any more, and its follower takes for
+        known what comes from here. So whoever lets it serve later has to read again all that came since it began.
+        """
+        before = self._contender
+        if before and contender is None:
+            before.servable.followed = self._complete
+        if contender and (before is None or before.servable is not contender.servable):
+            self._complete = contender.servable.followed
         self._contender = contender
 
     def exchange(self, servable: Servable) -> None:

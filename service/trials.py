@@ -84,10 +84,10 @@ class TrialFollower:
         def begin() -> None:
             if self._is_beside(wanted):
                 self._handle.challenge(on_trial)
+                logger.info("challenger_on_trial", extra={"version": wanted.version, "share": wanted.share})
 
         await self._loading.when_up_to_date(servable, begin)
         self._attempts.succeeded()
-        logger.info("challenger_on_trial", extra={"version": wanted.version, "share": wanted.share})
 
     def _is_beside(self, wanted: Challenger) -> bool:
         """Whether something else serves, which it can be compared with."""

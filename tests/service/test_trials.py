@@ -1,6 +1,8 @@
 """A version on trial beside the one that serves: split tests and shadows."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,7 +10,7 @@ import anyio
 import pytest
 
 from model_store import Challenger, ModelStore
-from service.domain import Recommendation, Suggestion
+from service.domain import Recommendation, Record, Suggestion
 from service.errors import EncodingFailed
 from service.handle import Contender, ServableHandle
 from service.lists import Wish
@@ -20,7 +22,7 @@ pytestmark = pytest.mark.anyio
 
 MakeVersion = Callable[..., None]
 TEXT = [1.0, 2.0, 3.0, 4.0]
-ON_TRIAL: Any = SimpleNamespace(version="v2")
+ON_TRIAL: Any = SimpleNamespace(version="v2", followed=0)
 USERS = [f"user {n}" for n in range(300)]
 
 
@@ -156,6 +158,35 @@ async def test_challenger_that_fails_costs_no_write(
     assert set((await arms(running)).values()) <= {"v1", "v2"}
     await live(running, "v2")  # a fresh one, which knows the item
     assert "a" in running.services.handle.contender.servable
+
+
+async def test_version_of_a_trial_that_ended_beside_a_write_lacks_nothing_later(
+    running: Any, published_store: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was not told of the write, which its follower took for known; once it serves from memory, it has the item."""
+    services = running.services
+    await running.client.post("/models/v2/activate")
+    published_store.challenge(Challenger("v1", 0.5))
+    await live(running, "v1")
+    peers, on_its_way, told = services.catalog._peers, anyio.Event(), anyio.Event()
+
+    async def spread(records: Sequence[Record]) -> None:
+        on_its_way.set()
+        await told.wait()
+        await peers.spread(records)
+
+    monkeypatch.setattr(services.catalog, "_peers", replace(peers, spread=spread))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(partial(running.client.post, "/items", json={"item_id": "a"}))
+        await on_its_way.wait()
+        await peers.catch_up()
+        published_store.challenge(None)
+        await live(running, None)
+        told.set()
+    await running.client.post("/models/v1/activate")
+
+    assert services.handle.current.version == "v1"
+    assert (await running.client.get("/items/a")).status_code == 200
 
 
 async def test_challenger_that_cannot_be_built_changes_nothing(
