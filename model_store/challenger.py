@@ -44,7 +44,7 @@ def read_challenger(path: Path) -> Challenger | None:
         return Challenger(str(facts["version"]), float(facts["share"]), facts["mode"])
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as exc:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as exc:
         raise ModelStoreError(f"{path}: expected version, share and mode: {exc!r}") from exc
 
 

@@ -10,7 +10,7 @@ from anyio import to_thread
 
 from service.catalog import WriteLimits, Written
 from service.domain import Encoding, Item, PutItem, Record, Vector
-from service.errors import EncodingFailed, InvalidItem, ItemMoved, RecommenderError
+from service.errors import EncodingFailed, InvalidItem, ItemMoved, Overloaded, RecommenderError
 from service.features import all_fit, check_modalities, featurized
 from service.handle import ServableHandle
 from service.metrics import Metrics
@@ -73,11 +73,18 @@ class Bulk:
 
         Where an id comes twice, both are written and the later one holds. An item has an error as its outcome where
         it contradicts the model, the encoder fails on it, or the journal does not take it; it was not changed then.
+        All have where others have kept one of them for too long.
 
         Raises:
             ModelUnavailable: nothing serves; nothing was changed.
         """
-        return await self._once_more(items, await self._put(items, compare=True))
+        return await self._once_more(items, await self._put_if_free(items, compare=True))
+
+    async def _put_if_free(self, items: Sequence[Item], *, compare: bool) -> list[Outcome]:
+        try:
+            return await self._put(items, compare=compare)
+        except Overloaded as exc:
+            return [exc] * len(items)
 
     async def _put(self, items: Sequence[Item], *, compare: bool) -> list[Outcome]:
         """Writes items; only where they are compared can another process come between."""
@@ -96,7 +103,7 @@ class Bulk:
                             )
                             await self._peers.spread([each for each in records if isinstance(each, Record)])
                         break
-        await self._note(changes, written)
+        await self._note(servable, changes, written)
         outcomes = iter(written)
         return [next(outcomes) if isinstance(each, _Change) else each for each in prepared]
 
@@ -113,7 +120,7 @@ class Bulk:
             if item.item_id in moved:
                 places.append(place)
         if places:
-            again = await self._put([items[place] for place in places], compare=False)
+            again = await self._put_if_free([items[place] for place in places], compare=False)
             for place, outcome in zip(places, again, strict=True):
                 outcomes[place] = outcome
         return outcomes
@@ -160,7 +167,7 @@ class Bulk:
             for record, change in pairs
         ]
 
-    async def _note(self, changes: Sequence[_Change], written: Sequence[Outcome]) -> None:
+    async def _note(self, servable: Servable, changes: Sequence[_Change], written: Sequence[Outcome]) -> None:
         pairs = zip(changes, written, strict=True)
         done = [(outcome, change.encoding) for change, outcome in pairs if isinstance(outcome, Written)]
         for (present, missing), items in Counter(
@@ -170,7 +177,7 @@ class Bulk:
         encodings = {(outcome.item_id, outcome.seq): encoding for outcome, encoding in done if encoding}
         self._metrics.encoding.note(*encodings.values())
         if encodings:
-            await self._cache.put_many(encodings)
+            await self._cache.put_many(servable.identity, encodings)
 
 
 def _written(servable: Servable, change: _Change, seq: int, *, created: bool) -> Written:

@@ -197,7 +197,7 @@ class Catalog:
         self._metrics.count_item(report.present, report.missing)
         if encoding:
             self._metrics.encoding.note(encoding)
-            await self._cache.put_many({(item.item_id, record.seq): encoding})
+            await self._cache.put_many(servable.identity, {(item.item_id, record.seq): encoding})
         return Written(item.item_id, not existed, report, record.seq)
 
     async def _featurized(self, servable: Servable, item: Item) -> Item:

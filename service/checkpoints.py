@@ -7,7 +7,6 @@ when a checkpoint is written; and when one is read, its last states are, in case
 than ``restore`` and has grown again since.
 """
 
-import hashlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from heapq import nlargest
@@ -84,9 +83,8 @@ class Checkpoints:
         return True
 
     def _basis(self, servable: Servable) -> Basis:
-        manifest = servable.bundle.manifest
-        digest = hashlib.sha256(manifest.to_json().encode()).hexdigest()
-        return Basis(self._journal.identity, servable.version, digest, servable.watermark, manifest.d)
+        version, manifest = servable.identity
+        return Basis(self._journal.identity, version, manifest, servable.watermark, servable.bundle.manifest.d)
 
     def _check(self, checkpoint: Checkpoint) -> None:
         """Compares the last states with the journal, those left out that were written since.

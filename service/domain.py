@@ -78,6 +78,18 @@ class Encoding(NamedTuple):
     model_version: str
 
 
+class ModelIdentity(NamedTuple):
+    """What tells a model version from all others, also from those of its name.
+
+    Attributes:
+        version: its name.
+        manifest: sha256 of its manifest, and so of all its files.
+    """
+
+    version: str
+    manifest: str
+
+
 class EncodingReport(NamedTuple):
     """What an item's owner is told about its encoding.
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from service.domain import Item, Vector
 from service.errors import DimensionMismatch, InvalidItem, NotFinite, UnknownModality, json_pointer
+from service.queueing import give_up_if_late
 from service.servable import Servable
 
 logger = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ def all_fit(items: Sequence[Item], known: Mapping[str, int]) -> bool:
 
 
 def featurized(servable: Servable, item: Item) -> Item:
-    """The item with features in place of its raw texts and images.
+    """The item with features in place of its raw texts and images; made no further where nobody waits for it any more.
 
     Raises:
         UnknownModality: the model has no modality of that name.
@@ -50,6 +51,7 @@ def featurized(servable: Servable, item: Item) -> Item:
         return item
     modalities, made_by = dict(item.modalities), dict(item.made_by)
     for name, raw in item.raw.items():
+        give_up_if_late()  # one may take a second, and a batch has hundreds
         known = servable.bundle.manifest.modalities
         if name not in known:
             raise UnknownModality(json_pointer("modalities", name), name, tuple(known))

@@ -57,9 +57,11 @@ class Feedback:
             StorageUnavailable: the journal took some of them at most. Repeat the call: those with an event id are
                 written once.
         """
+        if not interactions:
+            return Noted(0, 0, 0)
         with self._metrics.stage("journal"), anyio.CancelScope(shield=True):
-            futures = [self._journal.append(interaction) for interaction in interactions]
-            records = await asyncio.gather(*map(asyncio.wrap_future, futures), return_exceptions=True)
+            entries = [(interaction, None) for interaction in interactions]
+            records = await asyncio.wrap_future(self._journal.append_all(entries))
         done = [record for record in records if not isinstance(record, BaseException)]
         self._noted(done)
         repeated = sum(record.repeated for record in done)

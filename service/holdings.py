@@ -19,6 +19,7 @@ from service.queries import Hit, Hits
 from service.trained import (
     TrainedFacets,
     categories_in,
+    identity_of,
     rows_by_id,
     rows_by_popularity,
     same_features,
@@ -40,6 +41,7 @@ class Holdings:
 
     def __init__(self, bundle: Bundle, watermark: int) -> None:
         self.bundle = bundle
+        self.identity = identity_of(bundle)
         self.watermark = watermark
         self.newcomers = Newcomers()
         self.coverage = Coverage(bundle.items)

@@ -49,7 +49,8 @@ class ItemLocks:
                     await self._acquire(item_id)
                     held.append(item_id)
         except TimeoutError as exc:
-            refusal = Overloaded(len(self))
+            others = sum(not turn.done() for queue in self._held.values() for turn in queue or ())
+            refusal = Overloaded(others + 1)
             self._release_all(held)
             raise refusal from exc
         except BaseException:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Protocol
 
-from service.domain import Basis, Checkpoint, Encoding, Entry, Matrix, Raw, Record, Vector
+from service.domain import Basis, Checkpoint, Encoding, Entry, Matrix, ModelIdentity, Raw, Record, Vector
 from service.errors import ItemMoved, StorageUnavailable
 from service.queries import Hits, IndexState, Mark, Query
 
@@ -275,17 +275,20 @@ class Wakeups(Protocol):
 
 
 class FeatureCache(Protocol):
-    """Encodings by (model version, item, seq), kept outside the process. Asynchronous. Losing all of it loses nothing.
+    """Encodings by (model, item, seq), kept outside the process. Asynchronous. Losing all of it loses nothing.
 
     No method raises for trouble with the cache itself: a miss is the answer, and ``healthy`` says so.
     """
 
-    async def get_many(self, model_version: str, keys: Sequence[tuple[str, int]]) -> list[Encoding | None]:
-        """The cached encodings of (item_id, seq) pairs; None for each miss."""
+    async def get_many(self, model: ModelIdentity, keys: Sequence[tuple[str, int]]) -> list[Encoding | None]:
+        """The cached encodings of (item_id, seq) pairs, finite and with a confidence in [0, 1]; None for each miss.
+
+        Whether they can be that model's, by their shape for one, is for the caller to see.
+        """
         ...
 
-    async def put_many(self, encodings: Mapping[tuple[str, int], Encoding]) -> None:
-        """Stores encodings under their own model version."""
+    async def put_many(self, model: ModelIdentity, encodings: Mapping[tuple[str, int], Encoding]) -> None:
+        """Stores encodings that this model made, by (item_id, seq)."""
         ...
 
     async def ping(self) -> bool:

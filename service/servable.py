@@ -3,6 +3,7 @@
 import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from model_store import Bundle
 from service.domain import Encoding, Online, Record, Vector, item_of
 from service.holdings import Holdings
 from service.ports import Encoder, Featurizer, VectorIndex
-from service.trained import Rows
+from service.trained import Rows, mean_length, typical_length
 
 _Expiry = tuple[datetime, int, str]  # when, of the record of this number, of this item
 _NEVER = datetime.max.replace(tzinfo=UTC)
@@ -63,6 +64,12 @@ class Servable(Holdings):
     def index_seq(self) -> int:
         """The highest ``seq`` applied."""
         return self._index_seq
+
+    @cached_property
+    def typical_lengths(self) -> tuple[float, float]:
+        """How long the bundle's items are on average, and on the user side; 0 where there are none."""
+        histories = self.bundle.history_embeddings
+        return typical_length(self.bundle), 0.0 if histories is None else mean_length(histories)
 
     def user_vector(self, row: int) -> Vector:
         """The trained vector (d,) of the user in this row of the bundle; not to be written to."""

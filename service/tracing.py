@@ -4,8 +4,8 @@ Only a service that is given a collector's address imports this module, and with
 """
 
 import socket
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -60,15 +60,26 @@ class Tracing:
             with Stage(metrics, name):
                 yield
             return
-        with self._tracer.start_as_current_span(name), Stage(metrics, name):
+        with self._span(name), Stage(metrics, name):
             yield
 
     @contextmanager
     def request(self, method: str, caller: Context) -> Iterator[Span]:
         """The span of a request, which those of its stages belong to."""
-        facts = {"http.request.method": method}
-        with self._tracer.start_as_current_span(method, caller, SpanKind.SERVER, facts) as span:
+        with self._span(method, caller, SpanKind.SERVER, {"http.request.method": method}) as span:
             yield span
+
+    def _span(
+        self,
+        name: str,
+        caller: Context | None = None,
+        kind: SpanKind = SpanKind.INTERNAL,
+        facts: Mapping[str, str] | None = None,
+    ) -> AbstractContextManager[Span]:
+        """A span without the messages of exceptions, which name users and items."""
+        return self._tracer.start_as_current_span(
+            name, caller, kind, facts, record_exception=False, set_status_on_exception=False
+        )
 
     def middleware(self, serving: Callable[[], str | None]) -> Iterator[Middleware]:
         """What traces the requests of an app; ``serving`` = the model version that serves."""

@@ -1,5 +1,6 @@
 """What a bundle says of its items, in the service's own terms."""
 
+import hashlib
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -7,7 +8,7 @@ from numpy.typing import NDArray
 
 from model_store import Bundle
 from service.chosen import Chosen
-from service.domain import EncodingReport, Item, Vector
+from service.domain import EncodingReport, Item, Matrix, ModelIdentity, Vector
 from service.postings import ItemRows, Key, Postings, post
 
 Rows = NDArray[np.int64]
@@ -86,6 +87,16 @@ def rows_by_popularity(bundle: Bundle, by_id: Rows) -> Rows:
 
 def typical_length(bundle: Bundle) -> float:
     """The mean length of the items' trained vectors, looked at in some of them; 0 where there are none."""
-    n = len(bundle.items)
-    some = np.array(bundle.item_embeddings[:: max(1, n // _SOME)], dtype=np.float64)
+    return mean_length(bundle.item_embeddings)
+
+
+def mean_length(vectors: Matrix) -> float:
+    """The mean length of vectors (n, d), looked at in some of them; 0 where there are none."""
+    n = len(vectors)
+    some = np.array(vectors[:: max(1, n // _SOME)], dtype=np.float64)
     return float(np.linalg.norm(some, axis=1).mean()) if n else 0.0
+
+
+def identity_of(bundle: Bundle) -> ModelIdentity:
+    """What tells a bundle from all others."""
+    return ModelIdentity(bundle.version, hashlib.sha256(bundle.manifest.to_json().encode()).hexdigest())

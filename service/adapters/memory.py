@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from service.adapters.ranking import best, exact_scores
-from service.domain import Encoding, Entry, EraseUser, Interact, Matrix, Record, Vector, item_of
+from service.domain import Encoding, Entry, EraseUser, Interact, Matrix, ModelIdentity, Record, Vector, item_of
 from service.errors import ItemMoved, StorageUnavailable
 from service.queries import Hits, IndexState, Mark, Query
 
@@ -241,20 +241,20 @@ class MemoryCache:
 
     def __init__(self, max_items: int) -> None:
         self._max_items = max_items
-        self._encodings: OrderedDict[tuple[str, str, int], Encoding] = OrderedDict()
+        self._encodings: OrderedDict[tuple[ModelIdentity, str, int], Encoding] = OrderedDict()
 
-    async def get_many(self, model_version: str, keys: Sequence[tuple[str, int]]) -> list[Encoding | None]:
+    async def get_many(self, model: ModelIdentity, keys: Sequence[tuple[str, int]]) -> list[Encoding | None]:
         """The cached encodings of (item_id, seq) pairs; None for each miss."""
-        found = [self._encodings.get((model_version, *key)) for key in keys]
+        found = [self._encodings.get((model, *key)) for key in keys]
         for key, encoding in zip(keys, found, strict=True):
             if encoding:
-                self._encodings.move_to_end((model_version, *key))
+                self._encodings.move_to_end((model, *key))
         return found
 
-    async def put_many(self, encodings: Mapping[tuple[str, int], Encoding]) -> None:
+    async def put_many(self, model: ModelIdentity, encodings: Mapping[tuple[str, int], Encoding]) -> None:
         """Stores encodings; the least recently used give way."""
         for (item_id, seq), encoding in encodings.items():
-            key = (encoding.model_version, item_id, seq)
+            key = (model, item_id, seq)
             self._encodings[key] = encoding
             self._encodings.move_to_end(key)
         while len(self._encodings) > self._max_items:

@@ -1,31 +1,25 @@
 """The feature cache in Redis. It may lose anything, answer late or be away: every failure is a miss."""
 
 import logging
-import struct
 import time
-import zlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
-import numpy as np
-import orjson
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from service.domain import Encoding
+from service.adapters.encoding_format import pack, unpack
+from service.domain import Encoding, ModelIdentity
 
 logger = logging.getLogger(__name__)
 
 _CHUNK = 256
-_CRC = struct.Struct("<I")
-_LENGTH = struct.Struct("<I")
 _FAILURES_TO_OPEN = 3
 _OPEN_S = 2.0
-_LITTLE_ENDIAN = np.dtype("<f4")
 
 T = TypeVar("T")
 
@@ -68,7 +62,7 @@ class CircuitBreaker:
 
 
 class RedisCache:
-    """Encodings in Redis under ``i3rec:1:enc:<namespace>:<model_version>:<seq>:<item_id>``.
+    """Encodings in Redis under ``i3rec:2:enc:<namespace>:<sha256 of the model's manifest>:<seq>:<item_id>``.
 
     Args:
         url: of the server.
@@ -89,7 +83,7 @@ class RedisCache:
     ) -> None:
         self._ttl_s = ttl_s
         self._on_call = on_call
-        self._prefix = f"i3rec:1:enc:{namespace}"
+        self._prefix = f"i3rec:2:enc:{namespace}"
         self._breaker = CircuitBreaker()
         self._redis = Redis.from_url(
             url,
@@ -99,24 +93,27 @@ class RedisCache:
             protocol=2,  # under RESP3 the pool hands out connections that the server has closed meanwhile
         )
 
-    async def get_many(self, model_version: str, keys: Sequence[tuple[str, int]]) -> list[Encoding | None]:
-        """The cached encodings of (item_id, seq) pairs; None for each miss."""
+    async def get_many(self, model: ModelIdentity, keys: Sequence[tuple[str, int]]) -> list[Encoding | None]:
+        """The cached encodings of (item_id, seq) pairs; None for each miss, what is damaged included."""
         found: list[Encoding | None] = []
         for start in range(0, len(keys), _CHUNK):
             chunk = keys[start : start + _CHUNK]
-            names = [self._key(model_version, *key) for key in chunk]
+            names = [self._key(model, *key) for key in chunk]
             misses: list[bytes | None] = [None] * len(chunk)
             values = await self._guarded(partial(self._mget, names), misses)
-            found += [None if value is None else unpack(value, model_version) for value in values]
+            read = [None if value is None else unpack(value, model.version) for value in values]
+            if damaged := read.count(None) - values.count(None):
+                logger.warning("cached_encodings_damaged", extra={"version": model.version, "encodings": damaged})
+            found += read
         return found
 
-    async def put_many(self, encodings: Mapping[tuple[str, int], Encoding]) -> None:
+    async def put_many(self, model: ModelIdentity, encodings: Mapping[tuple[str, int], Encoding]) -> None:
         """Stores encodings; what cannot be stored is left out."""
         entries = iter(encodings.items())
         while chunk := list(islice(entries, _CHUNK)):
             pipeline = self._redis.pipeline(transaction=False)
             for (item_id, seq), encoding in chunk:
-                pipeline.set(self._key(encoding.model_version, item_id, seq), pack(encoding), ex=self._ttl_s)
+                pipeline.set(self._key(model, item_id, seq), pack(encoding), ex=self._ttl_s)
             await self._guarded(pipeline.execute, [])
 
     async def ping(self) -> bool:
@@ -146,8 +143,8 @@ class RedisCache:
             raise RedisError(f"expected {len(names)} values, found something else")
         return [value if isinstance(value, bytes) else None for value in values]
 
-    def _key(self, model_version: str, item_id: str, seq: int) -> str:
-        return f"{self._prefix}:{model_version}:{seq}:{item_id}"
+    def _key(self, model: ModelIdentity, item_id: str, seq: int) -> str:
+        return f"{self._prefix}:{model.manifest}:{seq}:{item_id}"
 
     async def _guarded(self, call: Callable[[], Awaitable[T]], default: T) -> T:
         if not self._breaker.allows():
@@ -168,43 +165,3 @@ class RedisCache:
             return result
         finally:
             self._on_call(self._breaker.is_open)
-
-
-def pack(encoding: Encoding) -> bytes:
-    """An encoding as bytes: CRC32 of the rest, length of the header, header (JSON), then float32 vectors."""
-    vectors = [encoding.embedding]
-    if encoding.history_embedding is not None:
-        vectors.append(encoding.history_embedding)
-    header = orjson.dumps(
-        {
-            "confidence": encoding.confidence,
-            "present": encoding.present,
-            "missing": encoding.missing,
-            "vectors": len(vectors),
-        }
-    )
-    body = _LENGTH.pack(len(header)) + header + b"".join(v.astype(_LITTLE_ENDIAN).tobytes() for v in vectors)
-    return _CRC.pack(zlib.crc32(body)) + body
-
-
-def unpack(value: bytes, model_version: str) -> Encoding | None:
-    """The encoding that was packed; None where the bytes are anything else."""
-    try:
-        (crc,), body = _CRC.unpack_from(value), value[_CRC.size :]
-        if zlib.crc32(body) != crc:
-            return None
-        (length,) = _LENGTH.unpack_from(body)
-        start = _LENGTH.size + length
-        header = orjson.loads(body[_LENGTH.size : start])
-        floats = np.frombuffer(body, dtype=_LITTLE_ENDIAN, offset=start).astype(np.float32)
-        vectors = floats.reshape(header["vectors"], -1)
-        return Encoding(
-            embedding=vectors[0],
-            history_embedding=vectors[1] if len(vectors) > 1 else None,
-            confidence=header["confidence"],
-            present=tuple(header["present"]),
-            missing=tuple(header["missing"]),
-            model_version=model_version,
-        )
-    except (struct.error, ValueError, KeyError, TypeError, IndexError):
-        return None

@@ -32,41 +32,40 @@ def insert_all(
     """Inserts in order; runs of entries that do not depend on each other go together."""
     outcomes: list[Outcome] = []
     for run in _runs(batch):
-        insert = _insert_special if _is_special(run[0]) else _insert_run
-        outcomes += insert(connection, insert_rows, run, now)
+        if isinstance(run[0].entry, EraseUser):
+            _erase(connection, run[0].entry)
+        outcomes += _insert_run(connection, insert_rows, run, now)
     return outcomes
 
 
 def _runs(batch: Sequence[Write]) -> Iterator[list[Write]]:
-    """The batch in pieces: each a special entry alone, or others of which no two are about the same item."""
+    """The batch in pieces: each an erasure alone, or others of which no two are about the same item or event."""
     run: list[Write] = []
-    items: set[str] = set()
+    items: set[str | None] = set()
+    events: set[str | None] = set()
     for write in batch:
-        item_id = item_of(write.entry)
-        if run and (_is_special(write) or item_id in items):
+        item_id, event_id, alone = item_of(write.entry), write.row["event_id"], isinstance(write.entry, EraseUser)
+        if run and (alone or item_id in items or event_id in events):
             yield run
-            run, items = [], set()
+            run, items, events = [], set(), set()
         run.append(write)
-        if item_id is not None:
-            items.add(item_id)
-        if _is_special(write):
+        items |= {item_id} - {None}
+        events |= {event_id} - {None}
+        if alone:
             yield run
-            run, items = [], set()
+            run, items, events = [], set(), set()
     if run:
         yield run
-
-
-def _is_special(write: Write) -> bool:
-    return write.row["event_id"] is not None or isinstance(write.entry, EraseUser)
 
 
 def _insert_run(
     connection: sa.Connection, insert_rows: InsertRows, run: Sequence[Write], now: datetime
 ) -> list[Outcome]:
-    moved, at = _moved(connection, run), now.isoformat()
-    rows = [{**write.row, "at": at} for place, write in enumerate(run) if place not in moved]
+    settled: dict[int, Outcome] = {**_moved(connection, run), **_repeated(connection, run)}
+    at = now.isoformat()
+    rows = [{**write.row, "at": at} for place, write in enumerate(run) if place not in settled]
     seqs = iter(insert_rows(connection, rows) if rows else [])
-    return [moved.get(place) or Record(next(seqs), now, write.entry) for place, write in enumerate(run)]
+    return [settled.get(place) or Record(next(seqs), now, write.entry) for place, write in enumerate(run)]
 
 
 def _moved(connection: sa.Connection, run: Sequence[Write]) -> dict[int, ItemMoved]:
@@ -86,17 +85,14 @@ def _moved(connection: sa.Connection, run: Sequence[Write]) -> dict[int, ItemMov
     }
 
 
-def _insert_special(
-    connection: sa.Connection, insert_rows: InsertRows, run: Sequence[Write], now: datetime
-) -> list[Outcome]:
-    (write,) = run
-    event_id = write.row["event_id"]
-    if event_id is not None:
-        known = connection.execute(sa.select(journal).where(journal.c.event_id == event_id)).first()
-        if known:
-            return [record_of(known)._replace(repeated=True)]
-    if isinstance(write.entry, EraseUser):
-        mine = (journal.c.user_id == write.entry.user_id, journal.c.kind == INTERACT)
-        connection.execute(journal.delete().where(*mine))
-    (seq,) = insert_rows(connection, [{**write.row, "at": now.isoformat()}])
-    return [Record(seq, now, write.entry)]
+def _repeated(connection: sa.Connection, run: Sequence[Write]) -> dict[int, Record]:
+    """Those of a run, by place, whose event is known already: their first records."""
+    places = {event_id: place for place, write in enumerate(run) if (event_id := write.row["event_id"]) is not None}
+    if not places:
+        return {}
+    known = connection.execute(sa.select(journal).where(journal.c.event_id.in_(places)))
+    return {places[row.event_id]: record_of(row)._replace(repeated=True) for row in known}
+
+
+def _erase(connection: sa.Connection, entry: EraseUser) -> None:
+    connection.execute(journal.delete().where(journal.c.user_id == entry.user_id, journal.c.kind == INTERACT))

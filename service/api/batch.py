@@ -10,7 +10,7 @@ import orjson
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -21,7 +21,7 @@ from service.api.item_schemas import BatchAnswer, LineResult
 from service.api.items import written_content
 from service.api.problems import declare, problem_of
 from service.api.reading import VERSION_HEADER
-from service.api.schemas import ItemBody
+from service.api.schemas import ExternalId, ItemBody
 from service.api.state import Services, WithServices, accepts, json_response, media_type, no_query
 from service.bulk import CHUNK
 from service.catalog import Written
@@ -38,6 +38,7 @@ JSON, LINES = "application/json", "application/x-ndjson"
 router = APIRouter(tags=["items"], dependencies=[Depends(no_query)])
 
 _Lines = list[bytes | None]
+_ID: TypeAdapter[str] = TypeAdapter(ExternalId)
 _BEYOND_64_BITS = 2.0**63
 _ITEM = {"$ref": "#/components/schemas/ItemBody"}
 _BODY = {
@@ -213,17 +214,22 @@ def _read(line: bytes | None, max_bytes: int) -> _Read:
 
 
 def _checked(document: object) -> _Read:
-    item_id = document.get("item_id") if isinstance(document, Mapping) else None
     try:
         item = ItemBody.model_validate(document).to_item()
     except InvalidItem as exc:
-        return _Read(item_id, exc)
+        return _Read(_id_in(document), exc)
     except ValidationError as exc:
         errors = exc.errors(include_url=False, include_input=False)
         problems = [{**error, "loc": ("body", *error["loc"])} for error in errors]
-        unusable = any(error["loc"] == ("item_id",) for error in errors)
-        return _Read(None if unusable else item_id, RequestValidationError(problems, body=document))
+        return _Read(_id_in(document), RequestValidationError(problems, body=document))
     return _Read(item.item_id, item)
+
+
+def _id_in(document: object) -> str | None:
+    """The id of an item that is wrong otherwise; None where it cannot be told, or could not be sent back."""
+    with suppress(ValidationError):
+        return _ID.validate_python(document.get("item_id") if isinstance(document, Mapping) else None)
+    return None
 
 
 def _parsed(text: bytes) -> Any:

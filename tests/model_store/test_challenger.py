@@ -57,7 +57,18 @@ def test_trials_are_sound(share: float, mode: Any) -> None:
         Challenger("v2", share, mode)
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", '{"version": "v2", "share": 2, "mode": "split"}', "\xff"])
+DAMAGED = {
+    "empty": "",
+    "no names": "{}",
+    "a list": "[]",
+    "too large a share": '{"version": "v2", "share": 2, "mode": "split"}',
+    "no text": "\xff",
+    "no float": '{"version": "v2", "share": 1' + "0" * 400 + ', "mode": "split"}',
+    "too deep": "[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("text", DAMAGED.values(), ids=DAMAGED)
 def test_damaged_files_are_told(store: ModelStore, text: str) -> None:
     """Reading one says what was expected; another challenge or a promotion replaces it."""
     (store.root / "CHALLENGER").write_text(text, "latin-1")

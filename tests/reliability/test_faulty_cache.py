@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 from model_store import ModelStore
 from service.adapters.redis_cache import RedisCache
 from service.app import create_app
+from service.domain import ModelIdentity
 from service.settings import Settings
 
 pytestmark = [pytest.mark.integration, pytest.mark.enable_socket, pytest.mark.anyio]
@@ -216,7 +217,7 @@ async def test_replies_to_something_else_are_misses(reply: bytes, settings: Sett
     await wire.suffer(reply)
 
     try:
-        assert await cache.get_many("v1", [("a", 1)]) == [None]
+        assert await cache.get_many(ModelIdentity("v1", "0" * 64), [("a", 1)]) == [None]
     finally:
         await cache.close()
 

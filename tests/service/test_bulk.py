@@ -84,7 +84,7 @@ async def test_items_are_journalled_applied_and_cached(scene: Scene) -> None:
     assert [(o.item_id, o.created, o.seq) for o in outcomes] == [("a", True, 1), ("i00", False, 2), ("b", True, 3)]
     assert [record.entry.item.item_id for record in scene.journal.read()] == ["a", "i00", "b"]
     assert all(item_id in scene.servable for item_id in ("a", "b"))
-    assert None not in await scene.cache.get_many("v1", [("a", 1), ("i00", 2), ("b", 3)])
+    assert None not in await scene.cache.get_many(scene.servable.identity, [("a", 1), ("i00", 2), ("b", 3)])
     assert len(calls) == 1
     assert len(scene.locks) == 0
 
@@ -258,3 +258,25 @@ async def test_whoever_waits_too_long_for_an_item_is_told() -> None:
             assert len(locks) == 2
 
     assert len(locks) == 0
+
+
+async def test_who_is_refused_is_told_how_many_wait() -> None:
+    """And not how many items are held."""
+    locks = ItemLocks(wait_s=0.01)
+
+    async with locks.hold("abcdefgh"):
+        with pytest.raises(Overloaded, match=r"^1 requests"):
+            async with locks.hold(["a", "x"]):
+                pytest.fail("held twice")
+
+
+async def test_items_that_others_keep_are_refused_one_by_one(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They can be sent again; those of other batches are not touched by it."""
+    monkeypatch.setattr(scene.locks, "_wait_s", 0.01)
+
+    async with scene.locks.hold(["b"]):
+        outcomes = await scene.bulk.put_many([Item("a"), Item("b")])
+
+    assert [type(outcome) for outcome in outcomes] == [Overloaded, Overloaded]
+    assert scene.journal.last_seq() == 0
+    assert [type(outcome) for outcome in await scene.bulk.put_many([Item("a"), Item("b")])] == [Written, Written]

@@ -78,7 +78,7 @@ async def test_put_journals_applies_and_caches(scene: Scene) -> None:
     assert (written.created, written.seq) == (True, 1)
     assert [record.seq for record in scene.journal.read()] == [1]
     assert "new" in scene.servable
-    assert (await scene.cache.get_many("v1", [("new", 1)]))[0] is not None
+    assert (await scene.cache.get_many(scene.handle.current.identity, [("new", 1)]))[0] is not None
     assert (await scene.catalog.put(Item("new"))).created is False
 
 

@@ -1,6 +1,6 @@
 """The write use cases for users: noting interactions, and forgetting them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
 import anyio
@@ -9,11 +9,13 @@ import pytest
 
 from service.adapters.memory import MemoryJournal
 from service.domain import Entry, EraseUser, Interact, Record
-from service.errors import StorageUnavailable
+from service.errors import ItemMoved, StorageUnavailable
 from service.feedback import Feedback, Noted
 from service.metrics import Metrics
 
 pytestmark = pytest.mark.anyio
+
+Answer = Record | ItemMoved | StorageUnavailable
 
 
 class RefusingJournal(MemoryJournal):
@@ -37,23 +39,20 @@ class SlowJournal(MemoryJournal):
 
     def __init__(self) -> None:
         super().__init__()
-        self._held: list[tuple[Future[Record], Record]] = []
+        self.waiting = 0
+        self._held: list[tuple[Future[list[Answer]], list[Answer]]] = []
 
-    def append(self, entry: Entry, *, expected: int | None = None) -> Future[Record]:
-        """Begins to write an entry."""
-        held: Future[Record] = Future()
-        self._held.append((held, super().append(entry, expected=expected).result()))
+    def append_all(self, entries: Sequence[tuple[Entry, int | None]]) -> Future[list[Answer]]:
+        """Begins to write entries."""
+        held: Future[list[Answer]] = Future()
+        self._held.append((held, super().append_all(entries).result()))
+        self.waiting += len(entries)
         return held
-
-    @property
-    def waiting(self) -> int:
-        """How many writes have begun."""
-        return len(self._held)
 
     def release(self) -> None:
         """Ends all writes that have begun."""
-        for held, record in self._held:
-            held.set_result(record)
+        for held, answers in self._held:
+            held.set_result(answers)
 
 
 def noted(metrics: Metrics) -> float | None:

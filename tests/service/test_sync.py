@@ -20,6 +20,7 @@ from service.ports import Encoder
 from service.queries import Hit
 from service.replay import Replay
 from service.sync import ModelFollower
+from service.trained import identity_of
 
 MakeVersion = Callable[..., None]
 
@@ -101,15 +102,57 @@ async def test_cached_encodings_are_not_made_again(
     assert fake_encoder.encoded == 1 + VERIFIED
 
 
-async def test_cached_encodings_of_other_shapes_are_made_again(scene: Scene, fake_encoder: Any) -> None:
-    """An encoding that cannot be of this model is a miss."""
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"embedding": np.ones(3, np.float32)},
+        {"history_embedding": np.ones(3, np.float32)},
+        {"history_embedding": None},
+        {"missing": ("image", "sound")},
+        {"missing": ()},
+        {"present": ("image", "text")},
+        {"embedding": np.full(5, 1e6, np.float32)},
+        {"history_embedding": np.full(5, 1e30, np.float32)},
+    ],
+    ids=str,
+)
+async def test_cached_encodings_of_another_make_are_made_again(
+    scene: Scene, fake_encoder: Any, caplog: pytest.LogCaptureFixture, change: dict[str, Any]
+) -> None:
+    """One that cannot be of this model, by its shape, names or length, is a miss that is told of, and is replaced."""
     scene.put("a", text=TEXT)
-    wrong = type(fake_encoder)("v1", d=3).encode([{}])[0]
-    await scene.cache.put_many({("a", 1): wrong})
+    scene.put("b", text=TEXT)
+    a, b = fake_encoder.encode([{"text": TEXT}] * 2)
+    model = identity_of(scene.store.load("v1"))
+    await scene.cache.put_many(model, {("a", 1): a._replace(**change), ("b", 2): b})
 
     await scene.follower.refresh()
 
     assert scene.encoders[0].encoded == 1 + VERIFIED
+    (replaced,) = await scene.cache.get_many(model, [("a", 1)])
+    np.testing.assert_array_equal(replaced.embedding, a.embedding)
+    np.testing.assert_array_equal(replaced.history_embedding, a.history_embedding)
+    assert (replaced.present, replaced.missing) == (a.present, a.missing)
+    (told,) = [record for record in caplog.records if record.message == "cached_encodings_ignored"]
+    assert (told.version, told.encodings) == ("v1", 1)
+
+
+async def test_cached_encodings_belong_to_one_bundle(
+    scene: Scene, fake_encoder: Any, tmp_path: Path, make_version: MakeVersion
+) -> None:
+    """Another bundle of the same version name, on the same journal and cache, does not believe them."""
+    scene.put("a", text=TEXT)
+    other = ModelStore(tmp_path / "other")
+    make_version(other, "v1", seed=1)
+    theirs = identity_of(other.load("v1"))
+    (encoding,) = fake_encoder.encode([{"text": TEXT * 2}])
+    await scene.cache.put_many(theirs, {("a", 1): encoding})
+
+    await scene.follower.refresh()
+
+    assert theirs.version == scene.handle.current.identity.version
+    assert theirs != scene.handle.current.identity
+    np.testing.assert_array_equal(scene.handle.current.vector("a"), np.full(5, 4, np.float32))
 
 
 async def test_exchange_encodes_online_items_anew(scene: Scene, make_version: MakeVersion) -> None:

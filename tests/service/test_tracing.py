@@ -6,12 +6,14 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from pydantic import ValidationError
 
 from service import settings as settings_module
+from service.adapters.sql_journal import SqlJournal
+from service.errors import StorageUnavailable
 from service.logs import JsonFormatter
 from service.settings import Settings, explain
 
@@ -103,6 +105,23 @@ async def test_spans_say_who_made_them(traced: Traced) -> None:
 
     assert (about["service.name"], about["service.version"]) == ("i3rec", "0.1.0")
     assert about["service.instance.id"] == "here:8000"
+
+
+async def test_spans_name_nobody(traced: Traced, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception that goes through a stage leaves no message, nor is what it was part of taken for failed."""
+
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise StorageUnavailable("item 'a' was not written")
+
+    monkeypatch.setattr(SqlJournal, "append", refuse)
+    answer = await traced.client.post("/items", json={"item_id": "a"})
+
+    request, *stages = traced.spans()
+    assert answer.status_code == 503
+    assert "journal" in [span.name for span in stages]
+    assert [span.events for span in (request, *stages)] == [()] * (1 + len(stages))
+    assert [span.status.description for span in (request, *stages)] == [None] * (1 + len(stages))
+    assert all(span.status.status_code.name == "UNSET" for span in stages)
 
 
 async def test_traces_of_callers_go_on(traced: Traced) -> None:

@@ -156,7 +156,7 @@ async def test_online_item_keeps_its_encoding(scene: Scene, way: str) -> None:
     assert scene.encoded == 1
     assert found(scene.servable, "new") == before
     assert [record.entry.since for record in scene.journal.read()] == [None, 1]
-    assert (await scene.cache.get_many("v1", [("new", 2)]))[0] is not None
+    assert (await scene.cache.get_many(scene.handle.current.identity, [("new", 2)]))[0] is not None
     assert found(await scene.restarted(), "new") == before
 
 

@@ -3,6 +3,7 @@
 import sqlite3
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -77,6 +78,25 @@ def test_they_share_one_commit(url: str) -> None:
     journal.close()
 
     assert batches == [700]
+
+
+def test_events_are_looked_up_together(sql: SqlJournal) -> None:
+    """A thousand of them, half of which are known, take a few statements and not one or two each."""
+    events = [Interact("u", f"i{n}", event_id=f"e{n}") for n in range(1000)]
+    sql.append_all([(event, None) for event in events[::2]]).result(10)
+    statements: list[str] = []
+
+    def note(*call: object) -> None:
+        statements.append(str(call[2]))
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", note)
+    try:
+        outcomes = sql.append_all([(event, None) for event in events]).result(10)
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", note)
+
+    assert [isinstance(each, Record) and each.repeated for each in outcomes] == [n % 2 == 0 for n in range(1000)]
+    assert len(statements) < 50
 
 
 def test_all_are_refused_where_the_disk_is_full(sql: SqlJournal) -> None:

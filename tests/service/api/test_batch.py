@@ -15,6 +15,7 @@ pytestmark = pytest.mark.anyio
 
 TEXT = [0.5, -1.0, 2.0, 0.25]
 IMAGE = [1.0, 2.0, 3.0]
+JSON = {"content-type": "application/json"}
 LINES = {"content-type": "application/x-ndjson"}
 FAULTS: dict[str, tuple[dict, str]] = {
     "unknown modality": ({"modalities": {"so/und": [1.0]}}, "/modalities/so~1und"),
@@ -289,6 +290,31 @@ async def test_encoder_failure_is_the_items_own(client: httpx.AsyncClient) -> No
     error = document["results"][1]["error"]
     assert (error["type"], error["detail"]) == ("urn:i3rec:problem:encoding-failed", "The item could not be encoded")
     assert (await client.get("/items/x")).status_code == 404
+
+
+UNUSABLE_IDS: dict[str, Any] = {
+    "half a character": "\ud800",
+    "an object": {"a": 1},
+    "a number": 7,
+    "too long": "x" * 257,
+}
+
+
+@pytest.mark.parametrize("item_id", UNUSABLE_IDS.values(), ids=UNUSABLE_IDS)
+@pytest.mark.parametrize("wrong", [{}, {f"n{n}": 1 for n in range(100)}], ids=["alone", "beside much else"])
+async def test_ids_that_are_none_are_not_sent_back(client: httpx.AsyncClient, item_id: Any, wrong: Any) -> None:
+    """Whatever else is wrong; items before and after are written, and told."""
+    items = [{"item_id": "a"}, {"item_id": item_id, **wrong}, {"item_id": "b"}]
+
+    array = (await client.post("/items/batch", content=json.dumps(items), headers=JSON)).json()
+    lines = await client.post("/items/batch", content="\n".join(map(json.dumps, items)), headers=LINES)
+
+    for results in (array["results"], lines_of(lines)[:-1]):
+        assert [(result["item_id"], result["status"] < 300) for result in results] == [
+            ("a", True),
+            (None, False),
+            ("b", True),
+        ]
 
 
 async def test_storage_failure_is_503_in_each_result(running: Any) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 from PIL import Image
 
 from model_store import ModelStore
+from service.adapters import onnx_featurizer
+from service.adapters.images import read_image
 
 pytestmark = pytest.mark.anyio
 
@@ -92,6 +95,28 @@ async def test_batches_take_raw_parts(client: httpx.AsyncClient) -> None:
 
     assert [result["status"] for result in answer["results"]] == [201, 422, 201]
     assert answer["results"][1]["error"]["errors"][0]["pointer"] == "/modalities/image/image_b64"
+
+
+async def test_images_that_nobody_waits_for_are_not_read(
+    run_app: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """504 after the deadline; the batch's other images are left, and nothing is written."""
+    read = []
+
+    def slowly(*request: Any) -> Any:
+        read.append(request)
+        time.sleep(0.2)
+        return read_image(*request)
+
+    monkeypatch.setattr(onnx_featurizer, "read_image", slowly)
+    items = [{"item_id": f"x{n}", "modalities": {"image": picture("red")}} for n in range(6)]
+    async with run_app(settings.model_copy(update={"deadline_s": 0.3})) as running:
+        answer = await running.client.post("/items/batch", json=items)
+        listed = await running.client.get("/items/x0")
+
+    assert (answer.status_code, answer.json()["type"]) == (504, "urn:i3rec:problem:deadline-exceeded")
+    assert listed.status_code == 404
+    assert len(read) <= 3
 
 
 @pytest.mark.parametrize(
