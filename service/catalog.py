@@ -107,6 +107,7 @@ class Catalog:
             InvalidItem: a modality that is new contradicts the model, or ``change`` refuses.
             PreconditionFailed: the item is not as expected; nothing was changed.
             EncodingFailed: the encoder failed; nothing was changed.
+            ItemMoved: its latest record could not be applied here; the next start will. Nothing was changed.
             ModelUnavailable: nothing serves.
             StorageUnavailable: the journal gives or takes no records; nothing was changed.
         """
@@ -141,6 +142,7 @@ class Catalog:
         Raises:
             UnknownItem: there is none.
             PreconditionFailed: the item is not as expected; nothing was changed.
+            ItemMoved: its latest record could not be applied here; the next start will. Nothing was changed.
             ModelUnavailable: nothing serves.
             StorageUnavailable: the journal takes no records; nothing was changed.
         """
@@ -153,8 +155,8 @@ class Catalog:
                     expected = None if condition == ALWAYS else found.seq
                     try:
                         record, _ = await self._write(servable, DeleteItem(item_id), None, expected)
-                    except ItemMoved:
-                        await self._peers.catch_up()
+                    except ItemMoved as moved:
+                        await self._learn(servable, moved)
                     else:
                         return record.seq
 
@@ -190,8 +192,8 @@ class Catalog:
             entry = PutItem(item, standing.since if standing else None)
             try:
                 record, existed = await self._write(servable, entry, encoding, expected)
-            except ItemMoved:
-                await self._peers.catch_up()
+            except ItemMoved as moved:
+                await self._learn(servable, moved)
                 return None
         report = servable.report(item.item_id, encoding)
         self._metrics.count_item(report.present, report.missing)
@@ -199,6 +201,16 @@ class Catalog:
             self._metrics.encoding.note(encoding)
             await self._cache.put_many(servable.identity, {(item.item_id, record.seq): encoding})
         return Written(item.item_id, not existed, report, record.seq)
+
+    async def _learn(self, servable: Servable, moved: ItemMoved) -> None:
+        """Applies what came in between.
+
+        Raises:
+            ItemMoved: ``moved``, as it was no other process: a record of ours could not be applied.
+        """
+        await self._peers.catch_up()
+        if servable.latest_seq(moved.item_id) < moved.seq:
+            raise moved
 
     async def _featurized(self, servable: Servable, item: Item) -> Item:
         if not item.raw:

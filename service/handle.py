@@ -35,9 +35,10 @@ class ServableHandle:
         self._contender: Contender | None = None
         self._complete = 0  # what was followed as the trial began
         self._reason = "no model version has been loaded yet"
-        self._changed = anyio.Condition()
         self._writers = 0
         self._closed = False
+        self._idle = anyio.Event()
+        self._opened = anyio.Event()
 
     @property
     def current(self) -> Servable:
@@ -122,32 +123,27 @@ class ServableHandle:
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[None]:
         """Keeps the Servable from being exchanged meanwhile."""
-        async with self._changed:
-            while self._closed:
-                await self._changed.wait()
-            self._writers += 1
+        while self._closed:
+            await self._opened.wait()
+        self._writers += 1
         try:
             yield
         finally:
-            with anyio.CancelScope(shield=True):
-                async with self._changed:
-                    self._writers -= 1
-                    self._changed.notify_all()
+            self._writers -= 1
+            if not self._writers:
+                self._idle.set()
 
     @asynccontextmanager
     async def exchanging(self) -> AsyncIterator[None]:
         """Waits until nobody writes and lets nobody begin."""
-        async with self._changed:
-            while self._closed:
-                await self._changed.wait()
-            self._closed = True
+        while self._closed:
+            await self._opened.wait()
+        self._closed, self._opened = True, anyio.Event()
         try:
-            async with self._changed:
-                while self._writers:
-                    await self._changed.wait()
+            while self._writers:
+                self._idle = anyio.Event()
+                await self._idle.wait()
             yield
         finally:
-            with anyio.CancelScope(shield=True):
-                async with self._changed:
-                    self._closed = False
-                    self._changed.notify_all()
+            self._closed = False
+            self._opened.set()

@@ -2,8 +2,9 @@
 
 import re
 from base64 import b64decode, urlsafe_b64encode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 
 from anyio import CapacityLimiter
@@ -20,6 +21,7 @@ from service.trained import trained_features
 
 _TRAINED, _WRITTEN = "t", "w"
 _SEQ = re.compile(r"0|[1-9][0-9]{0,17}")
+_ON_ITS_WAY = timedelta(minutes=1)  # into the index: what is not there by then was refused, and the next start has it
 _LOOK_AT = 10  # times the page's length: so many records of items that are gone are passed over for one page
 
 
@@ -48,6 +50,7 @@ class Inventory:
         searches: shared with the lists.
         max_waiting: how many may wait for them.
         peers: who else writes the journal.
+        clock: the time.
     """
 
     def __init__(
@@ -57,12 +60,14 @@ class Inventory:
         searches: CapacityLimiter,
         max_waiting: int = 200,
         peers: Peers | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._handle = handle
         self._journal = journal
         self._searches = searches
         self._max_waiting = max_waiting
         self._peers = peers or Peers()
+        self._clock = clock
 
     async def page(self, limit: int, cursor: str | None = None, *, features: bool = False) -> Page:
         """The items after a cursor, at most ``limit``; fewer, even none, do not mean that these were the last.
@@ -92,8 +97,10 @@ class Inventory:
         items: list[CatalogItem] = []
         for looked_at, record in enumerate(self._journal.latest(after), start=1):
             item_id = item_of(record.entry)
-            if item_id is None or servable.latest_seq(item_id) < record.seq:
-                break  # on its way into the index: whoever asks again finds it
+            if item_id is None or (
+                servable.latest_seq(item_id) < record.seq and self._clock() - record.at < _ON_ITS_WAY
+            ):
+                break  # whoever asks again finds it
             after = record.seq
             if isinstance(record.entry, PutItem) and (found := servable.get(item_id)):
                 items.append(_with(found, fitting(servable, servable.described(record.entry.item)) if features else {}))

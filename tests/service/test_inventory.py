@@ -1,6 +1,7 @@
 """The catalogue piece by piece, while it changes."""
 
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -120,6 +121,24 @@ async def test_many_deleted_items_are_passed_over_in_pieces(scene: Scene) -> Non
         lengths.append(len(page.items))
 
     assert lengths == [2] * 5 + [0] * 5 + [1]
+
+
+async def test_what_could_not_be_applied_is_waited_for_no_longer_than_a_minute(scene: Scene) -> None:
+    """Nobody brings it before the next start; until then the pages go on without it."""
+    await scene.catalog.put(Item("before"))
+    lost = scene.journal.append(PutItem(Item("lost"))).result()
+    await scene.catalog.put(Item("after"))
+
+    def look(later: timedelta) -> Inventory:
+        return Inventory(scene.handle, scene.journal, CapacityLimiter(1), clock=lambda: lost.at + later)
+
+    soon = await look(timedelta(seconds=1)).page(100)
+    again = await look(timedelta(seconds=1)).page(100, soon.next_cursor)
+    late = await look(timedelta(minutes=2)).page(100, again.next_cursor)
+
+    assert ids(soon.items)[-1] == "before"
+    assert (again.items, again.next_cursor) == ([], soon.next_cursor)
+    assert (ids(late.items), late.next_cursor) == (["after"], None)
 
 
 async def test_what_is_written_meanwhile_comes_towards_the_end(scene: Scene) -> None:

@@ -18,7 +18,7 @@ from service.bulk import Bulk
 from service.catalog import Catalog, WriteLimits, Written
 from service.conditions import Condition
 from service.domain import Item, PutItem
-from service.errors import PreconditionFailed, StorageUnavailable
+from service.errors import ItemMoved, PreconditionFailed, StorageUnavailable
 from service.following import JournalFollower
 from service.handle import ServableHandle
 from service.metrics import Metrics
@@ -113,6 +113,29 @@ async def test_patch_sees_what_came_between(
         await patch
     item, _ = one.latest("x")
     assert (item.title, item.categories) == ("old" if conditional else "new", ("b",))
+
+
+async def test_a_record_that_could_not_be_applied_is_not_waited_for(
+    two: tuple[Process, Process], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is on disk and not in the index, and nobody brings it: patches and conditional deletions are told at once."""
+    one, _ = two
+    written = await one.catalog.put(Item("x", {"text": ONES}))
+
+    def fail(*_: object) -> bool:
+        raise MemoryError
+
+    with monkeypatch.context() as trouble:
+        trouble.setattr(one.servable, "apply", fail)
+        with pytest.raises(MemoryError):
+            await one.catalog.put(Item("x", {"text": 2 * ONES}))
+    with pytest.raises(ItemMoved):
+        await one.catalog.patch("x", lambda item: item._replace(title="new"))
+    with pytest.raises(ItemMoved):
+        await one.catalog.delete("x", Condition(among=frozenset([str(written.seq)])))
+    await one.catalog.put(Item("x", {"text": 3 * ONES}))
+
+    assert (await one.catalog.patch("x", lambda item: item._replace(title="new"))).seq == 4
 
 
 async def test_features_are_not_said_to_be_trained_ones_that_came_between(two: tuple[Process, Process]) -> None:
