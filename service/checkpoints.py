@@ -134,8 +134,8 @@ class CheckpointWriter:
         """Writes for the last time, once nobody writes items any more; ``catch_up`` brings what others wrote."""
         try:
             await catch_up()
-        except StorageUnavailable:
-            logger.debug("journal_not_followed", exc_info=True)
+        except Exception:  # whatever it is: what is known can be written all the same
+            logger.warning("journal_not_followed", exc_info=True)
         await self.save()
 
     async def save(self) -> None:

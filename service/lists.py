@@ -2,12 +2,12 @@
 
 Who has a history is served personally: the items of highest inner product with their vector, ties by id.
 
-Everyone else is served the popular list: items of the model by their popularity in the training data, ties by id, where
-every so many-th place goes to an item the model was not trained on, the least shown first, as long as there is one that
-is still to be tried. Such an item has no popularity yet: its score is that of the trained item before it (where it leads
-the list, of the one after it; 0 where there is none), so scores never rise along the list. Where categories are capped,
-an item that no longer fits has no place. When the trained items are used up, the remaining new ones follow. As long as
-nothing was shown or written between, a list is the beginning of the longer list.
+Everyone else is served the popular list: items of the model by their popularity in the training data, ties by id,
+where every so many-th place goes to an item the model was not trained on, the least shown first, as long as there is
+one that is still to be tried. Such an item has no popularity yet: its score is that of the trained item before it
+(where it leads the list, of the one after it; 0 where there is none), so scores never rise along the list. Where
+categories are capped, an item that no longer fits has no place. When the trained items are used up, the remaining new
+ones follow. As long as nothing was shown or written between, a list is the beginning of the longer list.
 """
 
 from collections.abc import Sequence

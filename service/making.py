@@ -39,7 +39,6 @@ class Reading:
         exploration: how new items get their chance.
         max_waiting: how many may wait for that.
         max_shown: how many items a cursor may lead past.
-        max_history: latest online interactions of a user that are looked at.
         answers: lists that are kept whole for users who ask again.
         clock: tells the time.
     """
@@ -48,7 +47,6 @@ class Reading:
     exploration: Exploration
     max_waiting: int = 200
     max_shown: int = 1000
-    max_history: int = 1000
     answers: int = 5000
     clock: Callable[[], datetime] = utc_now
 

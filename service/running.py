@@ -143,7 +143,6 @@ def _reading(settings: Settings) -> Reading:
         Exploration(settings.explore_every, settings.explore_share, settings.explore_impressions),
         max_waiting=settings.max_waiting,
         max_shown=settings.max_cursor,
-        max_history=settings.max_history,
     )
 
 

@@ -1,9 +1,11 @@
 """Everything of one model version."""
 
 import heapq
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +57,7 @@ class Servable(Holdings):
         self._index_seq = 0
         self._displaced: set[str] = set()  # items of the bundle whose own vector is not in the index now
         self._expiries: list[_Expiry] = []  # heap
-        self._expired: list[_Expiry] = []  # what was taken out; a clock that was wrong may be set back
+        self._expired: list[_Expiry] = []  # what was taken out, ascending; a clock that was wrong may be set back
         self._seen_ends: memoryview[int] = memoryview(np.asarray(bundle.seen_indptr))  # type: ignore[arg-type]
         self._seen_rows = np.asarray(bundle.seen_indices)
         self._next_expiry, self._last_expiry = _NEVER, _ALWAYS
@@ -152,16 +154,20 @@ class Servable(Holdings):
         if self._last_expiry <= now < self._next_expiry:  # read without the lock: searches must not wait for a writer
             return
         with self.lock:
-            back = [each for each in self._expired if each[0] > now]
-            self._expired = [each for each in self._expired if each[0] <= now]
+            cut = bisect_right(self._expired, now, key=itemgetter(0))
+            back = self._expired[cut:]
+            del self._expired[cut:]
             for each in back:
                 heapq.heappush(self._expiries, each)
             gone = []
             while self._expiries and self._expiries[0][0] <= now:
                 gone.append(heapq.heappop(self._expiries))
+            late = gone and self._expired and gone[0] < self._expired[-1]  # it had expired before it was written
             self._expired += gone
+            if late:
+                self._expired.sort()
             self._next_expiry = self._expiries[0][0] if self._expiries else _NEVER
-            self._last_expiry = max((each[0] for each in self._expired), default=_ALWAYS)
+            self._last_expiry = self._expired[-1][0] if self._expired else _ALWAYS
             self._update_index(sorted(item_id for _, _, item_id in filter(self._holds, back)))
             self._remove([item_id for _, _, item_id in filter(self._holds, gone)])
             self.changes += bool(gone or back)

@@ -70,7 +70,7 @@ class ItemList:
         user_id: whom it is for; None for a session, and for fans of an item.
         strategy: personal, session or popular.
         index_seq: highest record of an item that the list knows of.
-        degraded: what was not at its best: cache, or history.
+        degraded: what was not at its best: cache, index (the search engine), or history.
         next_cursor: asks for the next page; None where there is none.
     """
 

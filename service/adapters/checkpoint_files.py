@@ -48,7 +48,7 @@ class CheckpointFiles:
         """Puts a checkpoint in the place of the one before, in one step that survives a crash."""
         path = self._path(checkpoint.basis)
         try:
-            self._directory.mkdir(parents=True, exist_ok=True)
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             with self._aside(path) as file:
                 write_checkpoint(file, checkpoint)
         except (OSError, ValueError, TypeError) as exc:

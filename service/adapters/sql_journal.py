@@ -193,7 +193,10 @@ class SqlJournal:
 
     def _forget_erased(self) -> None:
         """Overwrites what was erased, or has later writes try again."""
-        done = self._dialect.forget_erased()
+        try:
+            done = self._dialect.forget_erased()
+        except StorageUnavailable:  # the file was moved: the next write says so
+            done = False
         if not done and not self._to_forget:
             logger.warning("journal_log_not_emptied", extra={"reason": "somebody reads; it is tried again"})
         self._to_forget = not done

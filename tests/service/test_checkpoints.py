@@ -100,7 +100,7 @@ def all_of(servable: Servable) -> dict[str, Any]:
     ids = sorted({*known, *servable.bundle.items})
     seen = {
         "known": known,
-        "newcomers": servable.newcomers.split(0),
+        "newcomers": list(servable.newcomers.split(0)[0]),
         "counts": (servable.online_items, len(servable.index), servable.index_seq),
         "own rows": servable.own_rows().tolist(),
         "categories": {name: servable.facets.matching([name], []) for name in "abxy"},
@@ -386,7 +386,8 @@ async def test_whatever_a_checkpoint_holds_a_version_starts_without_it(
     assert ignored(caplog) == ["MemoryError()"]
 
 
-async def test_a_last_checkpoint_is_written_though_others_cannot_be_followed(shop: Shop) -> None:
+@pytest.mark.parametrize("trouble", [StorageUnavailable("away"), ValueError("unheard of")])
+async def test_a_last_checkpoint_is_written_though_others_cannot_be_followed(shop: Shop, trouble: Exception) -> None:
     """What is known is kept all the same."""
     servable, handle = await shop.start(), ServableHandle()
     shop.put(servable, Item("a"))
@@ -394,7 +395,7 @@ async def test_a_last_checkpoint_is_written_though_others_cannot_be_followed(sho
     handle.exchange(servable)
 
     async def fail() -> None:
-        raise StorageUnavailable("away")
+        raise trouble
 
     await CheckpointWriter(shop.checkpoints, handle).finish(fail)
 

@@ -55,7 +55,7 @@ class WatchedJournal(MemoryJournal):
 def recommender_of(handle: ServableHandle, journal: MemoryJournal, reading: Reading) -> Recommender:
     """A Recommender that makes every list, and asks the journal about every user."""
     metrics = Metrics()
-    making = Making(Histories(journal, reading.max_history, users=0), journal, MemoryCache(1), metrics, reading)
+    making = Making(Histories(journal, users=0), journal, MemoryCache(1), metrics, reading)
     return Recommender(handle, making, Impressions(handle, metrics, Shadow(handle, making.for_user, metrics)))
 
 

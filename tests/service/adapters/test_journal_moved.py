@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from service.adapters.sql_journal import SqlJournal
-from service.domain import DeleteItem
+from service.domain import DeleteItem, EraseUser
 from service.errors import StorageUnavailable
 
 
@@ -72,6 +72,26 @@ def test_a_new_connection_does_not_make_a_file(sql: SqlJournal, path: Path) -> N
         sql.last_seq()
 
     assert not path.exists()
+
+
+def test_a_file_that_is_moved_before_the_log_is_emptied_is_noticed(
+    sql: SqlJournal, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was written is acknowledged; the thread that writes lives on, and refuses what comes next."""
+    forget = sql._dialect.forget_erased
+
+    def late() -> bool:
+        monkeypatch.undo()
+        path.rename(path.with_name("elsewhere.sqlite3"))
+        sql._engine.dispose()  # as where another reader holds the connection: a new one is to be made
+        return forget()
+
+    monkeypatch.setattr(sql._dialect, "forget_erased", late)
+    seq = sql.append(EraseUser("u")).result(10).seq
+
+    assert seq == 2
+    with pytest.raises(StorageUnavailable, match="moved, removed or replaced"):
+        write(sql, "lost")
 
 
 def test_a_log_that_was_removed_is_noticed(sql: SqlJournal, path: Path) -> None:
