@@ -6,6 +6,7 @@ with the searches of others. Every other list is made by ``Recommender``.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from time import perf_counter
 from typing import NamedTuple
 from weakref import ref
@@ -19,9 +20,10 @@ from service.impressions import Impressions
 from service.lists import Page, Wish
 from service.making import Making
 from service.queries import Hits, Query
+from service.queueing import in_thread
 from service.searching import Searches
 from service.servable import Servable
-from service.users import User, find_user
+from service.users import User, find_user, found_at_once, known_user
 
 
 class _Asked(NamedTuple):
@@ -95,7 +97,7 @@ class FastPath:
         Raises:
             ModelUnavailable: nothing serves.
             ModelNotServing: another version serves than the wish names.
-            Overloaded: so many searches wait.
+            Overloaded: so many wait for a thread.
             TimeoutError: the search takes too long.
         """
         interactions = self._histories.known(user_id)
@@ -104,7 +106,7 @@ class FastPath:
         self.asked += 1
         servable = self._handle.serving(wish.model, user_id)
         asked = _Asked(user_id, wish, servable, interactions, servable.changes, servable.index_seq)
-        user = find_user(servable, user_id, interactions)
+        user = await self._find(servable, user_id, interactions)
         if user is None or user.vector is None:
             return None
         allowed = self._making.allowed(servable, user, wish)
@@ -143,6 +145,16 @@ class FastPath:
         if user is None or user.vector is None:
             return None
         return _query(self._making.allowed(servable, user, wish), user.vector, user_id, wish)
+
+    async def _find(self, servable: Servable, user_id: str, interactions: Sequence[str]) -> User | None:
+        """A user by the vector they had, if nothing can have changed it; or folded in, on a thread if that is long."""
+        given = self._answers.get(user_id)
+        if given and given.query and given.interactions is interactions and given.servable() is servable:
+            return known_user(servable, user_id, interactions, given.query.vector)
+        if found_at_once(servable, user_id, interactions):
+            return find_user(servable, user_id, interactions)
+        find = partial(find_user, servable, user_id, interactions)
+        return await in_thread(find, self._reading.searches, self._reading.max_waiting)
 
     def _make(self, asked: "_Asked", user: User, hits: Hits, spoken_of: Mapping[str, int]) -> Given:
         """A list that is given for the first time; notes that its items are shown."""
