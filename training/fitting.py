@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -12,9 +13,25 @@ from training.config import TrainConfig
 from training.errors import ConfigError, Untrained
 from training.loop import Outcome, Progress, train
 from training.models import PRESETS, REHEARSED, Model
-from training.models.contract import CalibratesConfidence
+from training.models.contract import CalibratesConfidence, TrainingData
 from training.prepared import Prepared
 from training.rehearsal import Rehearsed, rehearse
+
+
+class Trained(NamedTuple):
+    """A model, and how it came about.
+
+    Attributes:
+        model: calibrated.
+        config: in which nothing is left open.
+        outcome: of its training.
+        data: what it learned from.
+    """
+
+    model: Model
+    config: TrainConfig
+    outcome: Outcome
+    data: TrainingData
 
 
 def fit(

@@ -82,6 +82,7 @@ def train(
     *,
     checkpoint: Checkpoint | None = None,
     mixed_precision: bool = True,
+    until: int | None = None,
 ) -> Outcome:
     """Trains until the planned epochs are over, patience runs out or Ctrl-C is pressed; the model is then at its best.
 
@@ -99,13 +100,14 @@ def train(
         checkpoint: where to save and to go on from; it is left as it is at the end.
         mixed_precision: on a CUDA device losses are computed under autocast with bfloat16; parameters, gradients and
             the optimiser stay float32, and so does everything on the CPU. Not yet tried on a GPU: tests have none.
+        until: the epoch that is to be the last one, whatever is planned.
 
     Raises:
         Diverged: the loss is no longer finite.
         UnusableCheckpoint: the checkpoint is damaged or of another run.
         OSError: the checkpoint cannot be read or written; one written before stays.
     """
-    run = _Run(model, split, config, mixed_precision=mixed_precision)
+    run = _Run(model, split, config, mixed_precision=mixed_precision, last=until or config.epochs)
     try:
         if checkpoint and _resumed(run, checkpoint):
             report(run.history[-1])
@@ -136,8 +138,8 @@ def _resumed(run: "_Run", checkpoint: Checkpoint) -> bool:
 class _Run:
     """The mutable state of one training run."""
 
-    def __init__(self, model: Model, split: Split, config: TrainConfig, *, mixed_precision: bool) -> None:
-        self._model, self._split, self._config = model, split, config
+    def __init__(self, model: Model, split: Split, config: TrainConfig, *, mixed_precision: bool, last: int) -> None:
+        self._model, self._split, self._config, self._last = model, split, config, last
         learned = [p for p in model.network.parameters() if p.requires_grad]
         self._mixed = mixed_precision and any(p.is_cuda for p in learned)
         self._optimizer = torch.optim.Adam(learned, lr=config.lr)
@@ -153,7 +155,7 @@ class _Run:
         """Why there is no further epoch; None where there is one."""
         if self.best_epoch and len(self.history) - self.best_epoch >= self._config.patience:
             return "patience"
-        return "epochs" if len(self.history) >= self._config.epochs else None
+        return "epochs" if len(self.history) >= self._last else None
 
     @property
     def validated(self) -> bool:
@@ -194,7 +196,7 @@ class _Run:
         if self._validates(epoch):
             self._validate(epoch)
         progress = Progress(
-            epoch, self._config.epochs, losses, self._recall, max(self.best_recall, 0), self.best_epoch, self.seconds()
+            epoch, self._last, losses, self._recall, max(self.best_recall, 0), self.best_epoch, self.seconds()
         )
         self.history.append(progress)
         return progress
@@ -209,7 +211,7 @@ class _Run:
         self._model.network.eval()
 
     def _validates(self, epoch: int) -> bool:
-        return epoch % self._config.evaluate_every == 0 or epoch == self._config.epochs
+        return epoch % self._config.evaluate_every == 0 or epoch == self._last
 
     def _learn(self, epoch: int) -> dict[str, float]:
         self._model.network.train()
@@ -235,7 +237,9 @@ class _Run:
 
     def _validate(self, epoch: int) -> None:
         self._model.network.eval()
-        self._recall = validation_recall(self._model.embeddings(), self._split)
-        if self._recall >= self.best_recall or self._blind:
+        if not self._blind:
+            self._recall = validation_recall(self._model.embeddings(), self._split)
+        recall = self._recall or 0.0
+        if recall >= self.best_recall or self._blind:
             state = copy.deepcopy(self._model.network.state_dict())  # first, as Ctrl-C may come in between
-            self._best_state, self.best_recall, self.best_epoch = state, self._recall, epoch
+            self._best_state, self.best_recall, self.best_epoch = state, recall, epoch

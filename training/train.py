@@ -3,36 +3,32 @@
 import argparse
 import json
 import os
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from model_store import Manifest, ModelStore
+from model_store import ModelStore
 from training.config import TrainConfig
-from training.dataset import Dataset, read_dataset
+from training.dataset import read_dataset
 from training.errors import ConfigError, Untrained
 from training.evaluation import KS, evaluate
-from training.export import bundle_contents, export_encoder, make_manifest
-from training.featurizers import kinds_of, read_featurizers
-from training.fitting import fit
+from training.featurizers import read_featurizers
+from training.fitting import Trained, fit
 from training.flags import add_config_arguments, given_options
-from training.foldable import exported
-from training.foldin import fold_in
-from training.interactions import TEST, TRAIN, VAL
 from training.loop import Outcome
-from training.models import Embeddings, Model, configure
+from training.models import configure
 from training.prepared import Prepared, prepare_data
 from training.progress import display_for
+from training.publishing import HISTORIES, natural_history, publish
+from training.refit import holds_back, refit
 from training.selection import selected
-from training.splits import new_item_rows, ordered_history
+from training.splits import new_item_rows
 from training.tuned import Tuned, beside
 
 _TABLE_WIDTH = 140
-_HISTORIES = {"train": (TRAIN,), "all": (TRAIN, VAL, TEST)}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,16 +48,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--history",
-        choices=["auto", "train", "all"],
+        choices=["auto", *HISTORIES],
         default="auto",
-        help="interactions that the seen lists and the published users are made of (where users are learned as rows, "
-        "only those without training interactions): the training part, or all of them; auto: 'train' where the data "
-        "prescribes a split (a benchmark), else 'all' (a shop)",
+        help="interactions that the published model, its users and their seen lists are made of: the training part, or "
+        "all of them, with which the model is then trained once more, as long as was best without those that judge it; "
+        "auto: 'train' where the data prescribes a split (a benchmark), else 'all' (a shop)",
     )
     parser.add_argument(
         "--new-items",
         action="store_true",
-        help="hold out all training interactions of 20 %% of the items, and report on these as the new ones (protocol)",
+        help="hold out all training interactions of 20 %% of the items, and report on these as the new ones "
+        "(protocol); a model that is published does not know them either",
     )
     parser.add_argument(
         "--tune",
@@ -94,21 +91,17 @@ def run(args: argparse.Namespace) -> int:
         console.print(f"{args.checkpoint}: is there; the run in it goes on", highlight=False, soft_wrap=True)
     if args.tune is not None:
         config = _tuned(console, prepared, config, args)
-    config, model, outcome = _trained(console, prepared, config, args.checkpoint)
-    embeddings = model.embeddings()
-    metrics = evaluate(embeddings, prepared.split, new_item_rows(dataset.n_items) if args.new_items else None)
-    _show_outcome(console, outcome, metrics)
-    report = _report(args, config, outcome, metrics)
+    trained = _trained(console, prepared, config, args.checkpoint)
+    new = new_item_rows(dataset.n_items) if args.new_items else None
+    metrics = evaluate(trained.model.embeddings(), prepared.split, new)
+    _show_outcome(console, trained.outcome, metrics)
+    report = _report(args, trained, metrics)
     if args.store:
-        history = args.history if args.history != "auto" else _natural_history(dataset)
-        manifest = _publish(prepared, model, embeddings, outcome, config, args, history, metrics)
-        report |= {"model_version": manifest.model_version, "history": history}
-        state = "published and promoted" if args.promote else "published"
-        console.print(f"{manifest.model_version}: {state} in {args.store}", highlight=False, soft_wrap=True)
+        report |= _publish(console, prepared, trained, args, metrics)
     if args.report:
         args.report.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     if args.checkpoint:
-        _leave(console, args.checkpoint, outcome)
+        _leave(console, args.checkpoint, trained.outcome)
     return 0
 
 
@@ -126,9 +119,7 @@ def _check_outputs(args: argparse.Namespace) -> None:
             raise ConfigError("store", "a directory that can be written, or made", args.store)
 
 
-def _trained(
-    console: Console, prepared: Prepared, config: TrainConfig, checkpoint: Path | None
-) -> tuple[TrainConfig, Model, Outcome]:
+def _trained(console: Console, prepared: Prepared, config: TrainConfig, checkpoint: Path | None) -> Trained:
     """The model, with the configuration in which nothing is left open."""
     try:
         config = selected(prepared, config)
@@ -136,7 +127,7 @@ def _trained(
             model, outcome = fit(prepared, config, display, checkpoint)
     except KeyboardInterrupt as exc:
         raise Untrained("interrupted before training: there is no model yet, and nothing was published") from exc
-    return config, model, outcome
+    return Trained(model, config, outcome, prepared.data)
 
 
 def _tuned(console: Console, prepared: Prepared, config: TrainConfig, args: argparse.Namespace) -> TrainConfig:
@@ -183,46 +174,31 @@ def _leave(console: Console, checkpoint: Path, outcome: Outcome) -> None:
 
 
 def _publish(
-    prepared: Prepared,
-    model: Model,
-    embeddings: Embeddings,
-    outcome: Outcome,
-    config: TrainConfig,
-    args: argparse.Namespace,
-    history: str,
-    metrics: dict[str, Any],
-) -> Manifest:
-    """Publishes the tables with users encoded from the chosen histories."""
-    dataset = prepared.dataset
-    indptr, indices = ordered_history(dataset, prepared.codes, _HISTORIES[history])
-    if model.history_rule is not None and embeddings.history is not None:
-        users = fold_in(indptr, indices, embeddings.history, model.history_rule)
-        embeddings = embeddings._replace(users=users)
-    elif (strangers := np.diff(prepared.data.indptr) == 0).any():
-        # Rows that were never trained: what they began as would be taken for a taste.
-        users = np.where(strangers[:, None], model.fold_in(indptr, indices), embeddings.users)
-        embeddings = embeddings._replace(users=users)
-    export = exported(model, embeddings)
-    contents = bundle_contents(dataset, export.embeddings, indptr, indices)
-    encoder = export_encoder(export, dataset)
-    calibration = {"new_item_gain": outcome.new_item_gain}
-    if outcome.confidence:
-        calibration["confidence_scale"] = outcome.confidence.scale
-        calibration["confidence_ceiling"] = outcome.confidence.ceiling
-    origin = {"journal_identity": dataset.journal.identity} if dataset.journal else {}
-    training = {**asdict(config), **calibration, **origin}
-    manifest = make_manifest(dataset, export, config, metrics, embeddings.items.shape[1])
-    featurizers = read_featurizers(dataset)
-    manifest = replace(manifest, training=training, featurizers=kinds_of(featurizers))
+    console: Console, prepared: Prepared, trained: Trained, args: argparse.Namespace, metrics: dict[str, Any]
+) -> dict[str, str]:
+    """Publishes the model, or the one that knows more; says as which version, and what it is made of."""
+    history = args.history if args.history != "auto" else natural_history(prepared.dataset)
+    if history == "all" and not args.new_items:
+        trained = _final(console, prepared, trained)
     store = ModelStore(args.store)
-    published = store.publish(contents, encoder, manifest, {name: f.content for name, f in featurizers.items()})
+    version = publish(store, prepared, trained, history, metrics).model_version
     if args.promote:
-        store.promote(published.model_version)
-    return published
+        store.promote(version)
+    state = "published and promoted" if args.promote else "published"
+    console.print(f"{version}: {state} in {args.store}", highlight=False, soft_wrap=True)
+    return {"model_version": version, "history": history}
 
 
-def _natural_history(dataset: Dataset) -> str:
-    return "all" if dataset.interactions.split is None else "train"
+def _final(console: Console, prepared: Prepared, trained: Trained) -> Trained:
+    """The model that knows what the other one was judged by; that one, where there is nothing or Ctrl-C was pressed."""
+    if trained.outcome.ended == "interrupted" or not holds_back(prepared):
+        return trained
+    console.print("once more, with the interactions that judged it", highlight=False)
+    with display_for(console, trained.outcome.best_epoch) as display:
+        final = refit(prepared, trained, display)
+    if final is None:
+        console.print("interrupted: the model before is published", highlight=False)
+    return final or trained
 
 
 def _introduce(console: Console, prepared: Prepared) -> None:
@@ -258,7 +234,8 @@ def _show_outcome(console: Console, outcome: Outcome, metrics: dict[str, Any]) -
     console.print(table)
 
 
-def _report(args: argparse.Namespace, config: TrainConfig, outcome: Outcome, metrics: dict[str, Any]) -> dict[str, Any]:
+def _report(args: argparse.Namespace, trained: Trained, metrics: dict[str, Any]) -> dict[str, Any]:
+    config, outcome = trained.config, trained.outcome
     return {
         "data": str(args.data),
         "protocol": "new-items" if args.new_items else "static",
