@@ -1,7 +1,7 @@
 """The composition root: the only place that names concrete adapters."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,7 @@ from service.adapters.segmented_index import SegmentedIndex
 from service.adapters.sql_dialects import file_of
 from service.adapters.sql_journal import FlushObserver, SqlJournal
 from service.api import (
+    allowance,
     batch,
     bodies,
     deadline,
@@ -99,7 +100,11 @@ def _open_checkpoints(settings: Settings) -> CheckpointStore | None:
     file, directory = file_of(settings.journal_url), settings.checkpoints
     if directory is None and file:
         directory = file.with_name(f"{file.name}.checkpoints")
-    return CheckpointFiles(directory) if directory and settings.checkpoint_every_s else None
+    if directory is None or not settings.checkpoint_every_s:
+        return None
+    with suppress(OSError):  # it is tried again, and told, when something is to be written there
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)  # which the files in it are not closed by themselves
+    return CheckpointFiles(directory)
 
 
 def _cache(settings: Settings, namespace: str, metrics: CacheMetrics) -> FeatureCache:
@@ -199,6 +204,7 @@ def create_app(settings: Settings, backends: Backends | None = None) -> FastAPI:
             Middleware(head.HeadAsGet),
             Middleware(guard.SoundPaths),
             Middleware(deadline.Deadline, seconds=settings.deadline_s),
+            Middleware(bodies.BodySilence, seconds=settings.body_timeout_s, streams=batch.is_stream),
             Middleware(bodies.BodyLimit, max_bytes=settings.max_body_bytes, streams=batch.is_stream),
             Middleware(idempotency.Idempotency),
         ],
@@ -242,11 +248,13 @@ def _tracing(settings: Settings) -> "Tracing | None":
 
 def _guards(settings: Settings) -> list[Middleware]:
     """What asks for keys and counts requests, where that is wanted: every layer costs every request."""
-    guards = []
+    guards, rate, burst = [], settings.rate_per_s, settings.rate_burst
     if settings.has_keys:
-        guards.append(Middleware(guard.KeyGuard, keys=_keys(settings)))
-    if settings.rate_per_s:
-        guards.append(Middleware(guard.RateLimit, per_second=settings.rate_per_s, burst=settings.rate_burst))
+        guesses = allowance.Guesses(allowance.Allowances(rate, burst)) if rate else None
+        guards.append(Middleware(guard.KeyGuard, keys=_keys(settings), guesses=guesses))
+    if rate:
+        allowances = allowance.Allowances(rate, burst)
+        guards.append(Middleware(guard.RateLimit, allowances=allowances, keyed=settings.has_keys))
     return guards
 
 

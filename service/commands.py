@@ -1,32 +1,28 @@
 """The command line: runs the service with the settings of the environment."""
 
 import argparse
-import asyncio
-import contextlib
 import gc
 import logging
 import os
-import socket
 import sys
 from collections.abc import Sequence
 
-import uvicorn
 from pydantic import ValidationError
 
 from service import maintenance
 from service.app import create_app, open_journal
 from service.errors import RecommenderError
 from service.logs import configure_logging
+from service.server import serve
 from service.settings import PREFIX, SECRETS, Settings, explain, unknown_variables
-from service.wire import HttpProtocol
 
 logger = logging.getLogger(__name__)
 
 # Requests leave little that refers to itself. As Python sets it, a full collection comes every few hundred requests and
 # walks over the whole catalogue: that made the slowest of a hundred lists take 140 ms in place of 35.
 _GARBAGE = (50_000, 20, 100)
-# A search gives its turn away and asks for it again some thirty times. As Python sets it, a busy event loop may let it
-# wait 5 ms each time.
+# A search gives its turn away and asks for it again: once, or some thirty times where its loops are not in C. As Python
+# sets it, a busy event loop may let it wait 5 ms each time.
 _TURN_S = 0.0005
 
 
@@ -49,51 +45,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     configure_logging(settings.log_level, as_json=settings.log_json)
     for name in unknown_variables(os.environ):
         logger.warning("unknown_setting", extra={"variable": name})
-    return _serve(settings)
+    tune_python()
+    return serve(create_app(settings), settings)
 
 
 def tune_python() -> None:
     """Sets Python up for serving."""
     gc.set_threshold(*_GARBAGE)
     sys.setswitchinterval(_TURN_S)
-
-
-class _Server(uvicorn.Server):
-    """Says where it serves once it does: a start may have to read a long journal first."""
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Starts the application and listens."""
-        await super().startup(sockets)
-        if self.started and sockets:
-            host, port = sockets[0].getsockname()[:2]
-            shown = f"[{host}]" if ":" in host else host
-            with contextlib.suppress(OSError):  # nobody reads what it says
-                print(f"I3Rec serves on http://{shown}:{port}", flush=True)
-
-
-def _serve(settings: Settings) -> int:
-    tune_python()
-    config = uvicorn.Config(
-        create_app(settings),
-        host=settings.host,
-        port=settings.port,
-        http=HttpProtocol,
-        ws="none",  # else handshakes pass the guards, and stand in the log with what was asked for
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=settings.shutdown_timeout_s,
-    )
-    try:
-        listening = config.bind_socket()
-    except SystemExit:  # it has logged why
-        where = f"{settings.host}:{settings.port}"
-        print(f"{PREFIX}HOST, {PREFIX}PORT: the service cannot listen on {where}", file=sys.stderr)
-        raise
-    server = _Server(config)
-    with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError):
-        server.run(sockets=[listening])
-    return 0 if server.started else 3
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,8 +1,10 @@
 """Commands for operators: copy the journal, put a copy back, rename it, make it smaller."""
 
+import os
 import sys
 from argparse import ArgumentParser, Namespace, _SubParsersAction
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from service.adapters.sql_backup import back_up, restore, rewrite
@@ -38,13 +40,24 @@ def add_commands(parser: ArgumentParser) -> None:
 
 
 def run(command: Command, settings: Settings, arguments: Namespace) -> int:
-    """Runs a command; returns the exit status (1: it failed)."""
+    """Runs a command; returns the exit status (1: it failed). What it makes is readable to its owner alone."""
     try:
-        print(command(settings, arguments))
+        with _closed_to_others():
+            print(command(settings, arguments))
     except StorageUnavailable as exc:
         print(f"python -m service: {exc}", file=sys.stderr)
         return 1
     return 0
+
+
+@contextmanager
+def _closed_to_others() -> Iterator[None]:
+    before = os.umask(0o077)
+    os.umask(before | 0o077)  # which may be stricter
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def _add(

@@ -3,6 +3,7 @@
 import ipaddress
 from collections.abc import Mapping
 from importlib.util import find_spec
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -13,8 +14,8 @@ PREFIX = "I3REC_"
 CLIENT_PREFIX = f"{PREFIX}CLIENT_"
 SECRETS = Path("/run/secrets")  # where Docker, Compose and our Kubernetes chart put them
 
-
 _SHORTEST_KEY = 16
+_MOST_ENTRIES = 10_000  # of a list in a request: what is longer is not looked at, see service.api.bounds
 _REDIS = ("redis://", "rediss://", "unix://")
 
 
@@ -22,6 +23,16 @@ def _split(value: object) -> object:
     return tuple(key.strip() for key in value.split(",") if key.strip()) if isinstance(value, str) else value
 
 
+def _networks(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return tuple(ipaddress.ip_network(part.strip()) for part in value.split(",") if part.strip())
+    except ValueError as exc:
+        raise ValueError("expected addresses or networks, as 10.0.0.0/8, separated by commas") from exc
+
+
+Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_networks)]
 # Secrets, so that a dump of the settings does not show them.
 Keys = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
 
@@ -43,26 +54,47 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 = any free one.")
     allow_public: bool = Field(default=False, description="Allow a host that is not loopback without keys.")
+    trusted_proxies: Networks = Field(
+        default=(), description="Addresses and networks whose X-Forwarded-For is believed, separated by commas."
+    )
+    max_connections: int = Field(
+        default=1000, ge=1, description="Most connections at once; those that wait longest for a request make room."
+    )
+    head_timeout_s: float = Field(
+        default=15.0, gt=0, description="How long a connection may take for the head of a request, seconds."
+    )
+    body_timeout_s: float = Field(
+        default=20.0, gt=0, description="How long a body that is waited for may be silent, seconds."
+    )
 
     read_keys: Keys = Field(default=(), description="Keys that may ask for lists and items, separated by commas.")
     write_keys: Keys = Field(default=(), description="Keys that may also write items and interactions.")
     admin_keys: Keys = Field(default=(), description="Keys that may also promote model versions.")
-    rate_per_s: float = Field(default=0, ge=0, description="Requests a second of one key or address; 0 = no limit.")
+    rate_per_s: float = Field(
+        default=0, ge=0, description="Requests a second of one key, or without keys of one address; 0 = no limit."
+    )
     rate_burst: int = Field(default=100, ge=1, description="Requests of one key or address at once.")
     deadline_s: float = Field(default=30.0, gt=0, description="How long an answer may take to begin, seconds.")
 
     default_k: int = Field(default=20, ge=1, description="List length where a request names none.")
     max_k: int = Field(default=500, ge=1, description="Longest list a request may ask for.")
-    max_exclude: int = Field(default=500, ge=0, description="Most ids a request may exclude.")
+    max_exclude: int = Field(
+        default=500, ge=0, le=_MOST_ENTRIES, description="Most ids a request may exclude, at most 10000."
+    )
     max_history: int = Field(
-        default=1000, ge=1, description="Most items of a user's history, or of a session's, that are looked at."
+        default=1000,
+        ge=1,
+        le=_MOST_ENTRIES,
+        description="Most items of a user's history, or of a session's, that are looked at, at most 10000.",
     )
     max_explain: int = Field(default=50, ge=1, description="Longest list that is explained.")
     max_cursor: int = Field(
         default=1000, ge=1, le=3000, description="Most items that pages may lead past, at most 3000."
     )
-    max_users: int = Field(default=100, ge=1, description="Most users in one request.")
-    max_interactions: int = Field(default=1000, ge=1, description="Most interactions in one request.")
+    max_users: int = Field(default=100, ge=1, le=_MOST_ENTRIES, description="Most users in one request, at most 10000.")
+    max_interactions: int = Field(
+        default=1000, ge=1, le=_MOST_ENTRIES, description="Most interactions in one request, at most 10000."
+    )
     max_batch_items: int = Field(default=1000, ge=1, description="Most items in one array.")
     max_page_items: int = Field(default=1000, ge=1, description="Most items on one page of the catalogue.")
     max_body_bytes: int = Field(

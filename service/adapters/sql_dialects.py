@@ -98,7 +98,7 @@ class Sqlite:
     def __init__(self, url: sa.URL, timeout_s: float) -> None:
         path = Path(str(url.database))
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as exc:
             raise StorageUnavailable(f"the directory of the journal cannot be made: {exc}") from exc
         self._file = DatabaseFile(path)
@@ -113,8 +113,11 @@ class Sqlite:
             cursor.close()
             self._file.opened()
 
-        # Not to open, and so make, a file where there was another.
-        sa.event.listen(self.engine, "do_connect", lambda *_: self._file.check_path())
+        def look_first(*_: object) -> None:
+            self._file.check_path()  # not to open, and so make, a file where there was another
+            self._file.make()
+
+        sa.event.listen(self.engine, "do_connect", look_first)
         sa.event.listen(self.engine, "connect", prepare)
 
     @contextmanager

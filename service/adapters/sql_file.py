@@ -1,5 +1,7 @@
 """A SQLite database's files, and whether they are still where they were opened."""
 
+import contextlib
+import os
 from pathlib import Path
 
 from service.errors import StorageUnavailable
@@ -26,6 +28,11 @@ class DatabaseFile:
         """Notes which file was opened first; call it after each connection has."""
         if self._opened is None:
             self._opened = _identity(self._path)
+
+    def make(self) -> None:
+        """Makes an empty file where there is none, for its owner alone; SQLite makes the log and the index like it."""
+        with contextlib.suppress(OSError):  # it is there; or SQLite is about to say why it cannot be
+            os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
     def check_path(self) -> None:
         """Checks that whoever opens the path now, opens the same file again, or one whose log is its own.

@@ -4,9 +4,7 @@ import hashlib
 import hmac
 import math
 import re
-import time
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from enum import IntEnum
 from urllib.parse import unquote_to_bytes
 
@@ -15,13 +13,15 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from service.api.allowance import Allowances, Guesses, address_of
 from service.api.problems import refuse_http_exception, refuse_request
 
-_MOST_CALLERS = 10_000  # whose allowance is remembered; the one that was silent longest is forgotten
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _REPLACEMENT = "\ufffd"
 _OPEN = frozenset({"/", "/livez", "/readyz", "/metrics", "/docs", "/openapi.json"})
 _OPEN_BELOW = ("/docs/", "/static-offline-docs/")
+
+_Refusal = tuple[int, str, Mapping[str, str]]  # status, detail, headers
 
 
 class Access(IntEnum):
@@ -55,11 +55,13 @@ class KeyGuard:
     Args:
         app: what is guarded.
         keys: key → what it may do; none = everybody may do everything.
+        guesses: bounds how often unknown keys are answered so, rather than with a 429; None = nothing does.
     """
 
-    def __init__(self, app: ASGIApp, keys: Mapping[str, Access]) -> None:
+    def __init__(self, app: ASGIApp, keys: Mapping[str, Access], guesses: Guesses | None = None) -> None:
         self._app = app
         self._keys = [(_digest(key), access) for key, access in keys.items()]
+        self._guesses = guesses
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes the request on, or answers for the app."""
@@ -67,24 +69,40 @@ class KeyGuard:
         if needed is None:
             await self._app(scope, receive, send)
             return
-        key = _key_of(Headers(scope=scope))
-        granted = self._granted(key)
-        if granted is None:
-            found = "none" if key is None else "an unknown one"
-            await refuse(scope, receive, send, 401, f"expected a key, found {found}", {"WWW-Authenticate": "Bearer"})
-        elif granted < needed:
-            expected = f"expected a key for {needed.name.lower()}, found one for {granted.name.lower()}"
-            await refuse(scope, receive, send, 403, expected)
-        else:
+        refusal = self._refusal(scope, needed)
+        if refusal is None:
             await self._app(scope, receive, send)
+        else:
+            await refuse(scope, receive, send, *refusal)
 
-    def _granted(self, key: str | None) -> Access | None:
+    def _refusal(self, scope: Scope, needed: Access) -> _Refusal | None:
+        key = _key_of(Headers(scope=scope))
         if key is None:
-            return None
+            return _unknown("none")
         digest = _digest(key)
+        if self._guesses and (wait_s := self._guesses.wait_s(address_of(scope), digest)):
+            return _too_many("expected fewer unknown keys from this address", wait_s)
+        granted = self._granted(digest)
+        if self._guesses:
+            self._guesses.note(address_of(scope), digest, right=granted is not None)
+        if granted is None:
+            return _unknown("an unknown one")
+        if granted < needed:
+            return 403, f"expected a key for {needed.name.lower()}, found one for {granted.name.lower()}", {}
+        return None
+
+    def _granted(self, digest: bytes) -> Access | None:
         # All are compared, each in constant time: how long it takes tells nothing about any of them.
         matching = [access for known, access in self._keys if hmac.compare_digest(known, digest)]
         return max(matching, default=None)
+
+
+def _unknown(found: str) -> _Refusal:
+    return 401, f"expected a key, found {found}", {"WWW-Authenticate": "Bearer"}
+
+
+def _too_many(expected: str, wait_s: float) -> _Refusal:
+    return 429, expected, {"Retry-After": str(math.ceil(wait_s))}
 
 
 class SoundPaths:
@@ -125,48 +143,29 @@ def _is_utf8(quoted: bytes) -> bool:
 
 
 class RateLimit:
-    """Gives every key, or without one every address, an allowance that fills up again; 429 once it is spent.
+    """Gives every key, or every address, an allowance that fills up again; 429 once it is spent.
 
     Args:
         app: what is guarded.
-        per_second: requests a second in the long run; 0 = no limit.
-        burst: requests at once after a silence.
-        clock: monotonic seconds.
+        allowances: of callers.
+        keyed: whether all have a key that is known; else it is addresses that count, whatever key they invent.
     """
 
-    def __init__(
-        self, app: ASGIApp, per_second: float, burst: int, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, app: ASGIApp, allowances: Allowances, *, keyed: bool) -> None:
         self._app = app
-        self._per_second = per_second
-        self._burst = burst
-        self._clock = clock
-        self._spent: OrderedDict[str, tuple[float, float]] = OrderedDict()  # caller → (allowance left, when)
+        self._allowances = allowances
+        self._caller_of = caller_of if keyed else address_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes the request on, or answers for the app."""
-        limited = self._per_second and scope["type"] == "http"
-        if not limited or access_needed(scope["method"], scope["path"]) is None:
+        if scope["type"] != "http" or access_needed(scope["method"], scope["path"]) is None:
             await self._app(scope, receive, send)
             return
-        wait_s = self._take(caller_of(scope))
-        if wait_s:
-            headers = {"Retry-After": str(math.ceil(wait_s))}
-            expected = f"expected at most {self._per_second:g} requests a second"
-            await refuse(scope, receive, send, 429, expected, headers)
-            return
-        await self._app(scope, receive, send)
-
-    def _take(self, caller: str) -> float:
-        """Takes one from a caller's allowance; where there is none, how many seconds until there is."""
-        now = self._clock()
-        left, since = self._spent.pop(caller, (float(self._burst), now))
-        left = min(self._burst, left + (now - since) * self._per_second)
-        wait_s = 0.0 if left >= 1 else (1 - left) / self._per_second
-        self._spent[caller] = (left if wait_s else left - 1, now)
-        if len(self._spent) > _MOST_CALLERS:
-            self._spent.popitem(last=False)
-        return wait_s
+        if wait_s := self._allowances.take(self._caller_of(scope)):
+            expected = f"expected at most {self._allowances.per_second:g} requests a second"
+            await refuse(scope, receive, send, *_too_many(expected, wait_s))
+        else:
+            await self._app(scope, receive, send)
 
 
 def _key_of(headers: Headers) -> str | None:

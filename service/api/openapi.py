@@ -56,6 +56,7 @@ def complete(app: FastAPI) -> None:
                 if access_needed(method.upper(), path) is not None:
                     operation["security"] = [{}, *({name: []} for name in _KEYS)]
                     before = _BEFORE + ((409, 422) if method == "post" else ())
+                    before += (408,) if "requestBody" in operation else ()
                     operation["responses"] |= {str(status): each for status, each in declare(*before).items()}
                     if method == "post":
                         operation.setdefault("parameters", []).append(_IDEMPOTENCY_KEY)

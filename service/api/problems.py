@@ -79,6 +79,7 @@ _BY_STATUS: Mapping[int, _Kind] = {
     403: _Kind(HTTPStatus.FORBIDDEN, "forbidden", "The key does not reach that far"),
     404: _Kind(HTTPStatus.NOT_FOUND, "no-such-route", "Nothing lives at this path"),
     405: _Kind(HTTPStatus.METHOD_NOT_ALLOWED, "method-not-allowed", "The route does not know this method"),
+    408: _Kind(HTTPStatus.REQUEST_TIMEOUT, "request-timeout", "The request did not come to its end"),
     409: _Kind(HTTPStatus.CONFLICT, "conflict", "Another request is under way"),
     413: _Kind(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body-too-large", "The body is too large"),
     415: _Kind(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body is of an unknown type"),

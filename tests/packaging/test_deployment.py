@@ -191,3 +191,27 @@ def test_replicas_are_alike(compose_files: Files) -> None:
     for field in ("image", "stop_grace_period", "deploy"):
         assert second[field] == base[field]
     assert set(second["networks"]) == {*base["networks"], *first["networks"]}
+
+
+def test_replicas_believe_the_proxy(compose_files: Files) -> None:
+    """It stands in the network whose addresses they believe, and else nobody does."""
+    scale, host = compose_files["compose.scale.yml"], compose_files["compose.scale.host.yml"]
+    (subnet,) = scale["networks"]["front"]["ipam"]["config"]
+
+    assert scale["services"]["proxy"]["networks"] == ["front"]
+    for name in ("api", "api-2"):
+        assert scale["services"][name]["environment"]["I3REC_TRUSTED_PROXIES"] == subnet["subnet"]
+        assert host["services"][name]["environment"]["I3REC_TRUSTED_PROXIES"] == "127.0.0.1"
+
+
+def test_the_proxy_listens_on_loopback_on_the_hosts_network(compose_files: Files) -> None:
+    """There no port is published: what listens on all addresses is reached from outside."""
+    within, without = (
+        next(volume for volume in compose_files[file]["services"]["proxy"]["volumes"] if "listen" in volume)
+        for file in ("compose.scale.yml", "compose.scale.host.yml")
+    )
+    (port,) = re.findall(r":(\d+)$", compose_files["compose.scale.yml"]["services"]["proxy"]["ports"][0])
+    listening = (ROOT / without.split(":")[0]).read_text(encoding="utf-8")
+
+    assert without.split(":")[1:] == within.split(":")[1:]
+    assert re.findall(r"^listen (.+);$", listening, re.MULTILINE) == [f"127.0.0.1:{port}"]

@@ -26,6 +26,7 @@ def shown_type(name: str) -> str:
     annotation = str(Settings.model_fields[name].annotation)
     names = {
         "Secret": "texts",
+        "Network": "networks",
         "Path": "path",
         "Literal": "choice",
         "bool": "boolean",

@@ -37,9 +37,15 @@ FAULTS = {
     "journal elsewhere": ({"MODEL_STORE": "m", "JOURNAL_URL": "mysql://x:pw@y/z"}, "I3REC_JOURNAL_URL: expected"),
     "a store without a name": ({"MODEL_STORE": ""}, "I3REC_MODEL_STORE: expected the path"),
     "cache without a scheme": ({"MODEL_STORE": "m", "REDIS_URL": "pw:6379"}, "I3REC_REDIS_URL: expected an address"),
+    "no network": ({"MODEL_STORE": "m", "TRUSTED_PROXIES": "10.0.0.1/8"}, "I3REC_TRUSTED_PROXIES: expected addresses"),
+    "no address": (
+        {"MODEL_STORE": "m", "TRUSTED_PROXIES": "*"},
+        "I3REC_TRUSTED_PROXIES: expected addresses or networks",
+    ),
     "no engine": ({"MODEL_STORE": "m", "INDEX_ENGINE": "gpu"}, "I3REC_INDEX_ENGINE: Input should be 'exact', 'ivf'"),
     "no recall": ({"MODEL_STORE": "m", "INDEX_RECALL": "99"}, "I3REC_INDEX_RECALL: "),
     "no provider": ({"MODEL_STORE": "m", "ONNX_PROVIDER": "auto"}, "I3REC_ONNX_PROVIDER: "),
+    "more than is looked at": ({"MODEL_STORE": "m", "MAX_HISTORY": "10001"}, "I3REC_MAX_HISTORY: "),
     "k against itself": ({"MODEL_STORE": "m", "MAX_K": "5"}, "default_k (20) must not exceed max_k (5)"),
 }
 
@@ -63,6 +69,16 @@ def test_faults_are_explained(monkeypatch: pytest.MonkeyPatch, environment: dict
 def test_loopback_hosts_are_fine(host: str) -> None:
     """Every name of the own machine is taken without further ado."""
     assert Settings(model_store=Path("m"), host=host).host == host
+
+
+def test_proxies_are_addresses_and_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Separated by commas; by default there are none."""
+    monkeypatch.setenv("I3REC_MODEL_STORE", "m")
+    assert Settings().trusted_proxies == ()
+
+    monkeypatch.setenv("I3REC_TRUSTED_PROXIES", "127.0.0.1, 10.0.0.0/8,fd00::/8,")
+
+    assert [*map(str, Settings().trusted_proxies)] == ["127.0.0.1/32", "10.0.0.0/8", "fd00::/8"]
 
 
 def test_public_host_can_be_allowed() -> None:

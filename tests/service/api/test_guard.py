@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api.allowance import Allowances, Guesses, address_of
 from service.api.deadline import Deadline
 from service.api.guard import Access, KeyGuard, RateLimit, access_needed
 from service.settings import Settings
@@ -33,9 +34,9 @@ async def receive_nothing() -> Message:
     return {"type": "http.disconnect"}
 
 
-def client_of(app: ASGIApp) -> httpx.AsyncClient:
-    """A client of an app in this process."""
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
+def client_of(app: ASGIApp, address: str = "127.0.0.1") -> httpx.AsyncClient:
+    """A client of an app in this process, who seems to be at an address."""
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app, client=(address, 123)), base_url="http://test")
 
 
 @pytest.mark.parametrize(
@@ -99,27 +100,111 @@ async def test_refusals_come_before_the_body_is_read() -> None:
 
 
 async def test_allowance_is_spent_and_fills_up_again() -> None:
-    """Two at once, then one every half second; each key and address has its own; probes cost nothing."""
+    """Two at once, then one every half second; each key has its own; probes cost nothing."""
     now = 100.0
-    app = RateLimit(answers, per_second=2, burst=2, clock=lambda: now)
+    app = RateLimit(answers, Allowances(2, 2, clock=lambda: now), keyed=True)
     async with client_of(app) as client:
 
-        async def ask(path: str = "/recommend/u", **headers: str) -> httpx.Response:
-            return await client.get(path, headers=headers)
+        async def ask(key: str, path: str = "/recommend/u") -> httpx.Response:
+            return await client.get(path, headers={"X-API-Key": key})
 
-        first = [(await ask()).status_code for _ in range(3)]
-        refused = await ask()
-        others = [(await ask(**{"X-API-Key": key})).status_code for key in (READ, READ, READ, WRITE)]
-        probes = {(await ask("/readyz")).status_code for _ in range(5)}
+        first = [(await ask(READ)).status_code for _ in range(3)]
+        refused = await ask(READ)
+        others = [(await ask(WRITE)).status_code for _ in range(3)]
+        probes = {(await ask(READ, "/readyz")).status_code for _ in range(5)}
         now += 0.5
-        later = [(await ask()).status_code for _ in range(2)]
+        later = [(await ask(READ)).status_code for _ in range(2)]
 
     assert first == [200, 200, 429]
     assert refused.headers["retry-after"] == "1"
     assert refused.json()["type"] == "urn:i3rec:problem:too-many-requests"
-    assert others == [200, 200, 429, 200]
+    assert others == [200, 200, 429]
     assert probes == {200}
     assert later == [200, 429]
+
+
+async def test_invented_keys_are_no_callers_of_their_own() -> None:
+    """Where none are asked for, it is addresses that count."""
+    app = RateLimit(answers, Allowances(1, 2, clock=lambda: 100.0), keyed=False)
+    headers = [{"X-API-Key": READ}, {"Authorization": f"Bearer {WRITE}"}, {}, {"X-API-Key": ADMIN}]
+    async with client_of(app, "192.0.2.1") as client, client_of(app, "192.0.2.2") as other:
+        statuses = [(await client.get("/recommend/u", headers=each)).status_code for each in headers]
+        elsewhere = (await other.get("/recommend/u", headers=headers[0])).status_code
+
+    assert statuses == [200, 200, 429, 429]
+    assert elsewhere == 200
+
+
+async def test_guesses_are_bounded() -> None:
+    """Of unknown keys from an address two are looked at, then none is, not even a right one; elsewhere they are."""
+    now = 100.0
+    app = KeyGuard(answers, KEYS, Guesses(Allowances(2, 2, clock=lambda: now)))
+    wrong = ["x" * 16, "y" * 16, "z" * 16]
+    async with client_of(app, "192.0.2.1") as guesser, client_of(app, "192.0.2.2") as other:
+
+        async def ask(client: httpx.AsyncClient, key: str) -> httpx.Response:
+            return await client.get("/items/a", headers={"X-API-Key": key})
+
+        guessed = [(await ask(guesser, key)).status_code for key in wrong]
+        refused = await ask(guesser, READ)
+        without = (await guesser.get("/items/a")).status_code
+        elsewhere = (await ask(other, READ)).status_code
+        now += 0.5
+        later = [(await ask(guesser, key)).status_code for key in (READ, WRITE, *wrong)]
+
+    assert guessed == [401, 401, 429]
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+    assert (without, elsewhere) == (401, 200)
+    assert later == [200, 200, 401, 429, 429]
+
+
+async def test_guesses_keep_out_nobody_who_was_there() -> None:
+    """Keys that were right from an address are looked at there whoever guesses; not those that are right elsewhere."""
+    app = KeyGuard(answers, KEYS, Guesses(Allowances(1, 2, clock=lambda: 100.0)))
+    async with client_of(app, "192.0.2.1") as client, client_of(app, "192.0.2.2") as other:
+
+        async def ask(client: httpx.AsyncClient, key: str) -> int:
+            return (await client.get("/items/a", headers={"X-API-Key": key})).status_code
+
+        before = [await ask(client, READ), await ask(other, ADMIN)]
+        guessed = [await ask(client, "x" * 16) for _ in range(3)]
+        after = [await ask(client, READ), await ask(client, ADMIN)]
+
+    assert before == [200, 200]
+    assert guessed == [401, 401, 429]
+    assert after == [200, 429]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("192.0.2.1", "192.0.2.2", False),
+        ("2001:db8::1", "2001:db8::ffff:1", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("::ffff:192.0.2.1", "192.0.2.1", True),
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
+        ("unknown", "unknown", True),
+    ],
+)
+def test_addresses_are_those_of_subscribers(one: str, other: str, *, same: bool) -> None:
+    """Who has an IPv6 address has 2⁶⁴ of them."""
+    first, second = (address_of({"client": (host, 1)}) for host in (one, other))
+
+    assert (first == second) is same
+    assert address_of({"client": None}) == ""
+
+
+async def test_no_more_callers_are_remembered_than_can_be() -> None:
+    """However many addresses ask, and keys are right; those who were silent longest are forgotten."""
+    allowances = Allowances(1, 1, clock=lambda: 100.0)
+    guesses = Guesses(allowances)
+    for n in range(12_000):
+        allowances.take(f"a{n}")
+        guesses.note(f"a{n}", b"", right=True)
+
+    assert len(allowances._spent) == len(guesses._right) == 10_000
+    assert [allowances.wait_s(f"a{n}") for n in (0, 11_999)] == [0, 1]
+    assert [guesses.wait_s("a11999", digest) for digest in (b"", b"x")] == [0, 1]
 
 
 @pytest.mark.parametrize("path", ["/recommend/u0%0A", "/items/i00%0A", "/items/a%00b", "/users/%7F", "/items/%C2%85"])
@@ -145,10 +230,23 @@ async def test_paths_that_are_no_utf8_are_refused(run_app: Any, settings: Settin
     assert (sent_so.status_code, sent_so.json()["user_id"]) == (200, "\ufffd")
 
 
-async def test_without_a_rate_there_is_no_limit() -> None:
-    """The default."""
-    async with client_of(RateLimit(answers, per_second=0, burst=1)) as client:
-        assert {(await client.get("/recommend/u")).status_code for _ in range(20)} == {200}
+@pytest.mark.parametrize("rate", [0, 0.01])
+@pytest.mark.parametrize("keys", ["", READ])
+async def test_app_is_limited_by_its_settings(run_app: Any, settings: Settings, keys: str, rate: float) -> None:
+    """Without a rate, the default, nothing is; with one requests are, and guesses of keys where there are any."""
+    kept = settings.model_dump(exclude={"read_keys", "write_keys", "admin_keys", "rate_per_s", "rate_burst"})
+    async with run_app(Settings(**kept, read_keys=keys, rate_per_s=rate, rate_burst=2)) as running:
+
+        async def statuses(key: str) -> list[int]:
+            return [
+                (await running.client.get("/recommend/u0", headers={"X-API-Key": key})).status_code for _ in range(3)
+            ]
+
+        right, wrong = await statuses(READ), await statuses("x" * 16)
+
+    assert right == ([200, 200, 429] if rate else [200] * 3)
+    first = 401 if keys else (429 if rate else 200)
+    assert wrong == [first, first, 429 if rate else first]
 
 
 async def test_slow_answers_are_given_up() -> None:

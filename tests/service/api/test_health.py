@@ -1,6 +1,8 @@
 """Health, metrics, and what holds for every route."""
 
+import hashlib
 import re
+from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -175,12 +177,19 @@ async def test_openapi_declares_every_status(client: httpx.AsyncClient) -> None:
         for path, operations in document["paths"].items()
         for method, operation in operations.items()
     }
+    with_bodies = {
+        f"{method} {path}"
+        for path, operations in document["paths"].items()
+        for method, operation in operations.items()
+        if "requestBody" in operation
+    }
+    assert {route for route, statuses in declared.items() if "408" in statuses} == with_bodies
     guard = {"401", "403", "413", "429", "500", "504"}
     assert {route for route, statuses in declared.items() if not guard <= statuses} == {
         "get /livez", "get /readyz", "get /metrics"
     }  # fmt: skip
     assert all("409" in statuses for route, statuses in declared.items() if route.startswith("post"))
-    assert {route: sorted(statuses - guard - {"409"}) for route, statuses in declared.items()} == {
+    assert {route: sorted(statuses - guard - {"408", "409"}) for route, statuses in declared.items()} == {
         "get /items": ["200", "422", "503"],
         "post /items": ["200", "201", "400", "412", "415", "422", "503", "507"],
         "post /items/batch": ["207", "400", "415", "422", "503"],
@@ -257,6 +266,19 @@ async def test_docs_need_no_other_host(client: httpx.AsyncClient) -> None:
     for asset in assets:
         assert asset.startswith("/")
         assert (await client.get(asset)).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/docs", "/docs/oauth2-redirect"])
+async def test_docs_run_no_scripts_but_their_own(client: httpx.AsyncClient, path: str) -> None:
+    """Browsers are told the digest of what stands in the page, and to take the rest from the service alone."""
+    page = await client.get(path)
+
+    policy = dict(part.strip().split(" ", 1) for part in page.headers["content-security-policy"].split(";"))
+    scripts = re.findall(r"<script>(.*?)</script>", page.text, re.DOTALL)
+    digests = [b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    assert len(digests) == 1
+    assert policy["script-src"] == f"'self' 'sha256-{digests[0]}'"
+    assert (policy["default-src"], policy["frame-ancestors"], policy["connect-src"]) == ("'none'", "'none'", "'self'")
 
 
 async def test_full_disk_stops_writing_and_nothing_else(running: Any) -> None:
