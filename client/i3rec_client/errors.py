@@ -9,7 +9,7 @@ I3RecError
 │   ├── PreconditionFailed   412: the item is not as If-Match or If-None-Match says
 │   ├── InvalidRequest       422: ``errors`` point at what is wrong
 │   ├── TooManyRequests      429
-│   └── Unavailable          502, 503, 504
+│   └── Unavailable          408, 502, 503, 504
 └── TransportError           no answer
     └── UnexpectedAnswer     an answer, but none of this service
 """
@@ -100,7 +100,7 @@ class TooManyRequests(ApiError):
 
 
 class Unavailable(ApiError):
-    """The service cannot answer now, or, as a proxy says, cannot be reached."""
+    """The service cannot answer now, did not get the request in time or, as a proxy says, cannot be reached."""
 
 
 class TransportError(I3RecError):
@@ -129,6 +129,7 @@ _KINDS: Mapping[int, type[ApiError]] = {
     401: NotAllowed,
     403: NotAllowed,
     404: NotFound,
+    408: Unavailable,
     409: Conflict,
     412: PreconditionFailed,
     422: InvalidRequest,

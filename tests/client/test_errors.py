@@ -40,6 +40,7 @@ KINDS = {
     401: NotAllowed,
     403: NotAllowed,
     404: NotFound,
+    408: Unavailable,
     409: Conflict,
     412: PreconditionFailed,
     413: ApiError,
