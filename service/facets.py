@@ -2,6 +2,7 @@
 
 import re
 import threading
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
@@ -11,14 +12,15 @@ import numpy as np
 
 from service.chosen import Chosen
 from service.domain import Item
-from service.postings import ItemRows, Key, Postings
+from service.postings import ItemRows, Key, Numbers, Postings, Written
 from service.trained import TrainedFacets
 
 _MOST_NAMES = 64  # attributes that are kept looked up; the one that was asked for first gives way
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?")
-
 _LONGEST_NUMBER = 1000  # digits; Python reads some thousand, and nobody means more than twenty
-_Written = dict[Key, set[str]]
+
+_Value = str | int | float | bool
+_Move = tuple[Item | None, Item | None]  # an item before and after it was written
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,20 +48,24 @@ class AttributeIs:
 
     def holds(self, key: Key) -> bool:
         """Whether a value, as ``key_of`` gives it, fulfils the condition."""
-        return (self.any_of is None or key in self.any_of) and (not self._bounded or self._within(key))
+        if self.any_of is not None and key not in self.any_of:
+            return False
+        return not self.bounded or (not isinstance(key, str) and self._reached(key) and not self._passed(key))
 
     @property
-    def _bounded(self) -> bool:
+    def bounded(self) -> bool:
+        """Whether a range is asked for."""
         return any(bound is not None for bound in (self.least, self.most, self.above, self.below))
 
-    def _within(self, key: Key) -> bool:
-        return (
-            not isinstance(key, str)
-            and (self.least is None or key >= self.least)
-            and (self.most is None or key <= self.most)
-            and (self.above is None or key > self.above)
-            and (self.below is None or key < self.below)
-        )
+    def span(self, numbers: Numbers) -> tuple[int, int]:
+        """Which of some numbers, ascending, are within the bounds: from where to where."""
+        return bisect_left(numbers, True, key=self._reached), bisect_left(numbers, True, key=self._passed)
+
+    def _reached(self, number: float) -> bool:
+        return (self.least is None or number >= self.least) and (self.above is None or number > self.above)
+
+    def _passed(self, number: float) -> bool:
+        return not ((self.most is None or number <= self.most) and (self.below is None or number < self.below))
 
 
 def key_of(value: str | float | bool) -> Key:
@@ -101,42 +107,43 @@ class Facets:
     def __init__(
         self,
         lock: threading.Lock,
-        values: Callable[[str], Iterable[tuple[str, str | int | float | bool]]],
+        values: Callable[[str], Iterable[tuple[str, _Value]]],
         names: Iterable[str] = (),
         trained: TrainedFacets | None = None,
     ) -> None:
         self._lock = lock
         self._values = values
         self._trained = trained
-        self._categories: _Written = {}
+        self._categories = Written()
         self._names = set(names)
-        self._attributes: dict[str, tuple[_Written, Postings]] = {}
+        self._attributes: dict[str, tuple[Written, Postings]] = {}
+        self._looking_up = threading.Lock()  # never taken by a writer
+        self._missed: list[_Move] | None = None  # what is written while an attribute is looked up
 
     def file(self, item_id: str, categories: Sequence[str]) -> None:
         """Enters the categories of an item that had none."""
         for category in categories:
-            self._categories.setdefault(category, set()).add(item_id)
+            self._categories.enter(item_id, category)
 
     def move(self, before: Item | None, after: Item | None) -> None:
         """Notes that an item now reads otherwise; None where it was not there, or is gone."""
         if before:
             for category in before.categories:
-                self._categories[category].discard(before.item_id)
+                self._categories.take_out(before.item_id, category)
         if after:
             self.file(after.item_id, after.categories)
             self._names.update(after.attributes)
         for name, (written, _) in self._attributes.items():
-            if before and name in before.attributes:
-                written.get(key_of(before.attributes[name]), set()).discard(before.item_id)
-            if after and name in after.attributes:
-                written.setdefault(key_of(after.attributes[name]), set()).add(after.item_id)
+            _move(written, name, before, after)
+        if (missed := self._missed) is not None:
+            missed.append((before, after))
 
     def matching(self, categories: Collection[str], attributes: Collection[AttributeIs]) -> Chosen | None:
         """Items of one of the categories that fulfil all conditions, shown or not; None where nothing is asked."""
         parts = [self._with_attribute(condition) for condition in attributes]
         if categories:
             trained = self._trained.categories if self._trained else Postings()
-            parts.append(_part(self._categories, trained, categories))
+            parts.append(_Part(self._categories.of_any(categories), trained.of_any(categories)))
         if not parts:
             return None
         ids = frozenset(parts[0].ids.intersection(*(part.ids for part in parts[1:])))
@@ -145,26 +152,41 @@ class Facets:
 
     def _with_attribute(self, condition: AttributeIs) -> _Part:
         written, trained = self._attributes.get(condition.name) or self._look_up(condition.name)
-        keys = {*written.copy(), *trained.places} if condition.any_of is None else condition.any_of
-        return _part(written, trained, [key for key in keys if condition.holds(key)])
+        if condition.any_of is not None:
+            keys = [key for key in condition.any_of if condition.holds(key)]
+            return _Part(written.of_any(keys), trained.of_any(keys))
+        if condition.bounded:
+            return _Part(written.within(condition.span), trained.within(condition.span))
+        return _Part(written.of_all(), trained.of_all())
 
-    def _look_up(self, name: str) -> tuple[_Written, Postings]:
+    def _look_up(self, name: str) -> tuple[Written, Postings]:
         if name not in self._names:  # there is no end of names that no item has
-            return {}, Postings()
-        with self._lock:
-            if name in self._attributes:  # another reader was first
-                return self._attributes[name]
-            written: _Written = {}
-            for item_id, value in self._values(name):
-                written.setdefault(key_of(value), set()).add(item_id)
-            trained = self._trained.attribute(name, key_of) if self._trained else Postings()
-            for oldest in list(islice(self._attributes, max(0, len(self._attributes) - _MOST_NAMES + 1))):
-                del self._attributes[oldest]
-            self._attributes[name] = written, trained
-        return written, trained
+            return Written(), Postings()
+        with self._looking_up:  # each takes the processor a while: not all who ask at once
+            if name not in self._attributes:  # no other reader was first
+                self._keep(name, self._trained.attribute(name, key_of) if self._trained else Postings())
+            return self._attributes[name]
+
+    def _keep(self, name: str, trained: Postings) -> None:
+        """Turns what was written round as well. A writer waits for one look at the items, which makes nothing of it."""
+        try:
+            with self._lock:
+                missed = self._missed = list[_Move]()
+                values = list(self._values(name))
+            written = Written((item_id, key_of(value)) for item_id, value in values)
+            with self._lock:
+                for before, after in missed:
+                    _move(written, name, before, after)
+                for oldest in list(islice(self._attributes, max(0, len(self._attributes) - _MOST_NAMES + 1))):
+                    del self._attributes[oldest]
+                self._attributes[name] = written, trained
+        finally:
+            self._missed = None
 
 
-def _part(written: _Written, trained: Postings, keys: Collection[Key]) -> _Part:
-    # Each set is copied in one atomic step: searches must not wait for a writer here.
-    sets = [written[key].copy() for key in keys if key in written]
-    return _Part(sets[0] if len(sets) == 1 else set().union(*sets), trained.of_any(keys))
+def _move(written: Written, name: str, before: Item | None, after: Item | None) -> None:
+    """Notes what an item now has of one attribute."""
+    if before and name in before.attributes:
+        written.take_out(before.item_id, key_of(before.attributes[name]))
+    if after and name in after.attributes:
+        written.enter(after.item_id, key_of(after.attributes[name]))

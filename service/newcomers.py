@@ -2,7 +2,7 @@
 
 import threading
 from bisect import bisect_left, insort
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 _FEW = 32  # so many are moved one by one
 _Place = tuple[int, int, str]  # -times shown, seq, id
@@ -33,15 +33,15 @@ class Newcomers:
         """How many of them were shown at least once."""
         return len(self._shown)
 
-    def split(self, until: int) -> tuple[list[str], list[str]]:
-        """The items that were shown less than ``until`` times, and the others; 0 = no bound."""
+    def split(self, until: int) -> tuple[Iterator[str], Iterator[str]]:
+        """The items that were shown less than ``until`` times, and the others, as of now; 0 = no bound."""
         with self._lock:  # a writer moves items in two steps
             if self._moved:
                 self._move()
             order = self._order.copy()
         cut = bisect_left(order, (1 - until,)) if until else 0
-        ids = [item_id for _, _, item_id in reversed(order)]
-        return ids[: len(ids) - cut], ids[len(ids) - cut :]
+        # One by one: most lists want a few of what may be a hundred thousand.
+        return _ids(order, len(order), cut), _ids(order, cut, 0)
 
     def put(self, item_id: str, seq: int) -> None:
         """Takes an item in, or notes that it was written anew."""
@@ -96,3 +96,8 @@ class Newcomers:
         for item_id in list(self._moved):
             self._take_out(item_id)
             insort(self._order, self._place(item_id))
+
+
+def _ids(order: Sequence[_Place], stop: int, start: int) -> Iterator[str]:
+    """The ids at these places, the last first."""
+    return (order[place][2] for place in range(stop - 1, start - 1, -1))

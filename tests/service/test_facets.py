@@ -1,7 +1,7 @@
 """Attributes and categories turned round: which items fulfil which conditions."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 from model_store import ModelStore
 from service.adapters.memory import MemoryIndex
+from service.chosen import Chosen
 from service.domain import DeleteItem, Encoding, Item, PutItem, Record
 from service.facets import AttributeIs, Facets, key_of
+from service.postings import Postings
 from service.servable import Servable
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -229,6 +231,114 @@ def test_names_that_no_item_has_are_not_looked_up() -> None:
     assert facets.matching((), (is_one_of("q", 1),)) == {"a"}
     assert facets.matching((), (is_one_of("q", 1),)) == {"a"}
     assert looked_up == ["q"]
+
+
+def test_values_that_no_item_has_any_more_are_not_kept() -> None:
+    """Neither categories nor values, however often an item is written anew or deleted."""
+    items = {"a": Item("a", categories=("c", "c"), attributes={"p": -1})}
+    facets = make_facets(items)
+    facets.file("a", ("c", "c"))
+    everything = AttributeIs("p", least=-2)
+    assert facets.matching((), (everything,)) == {"a"}
+
+    for n in range(100):
+        before, items["a"] = items["a"], Item("a", categories=(f"c{n}",), attributes={"p": n})
+        facets.move(before, items["a"])
+
+    assert len(facets._categories) == len(facets._attributes["p"][0]) == 1
+    assert facets.matching(("c99",), (everything,)) == {"a"}
+    facets.move(items.pop("a"), None)
+    assert len(facets._categories) == len(facets._attributes["p"][0]) == 0
+    assert facets.matching((), (everything,)) == facets.matching(("c99",), ()) == frozenset()
+
+
+class Columns:
+    """What a bundle says, of which all that matters is when it is asked."""
+
+    def __init__(self, asked: Callable[[str], None]) -> None:
+        self.asked, self.categories = asked, Postings()
+
+    def attribute(self, name: str, key_of: Any) -> Postings:  # noqa: ARG002
+        """None has it."""
+        self.asked(name)
+        return Postings()
+
+    def chosen(self, ids: frozenset[str], rows: Any) -> Chosen:  # noqa: ARG002
+        """Those that were written."""
+        return Chosen(ids)
+
+
+def test_columns_are_turned_round_while_writers_write() -> None:
+    """The first question for an attribute reads every cell of a column: the lock is free meanwhile."""
+    lock, held = threading.Lock(), list[bool]()
+    facets = Facets(lock, lambda _: [("a", 1)], ["p"], Columns(lambda _: held.append(lock.locked())))  # type: ignore[arg-type]
+
+    assert facets.matching((), (is_one_of("p", 1),)) == {"a"}
+
+    assert held == [False]
+
+
+def test_what_is_written_while_an_attribute_is_looked_up_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Items that come, change and go after the items were read, and before what was read is in order."""
+    lock = threading.Lock()
+    items = {name: Item(name, attributes={"p": 1}) for name in "abc"}
+    facets = Facets(lock, lambda name: [(i, item.attributes[name]) for i, item in items.items()], ["p"])
+
+    def move(name: str, after: Item | None) -> None:
+        assert lock.acquire(timeout=5)
+        facets.move(items.pop(name, None), after)
+        lock.release()
+
+    def key_of_meanwhile(value: Any) -> Any:
+        monkeypatch.setattr("service.facets.key_of", key_of)
+        move("a", Item("a", attributes={"p": 2}))
+        move("b", None)
+        move("d", Item("d", attributes={"p": 1}))
+        return key_of(value)
+
+    monkeypatch.setattr("service.facets.key_of", key_of_meanwhile)
+    condition = AttributeIs("p", least=0)
+
+    assert facets.matching((), (condition,)) == {"a", "c", "d"}
+    assert facets.matching((), (is_one_of("p", 2),)) == {"a"}
+    assert facets._missed is None
+
+
+def test_an_attribute_is_looked_up_once_for_all_who_ask() -> None:
+    """Who comes while a column is turned round waits for it, and does not do the same beside."""
+    asked, all_ask = list[str](), threading.Event()
+
+    def wait(name: str) -> None:
+        asked.append(name)
+        all_ask.wait(10)
+
+    facets = Facets(threading.Lock(), lambda _: [("a", 1)], ["p"], Columns(wait))  # type: ignore[arg-type]
+    with ThreadPoolExecutor(4) as pool:
+        answers = [pool.submit(facets.matching, (), (is_one_of("p", 1),)) for _ in range(4)]
+        facets.move(None, Item("b", attributes={"q": 1}))
+        all_ask.set()
+
+    assert [answer.result() for answer in answers] == [{"a"}] * 4
+    assert asked == ["p"]
+
+
+def test_a_look_up_that_fails_leaves_nothing() -> None:
+    """What is written afterwards is not kept for it, and the next one is as good as the first."""
+    fails = [True]
+
+    def values(_: str) -> Iterator[tuple[str, Any]]:
+        yield "a", 1
+        if fails.pop():
+            raise MemoryError
+
+    facets = Facets(threading.Lock(), values, ["p"])
+    with pytest.raises(MemoryError):
+        facets.matching((), (is_one_of("p", 1),))
+    assert facets._missed is None
+
+    fails.append(False)
+
+    assert facets.matching((), (is_one_of("p", 1),)) == {"a"}
 
 
 def test_answers_are_the_callers_own() -> None:

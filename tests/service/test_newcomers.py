@@ -16,6 +16,12 @@ def order(newcomers: Newcomers, until: int = 0) -> str:
     return "".join(newcomers.split(until)[0])
 
 
+def split(newcomers: Newcomers, until: int) -> tuple[list[str], list[str]]:
+    """Both kinds of them, spelled out."""
+    to_try, tried = newcomers.split(until)
+    return list(to_try), list(tried)
+
+
 @pytest.fixture
 def newcomers() -> Newcomers:
     """Three items: a was written first, c last."""
@@ -39,7 +45,7 @@ def test_least_shown_comes_first_and_the_latest_of_equals(newcomers: Newcomers) 
 def test_everyone_gets_their_turn(newcomers: Newcomers) -> None:
     """Showing the first each time shows all equally often."""
     for _ in range(30):
-        newcomers.note_shown(newcomers.split(0)[0][:1])
+        newcomers.note_shown(order(newcomers)[:1])
 
     assert newcomers._shown == {"a": 10, "b": 10, "c": 10}
 
@@ -48,10 +54,23 @@ def test_items_that_were_tried_stand_apart(newcomers: Newcomers) -> None:
     """Those that were shown as often as that, and more often; without a bound there are none."""
     newcomers.note_shown("aab")
 
-    assert newcomers.split(0) == (["c", "b", "a"], [])
-    assert newcomers.split(1) == (["c"], ["b", "a"])
-    assert newcomers.split(2) == (["c", "b"], ["a"])
-    assert newcomers.split(3) == (["c", "b", "a"], [])
+    assert split(newcomers, 0) == (["c", "b", "a"], [])
+    assert split(newcomers, 1) == (["c"], ["b", "a"])
+    assert split(newcomers, 2) == (["c", "b"], ["a"])
+    assert split(newcomers, 3) == (["c", "b", "a"], [])
+
+
+def test_new_items_come_one_by_one(newcomers: Newcomers) -> None:
+    """Most lists want few of many; what is written or shown between two of them changes nothing."""
+    newcomers.note_shown("a")
+    to_try, tried = newcomers.split(1)
+
+    assert next(to_try) == "c"
+    newcomers.remove("b")
+    newcomers.put("d", 4)
+    newcomers.note_shown("bcd")
+
+    assert ([*to_try], [*tried]) == (["b"], ["a"])
 
 
 def test_written_anew_an_item_keeps_its_count(newcomers: Newcomers) -> None:
@@ -67,7 +86,7 @@ def test_written_anew_an_item_keeps_its_count(newcomers: Newcomers) -> None:
     newcomers.put("a", 6)
 
     assert order(newcomers) == "adcb"
-    assert newcomers.split(1) == (["a", "d"], ["c", "b"])
+    assert split(newcomers, 1) == (["a", "d"], ["c", "b"])
 
 
 def test_counting_what_is_shown_leaves_the_order_alone(newcomers: Newcomers) -> None:
@@ -80,7 +99,7 @@ def test_counting_what_is_shown_leaves_the_order_alone(newcomers: Newcomers) -> 
 
     assert newcomers._order == before
     expected = [f"{n}" for n in range(99, 0, -2)] + ["c", "b", "a"] + [f"{n}" for n in range(98, -1, -2)]
-    assert newcomers.split(0)[0] == expected
+    assert split(newcomers, 0)[0] == expected
     assert newcomers._order != before
 
 
@@ -102,11 +121,11 @@ def test_successor_inherits_what_was_shown(newcomers: Newcomers) -> None:
     successor.inherit(newcomers)
 
     assert order(successor) == "dcb"
-    assert successor.split(1) == (["d", "c"], ["b"])
+    assert split(successor, 1) == (["d", "c"], ["b"])
     newcomers.note_shown("ccc")
     assert order(successor) == "dcb"  # nothing is shared
     successor.put("a", 9)
-    assert successor.split(1)[0] == ["a", "d", "c"]
+    assert split(successor, 1)[0] == ["a", "d", "c"]
 
 
 @given(
@@ -150,7 +169,7 @@ def test_order_is_that_of_the_counts(steps: list[tuple[str, Any]], until: int, f
     first = [name for name in ranked if not until or shown.get(name, 0) < until]
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("service.newcomers._FEW", few)
-        found = newcomers.split(until)
+        found = split(newcomers, until)
     assert found == (first, ranked[len(first) :])
     assert len(newcomers) == len(seqs)
 
@@ -191,7 +210,7 @@ def test_items_are_never_missed_while_they_are_moved() -> None:
     writing = threading.Thread(target=write)
     writing.start()
     try:
-        found = [sum(map(len, newcomers.split(1))) for _ in range(2000)]
+        found = [sum(map(len, split(newcomers, 1))) for _ in range(2000)]
     finally:
         stop.set()
         writing.join()
