@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from training.evaluation import validated_part
 from training.metrics import Scorer, result_of_hits, top_items
 from training.models.contract import Embeddings
 from training.splits import Split
@@ -40,7 +41,7 @@ def gain_within_budget(
 ) -> float | None:
     """The largest of ``GAINS`` that costs at most ``budget`` of the best recall@20 and of the best ndcg@20.
 
-    Both are those of the validation part over the ``judged`` items. Recall alone would let new items crowd the top of
+    Both are those of ``validated_part`` over the ``judged`` items. Recall alone would let new items crowd the top of
     the lists.
 
     Args:
@@ -83,7 +84,7 @@ def _scores(
     tables: Embeddings, new: NDArray[np.bool_], split: Split, judged: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], int]:
     """Recall@20 and ndcg@20 over the ``judged`` items for each of ``GAINS``, (n_gains, 2); the most that one finds."""
-    held_out, seen = split.val[:, judged], split.train[:, judged]
+    held_out, seen = validated_part(split)[:, judged], split.train[:, judged]
     users = np.flatnonzero(np.diff(held_out.indptr))
     step = max(1, _BLOCK_CELLS // max(len(judged), 1))
     blocks = [users[start : start + step] for start in range(0, len(users), step)]
@@ -91,10 +92,14 @@ def _scores(
     parts = [_best_of_both(scorer(tables.users[block]), new[judged], held_out[block], seen[block]) for block in blocks]
     lists = _Lists(*(np.concatenate(column) for column in zip(*parts, strict=True))) if parts else None
     sizes = np.diff(held_out.indptr)[users]
-    hits = [np.zeros((0, _K), bool) if lists is None else _hits(lists, gain) for gain in GAINS]
-    means = [result_of_hits((_K,), users, hit, sizes).mean() for hit in hits]
-    scores = np.array([(mean[f"recall@{_K}"], mean[f"ndcg@{_K}"]) for mean in means])
-    return scores, max(int(hit.sum()) for hit in hits)
+    scores: list[tuple[float, float]] = []
+    most_found = 0
+    for gain in GAINS:  # each is reduced to its means before the next: hits of all gains at once fill the memory
+        hits = np.zeros((0, _K), bool) if lists is None else _hits(lists, gain)
+        mean = result_of_hits((_K,), users, hits, sizes).mean()
+        scores.append((mean[f"recall@{_K}"], mean[f"ndcg@{_K}"]))
+        most_found = max(most_found, int(hits.sum()))
+    return np.array(scores), most_found
 
 
 def _best_of_both(

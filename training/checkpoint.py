@@ -9,7 +9,7 @@ import pickle  # for the name of an error; nothing is ever unpickled here
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from model_store.files import fsync
+from training import models
 from training.config import TrainConfig
 from training.errors import UnusableCheckpoint
 from training.models.contract import Model, TrainingData
@@ -86,14 +87,16 @@ class Checkpoint:
 
 
 def identity_of(model: Model, config: TrainConfig, data: TrainingData, split: Split) -> dict[str, str]:
-    """All that the course of a run follows from, as name → text: configuration, device, network and data.
+    """All that the course of a run follows from, as name → text: configuration, device, network, its code and data.
 
     Versions of libraries and the number of threads are left out: with others a run goes on, though not bit by bit.
     """
     parameters = [f"{name} {tuple(value.shape)}" for name, value in model.network.named_parameters()]
+    in_order = replace(config, settings=dict(sorted(config.settings.items())))  # not that of the flags
     return {
         "format": str(_FORMAT),
-        **{name: repr(value) for name, value in asdict(config).items()},
+        "revision": str(models.REVISIONS.get(config.preset, 1)),
+        **{name: repr(value) for name, value in asdict(in_order).items()},
         "device": next(model.network.parameters()).device.type,  # what "auto" has become
         "network": f"of {len(parameters)} parameters ({_digest('; '.join(parameters).encode())})",
         **identity_of_data(data, split),

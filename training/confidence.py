@@ -25,10 +25,6 @@ class Confidence:
     scale: float
     ceiling: float
 
-    def of(self, distances: NDArray[np.floating]) -> NDArray[np.float64]:
-        """The confidence in codes at these distances from z₀."""
-        return np.asarray(self.ceiling * _rise(distances, self.scale))
-
 
 def calibrated_confidence(
     distances: NDArray[np.floating], found: NDArray[np.float64], weights: NDArray[np.floating], unit: float

@@ -9,9 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from training.features import ModalityFeatures
-
-_CONSTANT = 1e-6  # a column that varies less is left at its scale
+from training.features import ModalityFeatures, varying
 
 
 class Content(NamedTuple):
@@ -62,10 +60,13 @@ def share_present(present: Tensor) -> Tensor:
 
 
 def standardisation(modality: ModalityFeatures, warm: NDArray[np.bool_]) -> tuple[Tensor, Tensor]:
-    """Mean and scale of each column over what is available in training, (d_m,) each; 0 and 1 where nothing is."""
+    """Mean and scale of each column over what is available in training, (d_m,) each; 0 and 1 where nothing is.
+
+    A column that is constant there keeps the scale it has.
+    """
     rows = modality.matrix[modality.present & warm]
     if not len(rows):
         return torch.zeros(modality.dim), torch.ones(modality.dim)
     center, scale = rows.mean(axis=0, dtype=np.float64), rows.std(axis=0, dtype=np.float64)
-    scale = np.where(scale > _CONSTANT, scale, 1)
+    scale = np.where(varying(rows), scale, 1)
     return torch.from_numpy(center.astype(np.float32)), torch.from_numpy(scale.astype(np.float32))

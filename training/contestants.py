@@ -12,7 +12,7 @@ from training.errors import ConfigError, Untrained
 from training.evaluation import validation_recall
 from training.fitting import fit
 from training.loop import Progress
-from training.models import PRESETS, configure
+from training.models import HEEDED, PRESETS, configure
 from training.models.contract import Recommender
 from training.prepared import Prepared
 from training.selection import selected
@@ -56,7 +56,7 @@ class Contestant:
         kind: "preset" or "baseline".
         by_chance: whether seeds matter.
         by_content: whether features matter.
-        overrides: fields of ``TrainConfig`` in place of the preset's own defaults; none for a baseline.
+        overrides: fields of ``TrainConfig`` that it heeds, in place of the preset's own defaults; none for a baseline.
     """
 
     name: str
@@ -113,7 +113,7 @@ def contestants(names: Sequence[str], overrides: Mapping[str, Any]) -> list[Cont
     """The presets and baselines of these names, each once.
 
     Raises:
-        ConfigError: no name, an unknown one, an override that cannot be meant, or one that no model here would heed.
+        ConfigError: no name, an unknown one, an override that cannot be meant, or one that none of these heeds.
     """
     known = known_names()
     if not names:
@@ -121,16 +121,17 @@ def contestants(names: Sequence[str], overrides: Mapping[str, Any]) -> list[Cont
     for name in names:
         if name not in known:
             raise ConfigError("presets", f"some of {', '.join(known)}", name)
-    if overrides and not any(name in PRESETS for name in names):
-        given = ", ".join(overrides)
-        raise ConfigError("presets", f"at least one that heeds {given}: {', '.join(PRESETS)}", ", ".join(names))
+    for given in overrides:
+        heeding = [preset for preset in PRESETS if given in HEEDED[preset]]
+        if not set(heeding) & set(names):
+            raise ConfigError("presets", f"at least one that heeds {given}: {', '.join(heeding)}", ", ".join(names))
     found = [
         Contestant(
             name,
             kind="preset" if name in PRESETS else "baseline",
             by_chance=name not in _WITHOUT_CHANCE,
             by_content=name not in _WITHOUT_CONTENT,
-            overrides=overrides if name in PRESETS else {},
+            overrides={field: overrides[field] for field in overrides if field in HEEDED.get(name, ())},
         )
         for name in dict.fromkeys(names)
     ]

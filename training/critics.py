@@ -34,8 +34,8 @@ class ClubEstimator:
         self._optimizer = torch.optim.Adam(self.network.parameters(), lr=lr)
         self._schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(self._optimizer, mode="max", patience=_PLATEAU)
 
-    def fit(self, x: Tensor, y: Tensor, steps: int) -> float:
-        """Some ascent steps on the likelihood of ``y`` (n, d_y) given ``x`` (n, d_x); returns the last one's value."""
+    def fit(self, x: Tensor, y: Tensor, steps: int) -> None:
+        """Some ascent steps on the likelihood of ``y`` (n, d_y) given ``x`` (n, d_x)."""
         x, y = x.detach(), y.detach()
         value = 0.0
         with _learning(self.network):
@@ -44,7 +44,6 @@ class ClubEstimator:
                 _ascend(self._optimizer, likelihood)
                 value = float(likelihood.detach())
         self._schedule.step(value)
-        return value
 
     def bound(self, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
         """The bound for ``x`` (b, d_x) and ``y`` (b, d_y), to be minimised in them; pairs are broken at random."""

@@ -4,22 +4,46 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 
 from training.metrics import ranking_metrics
 from training.models.contract import Embeddings
 from training.splits import Split
 
 KS = (10, 20, 50)
+MOST_VALIDATED = 20_000
+"""Users that a validation looks at, at most: the time it takes would else grow with users and items alike."""
+_CHOICE_SEED = 19
 
 
 def validation_recall(embeddings: Embeddings, split: Split) -> float:
     """Recall@20 on the validation part: the number that selects models, epochs and hyper-parameters.
 
-    Only ``validated_items`` compete.
+    Only ``validated_items`` compete, for the users of ``validated_part``.
     """
     judged = validated_items(split)
-    result = ranking_metrics(embeddings.users, embeddings.items, split.val, split.train, (20,), judged)
+    wanted = validated_part(split)
+    result = ranking_metrics(embeddings.users, embeddings.items, wanted, split.train, (20,), judged)
     return result.mean()["recall@20"]
+
+
+def validated_part(split: Split) -> csr_matrix:
+    """The validation part as validations look at it: whole, or that of ``MOST_VALIDATED`` of its users.
+
+    The standard error of a mean over so many is .0035 at worst. The choice is a fixed one: what two validations of the
+    same data find differs by the models alone.
+
+    Returns:
+        (n_users, n_items) float32 CSR; rows of users who are passed over are empty.
+    """
+    users = np.flatnonzero(split.val.getnnz(axis=1))
+    if len(users) <= MOST_VALIDATED:
+        return split.val
+    looked_at = np.zeros((split.val.shape[0], 1), np.float32)
+    looked_at[np.random.default_rng(_CHOICE_SEED).choice(users, MOST_VALIDATED, replace=False)] = 1
+    part = split.val.multiply(looked_at).tocsr()
+    part.eliminate_zeros()
+    return part
 
 
 def validated_items(split: Split) -> NDArray[np.int64]:

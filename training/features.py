@@ -12,6 +12,8 @@ from training.errors import DatasetError
 
 LARGEST = 1e15
 """A feature beyond that is refused: models add squares."""
+_ROUNDING = 1e-6  # of a column's largest number: what varies less is rounding
+_STEP = 2.0**-24  # float16's smallest, in which features may be kept: what varies less is rounding, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,15 @@ class ModalityFeatures:
         """The same features, absent also where ``keep`` (n_items,) bool is False."""
         present = self.present & keep
         return ModalityFeatures(np.where(present[:, None], self.matrix, np.float32(0)), present)
+
+
+def varying(rows: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Which columns of (n, d_m) vary by more than rounding does, (d_m,) bool; none without rows."""
+    if not len(rows):
+        return np.zeros(rows.shape[1], np.bool_)
+    largest = np.maximum(np.abs(rows.min(axis=0)), np.abs(rows.max(axis=0)))
+    deviation: NDArray[np.float64] = rows.std(axis=0, dtype=np.float64)
+    return np.asarray(deviation > np.maximum(_ROUNDING * largest, _STEP))
 
 
 def read_features(path: Path) -> ModalityFeatures:

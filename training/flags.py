@@ -8,7 +8,7 @@ from inspect import cleandoc
 from typing import Any
 
 from training.config import TrainConfig
-from training.models import DEFAULTS, PRESETS
+from training.models import DEFAULTS, HEEDED, PRESETS
 
 
 def add_config_arguments(group: argparse._ArgumentGroup, *, without: Collection[str] = ()) -> None:
@@ -65,6 +65,8 @@ def _abouts() -> dict[str, str]:
 
 
 def _default(name: str, usual: object) -> str:
-    """What a flag's help says: the default, and the presets that have another one."""
+    """What a flag's help says: the default, the presets that have another one, and those that alone heed the flag."""
     others = [f"{preset}: {own[name]}" for preset, own in DEFAULTS.items() if own.get(name, usual) != usual]
-    return f"default {usual}" + (f" ({', '.join(others)})" if others else "")
+    heeding = [preset for preset, heeded in HEEDED.items() if name in heeded]
+    alone = f"; for {', '.join(heeding)}" if len(heeding) < len(HEEDED) else ""
+    return f"default {usual}" + (f" ({', '.join(others)})" if others else "") + alone

@@ -19,6 +19,7 @@ from scipy.sparse import csr_matrix
 Real = TypeVar("Real", np.float32, np.float64)
 
 _BLOCK_CELLS = 1 << 18  # bounds what is gathered at once
+_BLOCK_ROWS = 8192  # of a table that are held in double precision at once
 
 
 def half_step(
@@ -42,15 +43,26 @@ def half_step(
     """
     # In the eigenvectors of the shared Gram matrix, what all rows have in common is diagonal.
     spectrum, basis = shared_spectrum(factors, unobserved)
-    rotated = np.asarray(factors @ basis, dtype=np.float32)
-    rotated_prior = None if prior is None else np.asarray(prior @ basis, dtype=np.float32)
-    return np.asarray(solve_rows(interactions, rotated, spectrum, ridges, rotated_prior) @ basis.T, dtype=np.float32)
+    turned_prior = None if prior is None else turned(prior, basis)
+    return turned(solve_rows(interactions, turned(factors, basis), spectrum, ridges, turned_prior), basis.T)
 
 
 def shared_spectrum(factors: NDArray[np.float32], unobserved: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Eigenvalues (d,), none below 0, and eigenvectors (d, d) of ``α₀ HᵀH``."""
-    spectrum, basis = np.linalg.eigh(unobserved * (factors.T.astype(np.float64) @ factors))
+    """Eigenvalues (d,), none below 0, and eigenvectors (d, d) of ``α₀ HᵀH``, which is added in float64."""
+    d = factors.shape[1]
+    gram = np.zeros((d, d))
+    for block in _row_blocks(len(factors)):
+        gram += factors[block].T.astype(np.float64) @ factors[block]
+    spectrum, basis = np.linalg.eigh(unobserved * gram)
     return spectrum.clip(min=0), basis
+
+
+def turned(rows: NDArray[np.float32], axes: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Rows (n, d) in other axes (d, d), added in float64 a block at a time: float32 as before."""
+    found = np.empty_like(rows)
+    for block in _row_blocks(len(rows)):
+        found[block] = rows[block] @ axes
+    return found
 
 
 def solve_rows(
@@ -109,6 +121,12 @@ def _blocks(counts: NDArray[np.integer], d: int) -> Iterator[NDArray[np.int64]]:
     start = 0
     while start < len(order):
         length = int(counts[order[start]])
-        size = max(1, _BLOCK_CELLS // (max(d, length) * min(d, length)))
+        size = max(1, _BLOCK_CELLS // (d * length))
         yield order[start : start + size]
         start += size
+
+
+def _row_blocks(n: int) -> Iterator[slice]:
+    """All of n rows, a block at a time."""
+    for start in range(0, n, _BLOCK_ROWS):
+        yield slice(start, start + _BLOCK_ROWS)

@@ -8,6 +8,10 @@ from torch.nn.functional import normalize, softplus
 
 from training.fusion import Posterior
 
+LEAST_TEMPERATURE = 0.03
+"""Of InfoNCE. Exponentials are taken relative to the largest possible logit, 1/τ: the smallest is exp(-2/τ), which
+float32 does not hold where τ is below .023."""
+
 
 def risk_variance(risks: Tensor) -> Tensor:
     """V-REx: the unbiased variance of the risks over environments, (e,) → scalar (Krueger et al. 2021).
@@ -67,7 +71,7 @@ def mutual_info_nce(a: Tensor, b: Tensor, temperature: float, counts: Tensor | N
     Args:
         a: (n, d), one view of n things.
         b: (n, d), another view of them.
-        temperature: τ, at least about 0.03: exponentials are taken relative to the largest possible logit, 1/τ.
+        temperature: τ, at least ``LEAST_TEMPERATURE``.
         counts: (n,) how often each stands in the batch, in place of its copies: the value is that of the repeated rows.
     """
     a, b = normalize(a, dim=1), normalize(b, dim=1)

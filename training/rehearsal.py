@@ -68,15 +68,16 @@ def _confidence(
     clicks = prepared.split.train[users][:, items]
     activity = np.diff(prepared.split.train.indptr)[users]
     shape = (stage.dataset.n_items, len(stage.data.features))
-    distances, found = [], []
+    distances, found, shown = [], [], []
     for rate in _HIDDEN:
         masked = apply_mask(stage.data.features, rng.random(shape) < rate)
         deviations = model.deviations(masked)[items]
         distances.append(np.linalg.norm(deviations, axis=1))
         found.append(agreement(tables.users[users], deviations, clicks, activity))
+        shown.append(np.any([feature.present[items] for feature in masked.values()], axis=0))
     weights = np.tile(clicks.getnnz(axis=0), len(_HIDDEN))
     known = np.linalg.norm(tables.items[popularity > 0], axis=1).mean()
-    told = np.concatenate(distances) > 0  # of others it is known that nothing is known
+    told = np.concatenate(shown)  # of others it is known that nothing is known
     if not (told & (weights > 0)).any():
         return None
     return calibrated_confidence(

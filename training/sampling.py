@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from training.errors import NothingToLearn
 
-_STEPS = 8  # at least so many steps make an epoch, also where there are few interactions
+_STEPS = 8  # about so many steps at least make an epoch, also where there are few interactions
 
 
 @dataclass(frozen=True, slots=True)

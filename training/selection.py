@@ -3,7 +3,7 @@
 import numpy as np
 
 from training.config import TrainConfig
-from training.evaluation import validated_items
+from training.evaluation import validated_items, validated_part
 from training.fitting import device_of
 from training.metrics import RankingResult, ranking_metrics
 from training.models import CANDIDATES, PRESETS
@@ -40,5 +40,5 @@ def _as_it_is(config: TrainConfig) -> list[TrainConfig]:
 
 def _judged(prepared: Prepared, config: TrainConfig) -> RankingResult:
     tables = PRESETS[config.preset](prepared.data, config, device_of(config)).embeddings()
-    split, judged = prepared.split, validated_items(prepared.split)
-    return ranking_metrics(tables.users, tables.items, split.val, split.train, (20,), judged)
+    wanted, judged = validated_part(prepared.split), validated_items(prepared.split)
+    return ranking_metrics(tables.users, tables.items, wanted, prepared.split.train, (20,), judged)

@@ -23,11 +23,6 @@ class Interval:
     low: float
     high: float
 
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether the sign of the difference is beyond doubt at that level."""
-        return self.low > 0 or self.high < 0
-
 
 def paired_bootstrap(
     one: NDArray[np.float64], other: NDArray[np.float64], resamples: int = RESAMPLES, level: float = 0.95

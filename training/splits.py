@@ -25,11 +25,6 @@ class Split:
     test: csr_matrix
 
 
-def split_dataset(dataset: Dataset, rng: np.random.Generator, val_share: float = 0.1, test_share: float = 0.1) -> Split:
-    """Splits a data set; see :func:`split_codes`."""
-    return split_from_codes(dataset, split_codes(dataset, rng, val_share, test_share))
-
-
 def split_from_codes(dataset: Dataset, codes: NDArray[np.int8]) -> Split:
     """The matrices of given split codes, (n,) int8 aligned with ``dataset.interactions``."""
     return Split(*(_matrix(dataset, codes == code) for code in (TRAIN, VAL, TEST)))

@@ -58,6 +58,7 @@ def _carry_out_together(
     display.begin(runs[0])
     try:
         fitted = _fit(runs[0], dataset, display)
+        facts = _facts(fitted)  # once for all runs, as it computes all tables
     except ConfigError:
         raise
     except TrainingError as exc:
@@ -72,7 +73,7 @@ def _carry_out_together(
             failures.append(run)
             display.failed(run, exc)
         else:
-            display.kept(run, store.save(run, data_sha256, _facts(fitted), judged))
+            display.kept(run, store.save(run, data_sha256, facts, judged))
     return failures
 
 

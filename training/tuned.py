@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from model_store.files import write_durably
+from training import models
 from training.checkpoint import identity_of_data
 from training.config import TrainConfig
 from training.errors import ConfigError
@@ -26,7 +27,9 @@ class Tuned:
     def __init__(self, checkpoint: Path, given: TrainConfig, prepared: Prepared, trials: int) -> None:
         self._path = beside(checkpoint)
         data = identity_of_data(prepared.data, prepared.split)
-        self._asked = json.loads(json.dumps({"given": asdict(given), "trials": trials, "data": data}))
+        revision = models.REVISIONS.get(given.preset, 1)
+        asked = {"given": asdict(given), "revision": revision, "trials": trials, "data": data}
+        self._asked = json.loads(json.dumps(asked))
 
     def load(self) -> TrainConfig | None:
         """What was found; None where there is no result, or that of another search."""

@@ -15,8 +15,8 @@ from training.interactions import SPLIT_NAMES, Interactions
 from training.watermark import write_watermark
 
 
-def write_dataset(directory: Path, dataset: Dataset, dtype: type[np.float16] | type[np.float32] = np.float32) -> None:
-    """Writes TSV tables, feature arrays of ``dtype``, copies of the featurizers and the mark of the journal.
+def write_dataset(directory: Path, dataset: Dataset) -> None:
+    """Writes TSV tables, feature arrays, copies of the featurizers and the mark of the journal.
 
     The directory is to be new or empty.
 
@@ -29,8 +29,7 @@ def write_dataset(directory: Path, dataset: Dataset, dtype: type[np.float16] | t
     _write_items(directory / "items.tsv", dataset)
     _write_tsv(directory / "interactions.tsv", _interaction_columns(dataset))
     for name, features in dataset.features.items():
-        matrix = features.with_nan().astype(dtype, copy=False)
-        np.save(directory / f"features_{name}.npy", matrix, allow_pickle=False)
+        np.save(directory / f"features_{name}.npy", features.with_nan(), allow_pickle=False)
     for name, path in dataset.featurizers.items():
         shutil.copyfile(path, directory / featurizer_file(name))
     if dataset.journal:

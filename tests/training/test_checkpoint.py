@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from training import models
 from training.checkpoint import Checkpoint, identity_of
 from training.config import TrainConfig
 from training.dataset import Dataset
@@ -26,7 +27,7 @@ from training.sampling import PairBatch
 
 MakeBoard = Callable[..., Dataset]
 # Validations in epochs 3, 6, 9 and 12; DGMRec refreshes its graphs in 6 and 11.
-SMALL = {"d": 8, "lr": 0.02, "batch_pairs": 64, "epochs": 12, "evaluate_every": 3, "patience": 100, "device": "cpu"}
+SMALL = {"d": 8, "lr": 0.02, "epochs": 12, "evaluate_every": 3, "patience": 100, "device": "cpu"}
 
 
 class Killed(Exception):
@@ -230,6 +231,28 @@ def test_run_with_another_configuration_is_refused(
     assert caught.value.path == stopped
     assert stopped.read_bytes() == content
     assert tables(other.model) == before
+
+
+def test_run_of_another_revision_is_refused(stopped: Path, board: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shapes may be the same and the numbers not."""
+    monkeypatch.setattr(models, "REVISIONS", {"milk": 2})
+
+    with pytest.raises(UnusableCheckpoint) as caught:
+        set_up(stopped, board).train()
+
+    assert caught.value.found == "revision 1 in place of 2"
+
+
+def test_order_of_the_settings_does_not_matter(tmp_path: Path, board: Dataset) -> None:
+    """The same flags in another order are the same run; other values are not."""
+    with pytest.raises(Killed):
+        set_up(tmp_path / "run", board, settings={"variance": 1.0, "norm": 0.1}).train(kill_in=7)
+
+    with pytest.raises(UnusableCheckpoint, match="settings "):
+        set_up(tmp_path / "run", board, settings={"variance": 0.1, "norm": 1.0}).train()
+    outcome = set_up(tmp_path / "run", board, settings={"norm": 0.1, "variance": 1.0}).train()
+
+    assert len(outcome.history) == 12
 
 
 def test_run_on_other_data_is_refused(stopped: Path, board: Dataset) -> None:

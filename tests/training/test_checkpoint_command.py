@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from model_store import ModelStore
+from training import models
 from training.commands import main
 from training.dataset import Dataset
 from training.writing import write_dataset
@@ -167,6 +168,22 @@ def test_other_searches_are_made_anew(
     (tmp_path / "run.tuned").write_bytes(b"{")
     assert main(command(data, "--epochs", 5, *other, "--checkpoint", checkpoint, "--store", store)) == 1
     assert "trial 2/" in capsys.readouterr().out
+
+
+def test_search_with_another_revision_is_made_anew(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was best for other numbers need not be so now."""
+    arguments = command(data, "--epochs", 5, "--tune", 2, "--checkpoint", tmp_path / "run", "--store", tmp_path / "s")
+    spoil(tmp_path / "s")
+    assert main(arguments) == 1
+    (tmp_path / "run").unlink()
+    monkeypatch.setattr(models, "REVISIONS", {"milk": 2})
+    capsys.readouterr()
+
+    assert main(arguments) == 1
+
+    assert "trial 2/2" in capsys.readouterr().out
 
 
 def test_ctrl_c_before_there_is_a_model_is_said(

@@ -496,13 +496,3 @@ def test_write_refuses_a_directory_with_files(directory: Path) -> None:
     """Features of an earlier data set would otherwise join the new one."""
     with pytest.raises(DatasetError, match="expected a new or empty directory"):
         write_dataset(directory, read_dataset(directory))
-
-
-def test_write_halves_features_on_request(directory: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """float16 takes half the space and reads back as float32."""
-    target = tmp_path_factory.mktemp("half") / "set"
-
-    write_dataset(target, read_dataset(directory), np.float16)
-
-    assert np.load(target / "features_text.npy").dtype == np.float16
-    assert read_dataset(target).features["text"].matrix.tolist() == [[1, 2], [0, 0], [5, 6]]

@@ -25,7 +25,7 @@ from training.run_store import RunStore
 from training.runs import fingerprint
 from training.writing import write_dataset
 
-TINY = ["--epochs", "2", "--evaluate-every", "1", "--d", "8", "--hidden", "8", "--device", "cpu"]
+TINY = ["--epochs", "2", "--evaluate-every", "1", "--d", "8", "--device", "cpu"]
 MakeBoard = Callable[..., Dataset]
 
 
@@ -77,6 +77,8 @@ def evaluate(data: Path, report: Path, *arguments: object) -> int:
     given = [str(argument) for argument in arguments]
     names = given[given.index("--presets") + 1] if "--presets" in given else "i3mrec"
     tiny = TINY if set(names.split(",")) & set(PRESETS) else []  # baselines alone heed none of it
+    if "i3mrec" in names.split(","):
+        tiny = [*tiny, "--hidden", "8"]
     return main(["evaluate", "--data", str(data), "--report", str(report), *tiny, *given])
 
 
@@ -177,6 +179,7 @@ def test_page_and_pictures_are_written(report: Report) -> None:
     assert re.findall(r"^## ([a-z-]+):", page, re.MULTILINE) == list(PROTOCOLS)
     assert "### mixed, mask published" in page
     assert "- i3mrec: `epochs` 2, `evaluate_every` 1, `d` 8, `hidden` 8, `device` cpu" in page
+    assert "- i3mrec-paper: `epochs` 2, `evaluate_every` 1, `d` 8, `device` cpu" in page  # which heeds no `hidden`
     assert (report.directory / "recall_vs_missing.png").read_bytes().startswith(b"\x89PNG")
     assert "<svg" in (report.directory / "recall_vs_missing.svg").read_text(encoding="utf-8")
     assert not list(report.directory.rglob(".*"))  # nothing half written
@@ -459,6 +462,10 @@ def test_ctrl_c_in_the_middle_of_a_training_keeps_no_half_trained_model(data: Pa
         (
             ["--presets", "ease,ials", "--setting", "foo=1"],
             "presets: expected .* heeds settings: .*, found 'ease, ials'",
+        ),
+        (
+            ["--presets", "i3mrec-paper,ease", "--dropout", "0.9"],
+            "presets: expected at least one that heeds dropout: i3mrec, found 'i3mrec-paper, ease'",
         ),
         (["--presets", "i3mrec,ease", "--ridge", "1e-30"], "ridge: expected 0 or a number from 1e-9 to 1e9"),
         (["--popularity-exponent", "300"], "popularity_exponent: expected a number from 0 to 4"),

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from training.evaluation import KS, evaluate, validation_recall
+from training import evaluation
+from training.evaluation import KS, evaluate, validated_part, validation_recall
 from training.models import Embeddings
 from training.splits import Split
 
@@ -125,6 +126,36 @@ def test_item_that_somebody_has_competes_in_validation(known: range, wanted: lis
     split = validation_split(22, known, wanted)
 
     assert validation_recall(scored([[*range(21, 0, -1), 1e9]] * 2), split) == recall
+
+
+def test_all_users_are_validated_where_they_are_few() -> None:
+    """The validation part is looked at as it is."""
+    split = validation_split(30, known=range(30), wanted=[2, 18, 25])
+
+    assert validated_part(split) is split.val
+
+
+def test_validation_looks_at_a_fixed_choice_of_many_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 40 users, 30 of whom have something to be found, 12 are looked at, with all of theirs, whoever asks again.
+
+    Lists are of items 0 to 19. The first 20 of the 30 want item 0, the others 29, and all of them 28; user 0 has all.
+    """
+    val, train = np.zeros((2, 40, 30), np.float32)
+    val[10:30, 0] = val[30:, 29] = val[10:, 28] = 1
+    train[0] = 1
+    split = Split(csr_matrix(train), csr_matrix(val), csr_matrix(val.shape))
+    monkeypatch.setattr(evaluation, "MOST_VALIDATED", 12)
+
+    part, again = validated_part(split), validated_part(split)
+
+    chosen = np.flatnonzero(part.getnnz(axis=1))
+    assert len(chosen) == 12
+    assert 1 <= (chosen < 30).sum() <= 11  # both kinds
+    assert (part[chosen] != split.val[chosen]).nnz == 0
+    assert part.nnz == 24
+    assert (part != again).nnz == 0
+    recall = validation_recall(scored([list(range(30, 0, -1))] * 40), split)
+    assert recall == pytest.approx(0.5 * (chosen < 30).mean())
 
 
 def test_validation_items_are_not_masked_in_the_test() -> None:

@@ -1,6 +1,7 @@
 """The default preset: known answers on a checkerboard, and its promises about new and incomplete items."""
 
 import math
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -17,8 +18,10 @@ from training.datasets.synthetic import withheld_items
 from training.errors import NothingToLearn
 from training.evaluation import evaluate
 from training.metrics import ranking_metrics
+from training.models import i3mrec
 from training.models.contract import TrainingData
 from training.models.i3mrec import I3MRec
+from training.models.i3mrec_encoder import LinearSolver
 from training.prepared import prepare_data
 from training.splits import hold_out_items
 
@@ -224,6 +227,23 @@ def test_epoch_visits_every_item_with_clicks_once(
         assert sorted(np.concatenate(batches).tolist()) == [row for row in range(24) if row not in {0, 5}]
         assert [len(batch) for batch in batches] == sizes
     assert not np.array_equal(one[0], other[0])
+
+
+def test_solver_is_gone_once_the_factors_are_solved_for(fresh: MakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would hold what it solves with as long as the run takes."""
+    made: list[weakref.ref[LinearSolver]] = []
+
+    def make(*arguments: Any) -> LinearSolver:
+        solver = LinearSolver(*arguments)
+        made.append(weakref.ref(solver))
+        return solver
+
+    monkeypatch.setattr(i3mrec, "LinearSolver", make)
+
+    model = fresh()
+
+    assert [solver() for solver in made] == [None]
+    assert np.isfinite(model.embeddings().items).all()
 
 
 def test_factors_are_not_learned_by_steps(fresh: MakeModel) -> None:

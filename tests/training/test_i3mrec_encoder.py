@@ -6,7 +6,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.confidence import Confidence
 from training.errors import NotFinite
 from training.features import ModalityFeatures
 from training.models import i3mrec_encoder
@@ -27,45 +26,59 @@ def encoder() -> ContentEncoder:
     return ContentEncoder(features, np.ones(N_ITEMS, np.bool_), d=5, hidden=6, evenness=0.0)
 
 
+def content(rng: np.random.Generator) -> tuple[list[torch.Tensor], torch.Tensor]:
+    """Rows of two modalities with 2 columns each, a third of them absent."""
+    rows = [torch.from_numpy(rng.normal(size=(N_ITEMS, 2)).astype(np.float32)) for _ in range(2)]
+    return rows, torch.from_numpy(rng.random((N_ITEMS, 2)) < 0.7)
+
+
 @given(seed=st.integers(0, 999), ridge=st.floats(0.01, 10))
 def test_solver_solves_the_weighted_ridge_regression(seed: int, ridge: float) -> None:
     """As least squares with a row √λ e_j for each coefficient, the intercept's λ being 1e-3."""
     rng = np.random.default_rng(seed)
-    x = np.c_[rng.normal(size=(N_ITEMS, 4)), np.ones(N_ITEMS)].astype(np.float32)
+    rows, present = content(rng)
     y = rng.normal(size=(N_ITEMS, 3)).astype(np.float32)
     weights = rng.random(N_ITEMS) * (rng.random(N_ITEMS) < 0.8)
 
-    solved = LinearSolver(x, weights, ridge).solve(y)
+    solved = LinearSolver(rows, present, weights, ridge).solve(y)
 
-    root, penalty = np.sqrt(weights)[:, None], np.diag(np.sqrt([ridge] * 4 + [1e-3]))
-    expected = np.linalg.lstsq(np.r_[root * x, penalty], np.r_[root * y, np.zeros((5, 3))], rcond=None)[0]
+    x = ContentEncoder.regressors(rows, present).numpy()
+    root, penalty = np.sqrt(weights)[:, None], np.diag(np.sqrt([ridge] * 6 + [1e-3]))
+    expected = np.linalg.lstsq(np.r_[root * x, penalty], np.r_[root * y, np.zeros((7, 3))], rcond=None)[0]
     np.testing.assert_allclose(solved, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_solver_is_the_same_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows in pieces of 7 give what they give at once, for ever new targets."""
+    """Rows in pieces of 7 give what they give at once, for ever new targets; regressors are never more than a piece."""
     rng = np.random.default_rng(0)
-    x, weights = rng.normal(size=(N_ITEMS, 4)).astype(np.float32), rng.random(N_ITEMS)
+    (rows, present), weights = content(rng), rng.random(N_ITEMS)
     targets = rng.normal(size=(2, N_ITEMS, 3)).astype(np.float32)
-    whole = LinearSolver(x, weights, 0.3)
+    whole = LinearSolver(rows, present, weights, 0.3)
     expected = [whole.solve(y) for y in targets]
+    made, regressors = [], ContentEncoder.regressors
+
+    def watched(rows: list[torch.Tensor], present: torch.Tensor) -> torch.Tensor:
+        made.append(len(present))
+        return regressors(rows, present)
 
     monkeypatch.setattr(i3mrec_encoder, "_BLOCK", 7)
-    pieces = LinearSolver(x, weights, 0.3)
+    monkeypatch.setattr(ContentEncoder, "regressors", staticmethod(watched))
+    pieces = LinearSolver(rows, present, weights, 0.3)
 
     for y, one in zip(targets, expected, strict=True):
         np.testing.assert_allclose(pieces.solve(y), one, rtol=1e-5, atol=1e-6)
     assert np.abs(expected[0] - expected[1]).max() > 0.01
+    assert made == 3 * [7, 7, 6]
 
 
 def test_rows_without_weight_have_no_say() -> None:
     """Whatever their features and targets."""
     rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(N_ITEMS, 4)).astype(np.float32), rng.normal(size=(N_ITEMS, 3)).astype(np.float32)
+    (rows, present), y = content(rng), rng.normal(size=(N_ITEMS, 3)).astype(np.float32)
     weights = np.r_[np.zeros(5), rng.random(N_ITEMS - 5)]
-    expected = LinearSolver(x[5:], weights[5:], 0.3).solve(y[5:])
+    expected = LinearSolver([x[5:] for x in rows], present[5:], weights[5:], 0.3).solve(y[5:])
 
-    np.testing.assert_allclose(LinearSolver(x, weights, 0.3).solve(y), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(LinearSolver(rows, present, weights, 0.3).solve(y), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_rows_are_of_unit_norm_and_zero_where_absent(encoder: ContentEncoder) -> None:
@@ -106,7 +119,7 @@ def test_code_is_the_mean_of_both_estimates_scaled(encoder: ContentEncoder) -> N
     np.testing.assert_allclose(history, 3 * (linear + fused.mean) / 2, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(embedding, 2 * history, rtol=1e-6)
     distances = (history - unknown).norm(dim=1)
-    np.testing.assert_allclose(confidence, Confidence(4.0, 0.9).of(distances.numpy()), rtol=1e-4)
+    np.testing.assert_allclose(confidence, 0.9 * (1 - torch.exp(-((distances / 4) ** 2))), rtol=1e-4)
 
 
 @given(evenness=st.floats(0, 1), gain=st.floats(0.5, 4))
@@ -157,7 +170,7 @@ def test_shares_weigh_the_experts(encoder: ContentEncoder) -> None:
 
 def test_solver_without_a_solution_says_what_to_change() -> None:
     """Two regressors that are one, and nothing that tells them apart."""
-    x = np.ones((N_ITEMS, 3), np.float32) * 1e8
+    rows, present = [torch.full((N_ITEMS, 2), 1e8)], torch.ones(N_ITEMS, 1, dtype=torch.bool)
 
     with pytest.raises(NotFinite, match=r"linear prediction: .*; try a larger --content-ridge"):
-        LinearSolver(x, np.ones(N_ITEMS), 1e-9).solve(np.ones((N_ITEMS, 2), np.float32))
+        LinearSolver(rows, present, np.ones(N_ITEMS), 1e-9).solve(np.ones((N_ITEMS, 2), np.float32))

@@ -1,5 +1,9 @@
 """Alternating least squares against dense algebra, with and without a prior."""
 
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -8,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from training import least_squares
-from training.least_squares import half_step, shared_spectrum, solve_rows
+from training.least_squares import half_step, shared_spectrum, solve_rows, turned
 
 N_COLUMNS = 9
 Rows = list[list[int]]
@@ -98,9 +102,9 @@ def test_column_order_within_a_row_does_not_matter() -> None:
     """A history is a set: turned round it gives the same row, but for the rounding of sums."""
     rng = np.random.default_rng(3)
     h, prior, ridges = normals(rng, N_COLUMNS, 6), normals(rng, len(ROWS), 6), np.ones(len(ROWS))
-    turned = [row[::-1] for row in ROWS]
+    backwards = [row[::-1] for row in ROWS]
 
-    found = half_step(matrix(turned), h, 0.1, ridges, prior)
+    found = half_step(matrix(backwards), h, 0.1, ridges, prior)
 
     np.testing.assert_allclose(found, half_step(matrix(ROWS), h, 0.1, ridges, prior), rtol=1e-4, atol=1e-5)
 
@@ -131,6 +135,42 @@ def test_blocks_of_rows_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     apart = half_step(matrix(rows), h, 0.1, ridges, prior)
 
     np.testing.assert_allclose(together, apart, rtol=1e-4, atol=1e-5)
+
+
+def test_tables_are_turned_and_multiplied_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of 4 rows, the last of them shorter, give what the whole gives, in float32."""
+    rng = np.random.default_rng(6)
+    h, prior, ridges = normals(rng, N_COLUMNS, 5), normals(rng, len(ROWS), 5), rng.uniform(0.5, 2, len(ROWS))
+    expected = half_step(matrix(ROWS), h, 0.1, ridges, prior)
+    spectrum, _ = shared_spectrum(h, 0.1)
+
+    monkeypatch.setattr(least_squares, "_BLOCK_ROWS", 4)
+    found = half_step(matrix(ROWS), h, 0.1, ridges, prior)
+
+    np.testing.assert_allclose(shared_spectrum(h, 0.1)[0], spectrum, rtol=1e-12)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    assert found.dtype == turned(h, np.eye(5)).dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("work", "most"),
+    [
+        (lambda h: shared_spectrum(h, 0.1), 0.6),
+        (lambda h: turned(h, np.eye(8)), 1.6),  # what is returned, and two blocks in float64
+        (lambda h: half_step(csr_matrix(([1.0], [3], [0, 1]), (1, len(h))), h, 0.1, np.ones(1)), 2.6),
+    ],
+)
+def test_double_precision_is_for_a_block_at_a_time(work: Callable[[NDArray[np.float32]], Any], most: float) -> None:
+    """Whatever the table's size: in units of the table, which in float64 would be 2 and a copy."""
+    h = normals(np.random.default_rng(7), 100_000, 8)
+    work(h[:9])
+
+    tracemalloc.start()
+    work(h)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert peak < most * h.nbytes
 
 
 @pytest.mark.parametrize("m", [3, 9])

@@ -16,7 +16,7 @@ from training.prepared import prepare_data
 from training.sampling import PairBatch
 
 MakeBoard = Callable[..., Dataset]
-SMALL = {"d": 8, "lr": 0.02, "batch_pairs": 64, "epochs": 2, "evaluate_every": 2}
+SMALL = {"d": 8, "lr": 0.02, "epochs": 2, "evaluate_every": 2}
 
 
 class Watched(Milk):

@@ -9,6 +9,7 @@ import torch
 
 from training.dataset import Dataset
 from training.errors import ConfigError
+from training.losses import LEAST_TEMPERATURE, mutual_info_nce
 from training.models import PRESETS, configure
 from training.models.settings import bounded, chosen_settings
 from training.prepared import prepare_data
@@ -55,6 +56,7 @@ class Bounded:
     every: int = bounded(5, least=1)
     dropout: float = bounded(0.5, below=1)
     temperature: float = bounded(0.2, above=0)
+    share: float = bounded(0.4, most=1)
 
 
 @pytest.mark.parametrize(
@@ -64,15 +66,41 @@ class Bounded:
         ({"dropout": 1.0}, "setting dropout: expected a finite number of at least 0 and below 1, found 1.0"),
         ({"temperature": 0.0}, "setting temperature: expected a finite number above 0, found 0.0"),
         ({"temperature": math.inf}, "setting temperature: expected a finite number above 0, found inf"),
+        ({"share": 1.01}, "setting share: expected a finite number of at least 0 and at most 1, found 1.01"),
+        ({"share": -0.1}, "setting share: expected a finite number of at least 0 and at most 1, found -0.1"),
     ],
 )
 def test_bounds_of_a_setting_hold(given: dict[str, float], expected: str) -> None:
     """They stand with the field."""
-    assert chosen_settings(Bounded, {"every": 1, "dropout": 0, "temperature": 1e-3}) == Bounded(1, 0.0, 1e-3)
+    extreme = {"every": 1, "dropout": 0, "temperature": 1e-3, "share": 1}
+    assert chosen_settings(Bounded, extreme) == Bounded(1, 0.0, 1e-3, 1.0)
     with pytest.raises(ConfigError) as caught:
         chosen_settings(Bounded, given)
 
     assert str(caught.value) == expected
+
+
+@pytest.mark.parametrize(
+    ("preset", "name", "extreme", "beyond"),
+    [
+        ("dgmrec", "temperature", LEAST_TEMPERATURE, 0.02),
+        ("dgmrec", "refresh_share", 1.0, 1.5),
+        ("i3mrec-paper", "temperature", LEAST_TEMPERATURE, 0.02),
+    ],
+)
+def test_settings_end_where_formulas_do(preset: str, name: str, extreme: float, beyond: float) -> None:
+    """A temperature at which exponentials vanish, more than the whole of a graph row."""
+    assert configure(preset, settings={name: extreme}).settings == {name: extreme}
+    with pytest.raises(ConfigError, match=f"setting {name}: expected .*, found {beyond}"):
+        configure(preset, settings={name: beyond})
+
+
+def test_contrast_is_finite_at_the_least_temperature() -> None:
+    """Also between opposites, whose exponentials are the smallest: far below it they are 0, and have no logarithm."""
+    a = torch.tensor([[1.0, 0.0]]), -torch.tensor([[1.0, 0.0]])
+
+    assert mutual_info_nce(*a, LEAST_TEMPERATURE).item() == pytest.approx(0, abs=1e-4)
+    assert not math.isfinite(mutual_info_nce(*a, LEAST_TEMPERATURE / 2).item())
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from training.calibration import GAINS, new_item_gain
+from training.confidence import Confidence
 from training.config import TrainConfig
 from training.dataset import Dataset
 from training.features import ModalityFeatures
@@ -229,6 +230,29 @@ def test_confidence_is_what_content_was_worth(make_board: MakeBoard, telling: bo
     assert float(encoder.confidence_scale) == pytest.approx(found.scale)
     assert float(encoder.confidence_ceiling) == pytest.approx(found.ceiling)
     assert (found.ceiling > 0.6) == telling
+
+
+class Rounding(Placed):
+    """Says of items without anything that their code is an unknown item's, but for the rounding."""
+
+    def deviations(self, features: Mapping[str, ModalityFeatures]) -> NDArray[np.float32]:
+        """As ``CalibratesConfidence``."""
+        present = np.any([feature.present for feature in features.values()], axis=0)
+        return np.where(present[:, None], self.items, np.float32(1e-8))
+
+    def calibrate_confidence(self, confidence: Confidence) -> None:
+        """Not asked for in a rehearsal."""
+        raise NotImplementedError
+
+
+def test_items_of_which_nothing_is_known_do_not_calibrate_confidence(make_board: MakeBoard) -> None:
+    """A distance that is rounding alone says nothing, and where there is no other, nothing is found."""
+    dressed, bare = (prepare_data(make_board(80, 80, validation=True, bare=rows), 0) for rows in ((), range(80)))
+
+    found, nothing = (rehearse(data, 0, lambda stage: Rounding(stage, 1, 0)) for data in (dressed, bare))
+
+    assert found.confidence is not None
+    assert nothing.confidence is None
 
 
 def test_run_that_was_stopped_is_not_rehearsed_for_longer(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from training import selection
+from training import evaluation, selection
 from training.config import TrainConfig
 from training.dataset import Dataset
 from training.models import configure
@@ -76,6 +76,15 @@ def test_a_single_user_tells_nothing(monkeypatch: pytest.MonkeyPatch, make_board
     monkeypatch.setattr(selection, "PRESETS", {"i3mrec": finding(found, [], alone)})
 
     assert selected(alone, configure(seed=3)).unobserved == USUAL
+
+
+def test_choice_looks_at_no_more_users_than_a_validation(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where one user is all that is looked at, the gain of the others tells nothing."""
+    found = {35.0: 0.1, USUAL: 0.2, 140.0: 0.9, 280.0: 0.5}
+    monkeypatch.setattr(selection, "PRESETS", {"i3mrec": finding(found, [], prepared)})
+    monkeypatch.setattr(evaluation, "MOST_VALIDATED", 1)
+
+    assert selected(prepared, configure(seed=3)).unobserved == USUAL
 
 
 def test_nothing_open_is_nothing_to_choose(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,6 @@ from training.splits import (
     new_item_rows,
     ordered_history,
     split_codes,
-    split_dataset,
     split_from_codes,
 )
 
@@ -42,7 +41,7 @@ def test_prescribed_split_is_followed() -> None:
     """The split column decides, whatever the timestamps say."""
     dataset = make_dataset([0, 0, 0], [0, 1, 2], timestamps=[1, 2, 3], split=[TEST, TRAIN, VAL])
 
-    split = split_dataset(dataset, np.random.default_rng(0))
+    split = split_from_codes(dataset, split_codes(dataset, np.random.default_rng(0)))
 
     assert split.train.toarray().tolist() == [[0, 1, 0]]
     assert split.val.toarray().tolist() == [[0, 0, 1]]

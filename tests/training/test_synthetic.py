@@ -3,10 +3,16 @@
 import numpy as np
 import pytest
 
+from training.dataset import Dataset
 from training.datasets.synthetic import checkerboard, withheld_items
 from training.interactions import TEST, TRAIN, VAL
 from training.metrics import ranking_metrics
-from training.splits import ordered_history, split_codes, split_dataset
+from training.splits import Split, ordered_history, split_codes, split_from_codes
+
+
+def split_of(dataset: Dataset) -> Split:
+    """Train, validation and test of a board, as it prescribes them."""
+    return split_from_codes(dataset, split_codes(dataset, np.random.default_rng(0)))
 
 
 @pytest.mark.parametrize("communities", [2, 3])
@@ -14,7 +20,7 @@ def test_users_like_their_community_but_one_item(communities: int) -> None:
     """Train and test together are the user's community, and one item of it is withheld."""
     dataset = checkerboard(12, 15, rng=np.random.default_rng(0), communities=communities)
 
-    split = split_dataset(dataset, np.random.default_rng(0))
+    split = split_of(dataset)
 
     liked = np.arange(12)[:, None] % communities == np.arange(15) % communities
     np.testing.assert_array_equal((split.train + split.test).toarray() > 0, liked)
@@ -30,14 +36,14 @@ def test_withheld_items_are_the_test_items_and_the_latest() -> None:
     codes = split_codes(dataset, np.random.default_rng(0))
     indptr, indices = ordered_history(dataset, codes, (TRAIN, TEST))
 
-    split = split_dataset(dataset, np.random.default_rng(0))
+    split = split_of(dataset)
     assert withheld.tolist() == split.test.indices.tolist()
     assert indices[indptr[1:] - 1].tolist() == withheld.tolist()
 
 
 def test_every_item_keeps_training_interactions() -> None:
     """Users withhold in turn, so no item becomes cold by accident."""
-    split = split_dataset(checkerboard(rng=np.random.default_rng(0)), np.random.default_rng(0))
+    split = split_of(checkerboard(rng=np.random.default_rng(0)))
 
     assert np.asarray(split.train.sum(axis=0)).min() > 0
 
@@ -55,7 +61,7 @@ def test_validation_withholds_a_second_item() -> None:
 def test_right_answer_ranks_first_by_mean_feature_of_the_history() -> None:
     """The features alone reveal the community: the profile of liked items ranks the withheld one first."""
     dataset = checkerboard(20, 16, rng=np.random.default_rng(2), missing=0.0, noise=0.05)
-    split = split_dataset(dataset, np.random.default_rng(0))
+    split = split_of(dataset)
     items = dataset.features["text"].matrix
 
     result = ranking_metrics(np.asarray(split.train @ items, np.float32), items, split.test, split.train, ks=(1,))

@@ -1,6 +1,7 @@
 """The search for a configuration: what it starts from, what it returns, and how it ends."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -140,7 +141,7 @@ def test_what_cannot_be_tuned_is_refused(prepared: Prepared, make_board: Callabl
 @pytest.mark.parametrize("preset", SPACES)
 def test_every_space_can_be_trained_in(prepared: Prepared, preset: str) -> None:
     """Two trials of each preset with its own model; its names are fields and settings that there are."""
-    config = configure(preset, d=4, hidden=4, sweeps=2, epochs=2, evaluate_every=1, device="cpu")
+    config = replace(configure(preset, d=4, epochs=2, evaluate_every=1, device="cpu"), hidden=4, sweeps=2)
 
     found = tune(prepared, config, 2)
 

@@ -2,6 +2,7 @@
 
 Bayesian personalised ranking (Rendle et al., UAI 2009): ``-ln σ(s_ui - s_uj)`` over observed pairs (u, i) and sampled
 items j that u does not have, plus an L2 penalty on the embeddings of the three. Adam; early stopping by validation.
+Always on the CPU: baselines have no settings, and a run that counts as the same gives the same numbers everywhere.
 """
 
 import copy
@@ -64,7 +65,7 @@ class Pairwise:
     def embeddings(self, features: Mapping[str, ModalityFeatures] | None = None) -> Embeddings:
         """The network's tables; see ``Recommender.embeddings``."""
         users, items = self.network.tables(features)
-        return Embeddings(users.cpu().numpy(), items.cpu().numpy(), None)
+        return Embeddings(users.numpy(), items.numpy(), None)
 
     def fold_in(self, indptr: NDArray[np.int64], indices: NDArray[np.int32]) -> NDArray[np.float32]:
         """Users by regression on their histories, (n, d)."""
@@ -88,15 +89,13 @@ def train_pairwise(
     """
     if not len(data.indices):
         raise NothingToLearn("expected training interactions, found none")
-    device = best_device()
-    network.to(device)
     recommender = Pairwise(network, data)  # type: ignore[arg-type]
     optimizer = torch.optim.Adam(network.parameters(), lr=settings.lr)
     rng = np.random.default_rng(seed)
     best, best_state, stale = -1.0, copy.deepcopy(network.state_dict()), 0
     for epoch in range(1, EPOCHS + 1):
         for triple in triples(data, rng):
-            users, positives, negatives = (torch.from_numpy(rows).to(device) for rows in triple)
+            users, positives, negatives = (torch.from_numpy(rows) for rows in triple)
             loss = _loss(recommender.network, (users, positives, negatives), settings.penalty)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -136,11 +135,6 @@ def triples(
                 break
             negatives[hits] = rng.choice(population, int(hits.sum()))
         yield users[chosen], items[chosen], negatives
-
-
-def best_device() -> torch.device:
-    """A GPU where there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _loss(network: PairwiseNetwork, triple: Triple, weight: float) -> Tensor:

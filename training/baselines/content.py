@@ -5,11 +5,10 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from training.features import ModalityFeatures
+from training.features import ModalityFeatures, varying
 from training.models.contract import TrainingData
 
 _TINY = 1e-12
-_CONSTANT = 1e-6
 
 
 def unit_blocks(features: Mapping[str, ModalityFeatures]) -> NDArray[np.float32]:
@@ -52,5 +51,4 @@ def _scale(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     """Standard deviations of columns; 1 for those that never vary."""
     if not len(rows):
         return np.ones(rows.shape[1], np.float32)
-    deviation = rows.std(axis=0)
-    return np.where(deviation > _CONSTANT, deviation, np.float32(1))
+    return np.where(varying(rows), rows.std(axis=0), np.float32(1))

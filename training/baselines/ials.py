@@ -4,7 +4,7 @@ Hu, Koren & Volinsky (ICDM 2008) in the form of Rendle et al., "Revisiting the p
 recommendation benchmarks" (RecSys 2022, arXiv 2110.14037), which minimises over user rows w and item rows h
 
 ``Σ_{(u,i) ∈ S} (⟨w_u, h_i⟩ - 1)² + α₀ Σ_u Σ_i ⟨w_u, h_i⟩² + Σ_u λ_u ‖w_u‖² + Σ_i λ_i ‖h_i‖²``  with
-``λ_u = λ (|H(u)| + α₀ n_items)^ν``  and λ_i alike, ν = 1.
+``λ_u = λ (|H(u)| + α₀ n_items)``  and λ_i alike (their exponent ν is 1).
 
 Given the items, a user is a ridge regression, ``w_u = (Σ_{i ∈ H(u)} h_i h_iᵀ + α₀ HᵀH + λ_u I)⁻¹ Σ_{i ∈ H(u)} h_i``; so
 are users that were never trained. Items without interactions have zero rows.
@@ -38,12 +38,10 @@ class Penalty:
     Attributes:
         unobserved: α₀, the weight of each (user, item) pair's distance from 0.
         ridge: λ.
-        exponent: ν, how regularisation grows with frequency.
     """
 
     unobserved: float
     ridge: float
-    exponent: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +93,11 @@ def half_step(interactions: csr_matrix, factors: NDArray[np.float32], penalty: P
     Args:
         interactions: binary (n, m).
         factors: (m, d) float32.
-        penalty: α₀, λ, ν.
+        penalty: α₀ and λ.
 
     Returns:
         (n, d) float32; zero for rows without interactions.
     """
     counts = np.diff(interactions.indptr)
-    ridges = penalty.ridge * (counts + penalty.unobserved * len(factors)) ** penalty.exponent
+    ridges = penalty.ridge * (counts + penalty.unobserved * len(factors))
     return least_squares.half_step(interactions, factors, penalty.unobserved, ridges)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from training.baselines.bpr import D, Pairwise, Settings, Triple, best_device, train_pairwise
+from training.baselines.bpr import D, Pairwise, Settings, Triple, train_pairwise
 from training.baselines.content import MeanImputation
 from training.baselines.selection import Validate
 from training.features import ModalityFeatures
@@ -34,8 +34,8 @@ class LightGCN(nn.Module):
             return nn.Parameter(scale * torch.randn(rows, D, generator=generator))
 
         self.users, self.items = normal(data.n_users, _INITIAL), normal(data.n_items, _INITIAL)
-        self._warm = torch.from_numpy(data.popularity() > 0).to(best_device())[:, None]
-        self._graph = Graph(normalised_adjacency(data.indptr, data.indices, data.n_items), best_device())
+        self._warm = torch.from_numpy(data.popularity() > 0)[:, None]
+        self._graph = Graph(normalised_adjacency(data.indptr, data.indices, data.n_items), torch.device("cpu"))
         self._content = content
         if content:
             self._imputation = MeanImputation(data)
@@ -56,7 +56,7 @@ class LightGCN(nn.Module):
         return self.users[users].square().sum() + self.items[torch.cat([positives, negatives])].square().sum()
 
     def _impute(self, features: Mapping[str, ModalityFeatures]) -> Tensor:
-        return torch.from_numpy(self._imputation.fill(features)).to(best_device())
+        return torch.from_numpy(self._imputation.fill(features))
 
 
 def fit(data: TrainingData, validate: Validate, seed: int) -> Pairwise:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from training.baselines.bpr import D, Pairwise, Settings, Triple, best_device, train_pairwise
+from training.baselines.bpr import D, Pairwise, Settings, Triple, train_pairwise
 from training.baselines.content import MeanImputation
 from training.baselines.selection import Validate
 from training.features import ModalityFeatures
@@ -34,7 +34,7 @@ class VBPR(nn.Module):
 
         self._imputation = MeanImputation(data)
         self._features = self._impute(data.features)
-        self._warm = torch.from_numpy(data.popularity() > 0).to(best_device())[:, None]
+        self._warm = torch.from_numpy(data.popularity() > 0)[:, None]
         self.users, self.items = normal(data.n_users, 2 * D), normal(data.n_items, D)
         self.bias = nn.Parameter(torch.zeros(data.n_items, 1))
         self.projection = normal(self._features.shape[1], D)
@@ -53,7 +53,7 @@ class VBPR(nn.Module):
         return self.users[users].square().sum() + self.items[items].square().sum() + shared
 
     def _impute(self, features: Mapping[str, ModalityFeatures]) -> Tensor:
-        return torch.from_numpy(self._imputation.fill(features)).to(best_device())
+        return torch.from_numpy(self._imputation.fill(features))
 
 
 def fit(data: TrainingData, validate: Validate, seed: int) -> Pairwise:

@@ -1,11 +1,13 @@
 """The presets: one readable file per model, one line here."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from typing import Any, Protocol
 
 import torch
 
 from training.config import TrainConfig
+from training.errors import ConfigError
 from training.models.contract import Embeddings, Model, TrainingData
 from training.models.dgmrec import DGMRec
 from training.models.i3mrec import I3MRec
@@ -60,22 +62,46 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
 }
 """Preset → where its defaults differ from those of ``TrainConfig``."""
 
+_EVERYWHERE = frozenset({"preset", "seed", "epochs", "patience", "evaluate_every", "lr", "d", "device", "settings"})
+_BY_PAIRS = _EVERYWHERE | {"batch_pairs"}
+
+HEEDED: Mapping[str, frozenset[str]] = {
+    "dgmrec": _BY_PAIRS,
+    "i3mrec": frozenset(option.name for option in fields(TrainConfig)) - {"batch_pairs"},
+    "i3mrec-paper": _BY_PAIRS,
+    "milk": _BY_PAIRS,
+    "mrdib": _BY_PAIRS,
+}
+"""Preset → the fields of ``TrainConfig`` that make a difference to it."""
+
 
 def configure(preset: str = "i3mrec", **given: Any) -> TrainConfig:
     """The configuration of a run: what is ``given``, else the preset's defaults, else those of ``TrainConfig``.
 
     Raises:
-        ConfigError: a value cannot be meant.
+        ConfigError: a value cannot be meant, or is of a field that the preset does not heed.
         KeyError: there is no such preset.
     """
+    for name, value in given.items():
+        if name not in HEEDED[preset]:
+            raise ConfigError(name, _nothing(name, preset), value)
     config = TrainConfig(**{**DEFAULTS[preset], **given, "preset": preset})
     chosen_settings(PRESETS[preset].settings_kind, config.settings)  # before anything is trained
     return config
 
 
+def _nothing(name: str, preset: str) -> str:
+    """What is expected in place of a field that a preset does not heed."""
+    if name in {option.name for option in fields(PRESETS[preset].settings_kind)}:
+        return f"--setting {name}=… in its place, as the preset {preset} has one of its own"
+    heeding = [other for other, heeded in HEEDED.items() if name in heeded]
+    return f"nothing, as the preset {preset} does not heed it (those that do: {', '.join(heeding)})"
+
+
 __all__ = [
     "CANDIDATES",
     "DEFAULTS",
+    "HEEDED",
     "PRESETS",
     "REHEARSED",
     "REVISIONS",

@@ -53,7 +53,7 @@ from training.critics import ClubEstimator
 from training.features import ModalityFeatures
 from training.foldin import ridge_fold_in
 from training.graph import normalised_adjacency
-from training.losses import alignment, bpr_risk, mean_square_norm, mutual_info_nce
+from training.losses import LEAST_TEMPERATURE, alignment, bpr_risk, mean_square_norm, mutual_info_nce
 from training.models.contract import Embeddings, TrainingData
 from training.models.settings import bounded, chosen_settings
 from training.neighbours import neighbour_graph
@@ -90,7 +90,7 @@ class Settings:
     layers: int = 3
     neighbours: int = bounded(10, least=1)
     refresh_every: int = bounded(5, least=1)
-    refresh_share: float = 0.4
+    refresh_share: float = bounded(0.4, most=1)
     reconstruction: float = 0.1
     generation: float = 1.0
     disentangling: float = 0.01
@@ -100,7 +100,7 @@ class Settings:
     preference: float = 1.0
     norm: float = 1e-4
     contrasted: int = bounded(1024, least=1)
-    temperature: float = bounded(0.2, above=0)
+    temperature: float = bounded(0.2, least=LEAST_TEMPERATURE)
     club_steps: int = 10
     club_items: int = bounded(2048, least=1)
     club_lr: float = 1e-3

@@ -18,6 +18,7 @@ The factors come in closed form before the first epoch; an epoch is one pass ove
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -79,9 +80,9 @@ class I3MRec:
                 data.features, self._warm, config.d, config.hidden, config.new_item_evenness
             ).to(device)
         self._rows, self._present = self._rows_of(data.features)
-        self._solver = self._make_solver()
-        items = self._factors.solve(self._predict_linear, self._draws)
-        self._predict_linear(items)
+        predict = partial(self._predict_linear, self._make_solver())
+        items = self._factors.solve(predict, self._draws)
+        predict(items)
         norm = max(float(np.linalg.norm(items[self._warm], axis=1).mean()), 1e-12)
         with torch.no_grad():
             self._content.norm.fill_(norm)
@@ -207,16 +208,15 @@ class I3MRec:
         return self._factors.items(users, given) - self._factors.items(users, seen)
 
     def _make_solver(self) -> LinearSolver:
-        popularity = self._factors.popularity
-        regressors = self._content.regressors(self._rows, self._present).cpu().numpy()
-        return LinearSolver(regressors, popularity / (popularity + _RELIABLE), self._config.content_ridge)
+        weights = self._factors.popularity / (self._factors.popularity + _RELIABLE)
+        return LinearSolver(self._rows, self._present, weights, self._config.content_ridge)
 
-    def _predict_linear(self, items: Factors) -> Factors:
+    def _predict_linear(self, solver: LinearSolver, items: Factors) -> Factors:
         """Solves the linear part for item factors; what it then says of all items."""
         spread = max(float(items[self._warm].std()), 1e-12)
         with torch.no_grad():
             self._content.spread.fill_(spread)
-            self._content.linear.copy_(torch.from_numpy(self._solver.solve(items / spread)))
+            self._content.linear.copy_(torch.from_numpy(solver.solve(items / spread)))
         return self._numpy(self._content.predict_linear, self._rows, self._present)
 
     def _items(self) -> Factors:

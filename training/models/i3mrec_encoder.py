@@ -1,6 +1,6 @@
 """The content encoder of I³-MRec: from whatever modalities an item has to where the clicks would place it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -137,27 +137,37 @@ class ContentEncoder(nn.Module):
 class LinearSolver:
     """Solves the linear part for ever new targets: the features, hence the normal equations, stay.
 
-    ``W = (Xᵀ C X + λI)⁻¹ Xᵀ C Y`` with rows of weight c_i; the intercept is hardly regularised.
+    ``W = (Xᵀ C X + λI)⁻¹ Xᵀ C Y`` with rows of weight c_i; the intercept is hardly regularised. X, the
+    ``ContentEncoder.regressors``, is as large as all features, and made anew a block at a time.
+
+    Args:
+        rows: per modality (n, d_m), as ``ContentEncoder.rows`` makes them.
+        present: (n, n_modalities) bool.
+        weights: (n,) c_i.
+        ridge: λ.
 
     Raises:
         NotFinite: λ is too small for a solution.
     """
 
-    def __init__(self, regressors: NDArray[np.float32], weights: NDArray[np.floating], ridge: float) -> None:
-        self._regressors, self._weights = regressors, weights[:, None].astype(np.float32)
-        width = regressors.shape[1]
-        gram = np.diag(np.r_[np.full(width - 1, ridge), _INTERCEPT_RIDGE])
-        for block in self._blocks():
-            x = regressors[block].astype(np.float64)
+    def __init__(self, rows: list[Tensor], present: Tensor, weights: NDArray[np.floating], ridge: float) -> None:
+        self._rows, self._present = rows, present
+        self._weights = weights[:, None].astype(np.float32)
+        others = sum(x.shape[1] for x in rows) + present.shape[1]
+        gram = np.diag(np.r_[np.full(others, ridge), _INTERCEPT_RIDGE])
+        for block, regressors in self._blocks():
+            x = regressors.astype(np.float64)
             gram += (x * self._weights[block]).T @ x
         self._inverse = solved(lambda: np.linalg.inv(gram), *_UNSOLVABLE)
 
     def solve(self, targets: NDArray[np.float32]) -> NDArray[np.float32]:
         """W (p, d) for targets Y (n, d)."""
-        moments = np.zeros((self._regressors.shape[1], targets.shape[1]))
-        for block in self._blocks():
-            moments += self._regressors[block].T @ (self._weights[block] * targets[block])
+        moments = np.zeros((len(self._inverse), targets.shape[1]))
+        for block, regressors in self._blocks():
+            moments += regressors.T @ (self._weights[block] * targets[block])
         return solved(lambda: np.asarray(self._inverse @ moments, dtype=np.float32), *_UNSOLVABLE)
 
-    def _blocks(self) -> list[slice]:
-        return [slice(start, start + _BLOCK) for start in range(0, len(self._regressors), _BLOCK)]
+    def _blocks(self) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        for start in range(0, len(self._present), _BLOCK):
+            block = slice(start, start + _BLOCK)
+            yield block, ContentEncoder.regressors([x[block] for x in self._rows], self._present[block]).cpu().numpy()

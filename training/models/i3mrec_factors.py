@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from model_store import LeastSquaresRule
 from training.config import TrainConfig
 from training.graph import interaction_matrix
-from training.least_squares import half_step, shared_spectrum
+from training.least_squares import half_step, shared_spectrum, turned
 from training.models.contract import TrainingData
 from training.solvable import solved
 
@@ -83,7 +83,7 @@ class Factorisation:
             content = predict(items) if 2 * sweep >= self._config.sweeps else None
             items = self.items(self.users(items), content)
         _, axes = shared_spectrum(items, self._unobserved)
-        return np.asarray(items @ axes, dtype=np.float32)
+        return turned(items, axes)
 
     def rule(self, items: Factors) -> LeastSquaresRule:
         """The users' half-step for any history; ``items`` in the axes of ``solve``."""

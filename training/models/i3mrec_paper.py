@@ -49,7 +49,7 @@ from training.environments import subsets
 from training.features import ModalityFeatures
 from training.foldin import ridge_fold_in
 from training.graph import normalised_adjacency
-from training.losses import bpr_risk, mean_square_norm, mutual_info_nce, risk_variance
+from training.losses import LEAST_TEMPERATURE, bpr_risk, mean_square_norm, mutual_info_nce, risk_variance
 from training.models.contract import Embeddings, TrainingData
 from training.models.modality_graph import Projections, States, propagate, user_table
 from training.models.settings import bounded, chosen_settings
@@ -78,7 +78,7 @@ class Settings:
 
     layers: int = 3
     dropout: float = bounded(0.5, below=1)
-    temperature: float = bounded(0.4, above=0)
+    temperature: float = bounded(0.4, least=LEAST_TEMPERATURE)
     variance: float = 300.0
     agreement: float = 1e-3
     compression: float = 1e-5

@@ -36,10 +36,9 @@ from training.features import ModalityFeatures
 from training.foldin import ridge_fold_in
 from training.losses import alignment, bpr_risk, mean_square_norm, risk_variance
 from training.models.contract import Embeddings, TrainingData
+from training.models.modality_graph import user_table
 from training.models.settings import bounded, chosen_settings
 from training.sampling import PairBatch, PairSampler
-
-_USER_SCALE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +91,7 @@ class _Network(nn.Module):
     def __init__(self, content: ContentEncoder, n_users: int, d: int, learned: list[Tensor]) -> None:
         super().__init__()
         self.content = content
-        self.users = nn.Parameter(_USER_SCALE * torch.randn(n_users, d))
+        self.users = user_table(n_users, d)
         self.features = nn.ParameterList([nn.Parameter(table.clone()) for table in learned])
 
 

@@ -11,18 +11,21 @@ S = TypeVar("S")
 
 
 class _Bounds(NamedTuple):
-    """What a number is within: above the first, at least the second, below the third."""
+    """What a number is within: above the first, at least the second, below the third, at most the fourth."""
 
     above: float = -math.inf
     least: float = 0.0
     below: float = math.inf
+    most: float = math.inf
 
     def hold(self, value: float) -> bool:
-        return self.least <= value < self.below and value > self.above
+        return self.above < value < self.below and self.least <= value <= self.most
 
     def __str__(self) -> str:
         from_where = f"above {self.above:g}" if self.above >= self.least else f"of at least {self.least:g}"
-        return from_where + (f" and below {self.below:g}" if self.below < math.inf else "")
+        if self.below < math.inf:
+            return f"{from_where} and below {self.below:g}"
+        return from_where + (f" and at most {self.most:g}" if self.most < math.inf else "")
 
 
 def bounded(default: float, **bounds: float) -> Any:
@@ -30,7 +33,7 @@ def bounded(default: float, **bounds: float) -> Any:
 
     Args:
         default: of the field.
-        bounds: ``above`` which, at ``least`` and ``below`` which values are.
+        bounds: ``above`` which, at ``least``, ``below`` which and at ``most`` values are.
     """
     return field(default=default, metadata={"bounds": _Bounds(**bounds)})
 

@@ -15,18 +15,17 @@ N_ITEMS = 7  # item 6 has no interactions
 
 
 @pytest.mark.parametrize("d", [2, 4, 9])
-@pytest.mark.parametrize("exponent", [1.0, 0.5])
-def test_half_step_solves_the_normal_equations(make_data: MakeData, d: int, exponent: float) -> None:
+def test_half_step_solves_the_normal_equations(make_data: MakeData, d: int) -> None:
     """Each user's row is the dense ridge regression, whether the history is longer than d or shorter."""
     data = make_data(HISTORIES, N_ITEMS)
     items = np.random.default_rng(1).normal(size=(N_ITEMS, d)).astype(np.float32)
-    penalty = ials.Penalty(unobserved=0.2, ridge=0.3, exponent=exponent)
+    penalty = ials.Penalty(unobserved=0.2, ridge=0.3)
     interactions = interaction_matrix(data.indptr, data.indices, N_ITEMS)
 
     users = ials.half_step(interactions, items, penalty)
 
     for user, history in enumerate(HISTORIES):
-        strength = 0.3 * (len(history) + 0.2 * N_ITEMS) ** exponent
+        strength = 0.3 * (len(history) + 0.2 * N_ITEMS)
         matrix = items[history].T @ items[history] + 0.2 * items.T @ items + strength * np.eye(d)
         np.testing.assert_allclose(users[user], np.linalg.solve(matrix, items[history].sum(axis=0)), atol=1e-5)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.baselines import bpr, lightgcn, vbpr
+from training.baselines import Fit, bpr, lightgcn, vbpr
 from training.baselines.content import MeanImputation
 from training.errors import NothingToLearn
 from training.features import ModalityFeatures
@@ -102,3 +102,28 @@ def test_mean_imputation_standardises_by_what_training_items_have(make_data: Mak
     third = 2 * 0.5**0.5 - 1  # its unit row, less the mean 0.5, by the deviation 0.5
     expected = np.array([[1, -1, 0, 0], [-1, 1, 0, 0], [third, third, 0, 0], [0, 0, 0, 0]]) / 2
     np.testing.assert_allclose(filled, expected, atol=1e-6)
+
+
+def test_mean_imputation_takes_columns_in_any_unit(make_data: MakeData) -> None:
+    """Beside a column of ones one of millionths counts as much."""
+    history = make_data([[0, 1, 2]], 3)
+    features = {"image": ModalityFeatures.from_nan(np.array([[1, 1e-6], [1, 3e-6], [1, 1e-6]], np.float32))}
+    data = TrainingData(features, history.indptr, history.indices, 3)
+
+    filled = MeanImputation(data).fill(features)
+
+    root = 2**0.5  # 1, 3, 1 standardised are -1/√2, √2, -1/√2; over the square root of two columns
+    np.testing.assert_allclose(filled[:, 1] * root, [-1 / root, root, -1 / root], rtol=1e-3)
+    np.testing.assert_allclose(filled[:, 0], 0, atol=1e-6)
+
+
+@pytest.mark.parametrize("fit", [vbpr.fit, lightgcn.fit, lightgcn.fit_mean])
+def test_baselines_stay_on_the_cpu(make_data: MakeData, monkeypatch: pytest.MonkeyPatch, fit: Fit) -> None:
+    """Where torch finds a GPU, too: what no --device can tell them is always the same."""
+    monkeypatch.setattr(bpr, "EPOCHS", bpr.EVALUATE_EVERY)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+
+    fitted = fit(make_data(HISTORIES, N_ITEMS), lambda _: 0.0, 0)
+
+    assert isinstance(fitted, bpr.Pairwise)
+    assert {p.device.type for p in fitted.network.parameters()} == {"cpu"}  # type: ignore[attr-defined]
