@@ -19,7 +19,7 @@ from scipy.sparse import csr_matrix
 Real = TypeVar("Real", np.float32, np.float64)
 
 _BLOCK_CELLS = 1 << 18  # bounds what is gathered at once
-_BLOCK_ROWS = 8192  # of a table that are held in double precision at once
+_BLOCK_ROWS = 16_384  # of a table that are held in double precision at once
 
 
 def half_step(

@@ -162,7 +162,7 @@ def test_tables_are_turned_and_multiplied_in_blocks(monkeypatch: pytest.MonkeyPa
 )
 def test_double_precision_is_for_a_block_at_a_time(work: Callable[[NDArray[np.float32]], Any], most: float) -> None:
     """Whatever the table's size: in units of the table, which in float64 would be 2 and a copy."""
-    h = normals(np.random.default_rng(7), 100_000, 8)
+    h = normals(np.random.default_rng(7), 200_000, 8)
     work(h[:9])
 
     tracemalloc.start()
