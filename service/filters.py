@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from service.chosen import Chosen
 from service.domain import Vector
 from service.facets import AttributeIs
+from service.postings import ascending
 from service.queries import Query
 from service.servable import Servable
 
@@ -50,7 +51,7 @@ class Filter:
         theirs = self.servable.facets.matching(categories, ()) if categories else None
         if theirs is None:
             return self
-        rows = theirs.rows if self.rows is None else np.union1d(self.rows, theirs.rows)
+        rows = theirs.rows if self.rows is None else ascending(np.concatenate((self.rows, theirs.rows)))
         return replace(self, ids=self.ids | theirs.ids, rows=rows)
 
     def mask(self) -> NDArray[np.bool_] | None:

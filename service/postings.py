@@ -44,15 +44,15 @@ class Postings:
     def of_any(self, keys: Iterable[Key]) -> ItemRows:
         """The rows that have one of these values, ascending, each once."""
         found = [self._between(place, place + 1) for key in keys if (place := self._place(key)) is not None]
-        return _ascending(np.concatenate(found)) if found else NO_ROWS
+        return ascending(np.concatenate(found)) if found else NO_ROWS
 
     def within(self, span: Span) -> ItemRows:
         """The rows that have one of the numbers that ``span`` names, ascending, each once."""
-        return _ascending(self._between(*span(self.numbers)))
+        return ascending(self._between(*span(self.numbers)))
 
     def of_all(self) -> ItemRows:
         """The rows that have any value, ascending, each once."""
-        return _ascending(self.rows)
+        return ascending(self.rows)
 
     def _place(self, key: Key) -> int | None:
         if not _is_number(key):
@@ -175,7 +175,7 @@ def post(cells: Iterable[str], keys_of: Callable[[str], Iterable[Key]]) -> Posti
     return Postings(numbers, {key: place for place, key in enumerate(others, len(numbers))}, ends[last], rows)
 
 
-def _ascending(rows: ItemRows) -> ItemRows:
+def ascending(rows: ItemRows) -> ItemRows:
     """Rows in order, each once."""
     # np.unique does the same by way of a hash table, which takes up to a hundred times as long (numpy 2.4).
     rows = np.sort(rows)

@@ -60,13 +60,19 @@ def fit(
     if config.preset in REHEARSED and prepared.split.val.nnz and outcome.ended != "interrupted":
         found = _rehearse(prepared, config, device, outcome.best_epoch)
         outcome = outcome if found else replace(outcome, ended="interrupted")
-    gain, confidence = found or Rehearsed(None, None)
+    found = found or Rehearsed(None, None)
+    return model, replace(outcome, new_item_gain=calibrate(model, prepared.data, found), confidence=found.confidence)
+
+
+def calibrate(model: Model, data: TrainingData, found: Rehearsed) -> float:
+    """Places new items as a rehearsal found; where it found no push, by the model's own norms. Returns the push."""
+    gain = found.gain
     if gain is None:
-        gain = new_item_gain(model.embeddings().items, model.as_new(), prepared.data.popularity() > 0)
+        gain = new_item_gain(model.embeddings().items, model.as_new(), data.popularity() > 0)
     model.calibrate(gain)
-    if confidence and isinstance(model, CalibratesConfidence):
-        model.calibrate_confidence(confidence)
-    return model, replace(outcome, new_item_gain=gain, confidence=confidence)
+    if found.confidence and isinstance(model, CalibratesConfidence):
+        model.calibrate_confidence(found.confidence)
+    return gain
 
 
 def _rehearse(prepared: Prepared, config: TrainConfig, device: torch.device, epochs: int) -> Rehearsed | None:

@@ -9,13 +9,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from training.calibration import new_item_gain
-from training.fitting import Trained, device_of
+from training.fitting import Trained, calibrate, device_of
 from training.interactions import TEST, TRAIN, VAL
 from training.loop import Progress, train
 from training.models import PRESETS, REHEARSED
-from training.models.contract import CalibratesConfidence
 from training.prepared import Prepared, prepare_codes
+from training.rehearsal import Rehearsed
 
 
 def holds_back(prepared: Prepared) -> bool:
@@ -50,10 +49,6 @@ def refit(prepared: Prepared, trained: Trained, report: Callable[[Progress], Non
         return None
     if ended == "interrupted":
         return None
-    if config.preset not in REHEARSED:
-        gain = new_item_gain(model.embeddings().items, model.as_new(), everything.data.popularity() > 0)
-        outcome = replace(outcome, new_item_gain=gain)
-    model.calibrate(outcome.new_item_gain)
-    if outcome.confidence and isinstance(model, CalibratesConfidence):
-        model.calibrate_confidence(outcome.confidence)
-    return Trained(model, config, outcome, everything.data)
+    found = Rehearsed(outcome.new_item_gain if config.preset in REHEARSED else None, outcome.confidence)
+    gain = calibrate(model, everything.data, found)
+    return Trained(model, config, replace(outcome, new_item_gain=gain), everything.data)

@@ -41,16 +41,18 @@ def insert_all(
 def _runs(batch: Sequence[Write]) -> Iterator[list[Write]]:
     """The batch in pieces: each an erasure alone, or others of which no two are about the same item or event."""
     run: list[Write] = []
-    items: set[str | None] = set()
-    events: set[str | None] = set()
+    items: set[str] = set()
+    events: set[str] = set()
     for write in batch:
         item_id, event_id, alone = item_of(write.entry), write.row["event_id"], isinstance(write.entry, EraseUser)
         if run and (alone or item_id in items or event_id in events):
             yield run
             run, items, events = [], set(), set()
         run.append(write)
-        items |= {item_id} - {None}
-        events |= {event_id} - {None}
+        if item_id is not None:
+            items.add(item_id)
+        if event_id is not None:
+            events.add(event_id)
         if alone:
             yield run
             run, items, events = [], set(), set()
